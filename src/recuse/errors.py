@@ -1,0 +1,25 @@
+"""The errors a caller can meet; the command line prints their sentence and exits with code 2."""
+
+
+class RecuseError(Exception):
+    """A problem with what the caller asked for: one sentence that says what, where, what to do."""
+
+
+class ConfigError(RecuseError):
+    """An option, recipe, threat or combination of settings that cannot be run as given."""
+
+
+class DataError(RecuseError):
+    """Data or model files that are missing, damaged, or not what they claim to be."""
+
+
+class RecordError(RecuseError):
+    """Records that are incomplete, contradictory or not comparable."""
+
+
+class CertificationError(RecuseError):
+    """A certificate that cannot be computed with the given noise, level or sample budget."""
+
+
+class TrainingError(RecuseError):
+    """Training that cannot go on, for example because the loss is not finite."""

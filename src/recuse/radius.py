@@ -1,0 +1,74 @@
+"""Radii as text and number, shared by the threat (torch) and the records (no torch).
+
+A radius is written as the field writes it: ``"2/255"`` for images in 255 steps, a short
+decimal otherwise. Both forms parse to the same float, and the float prints back to one
+canonical text, so that a radius can name a record column.
+"""
+
+import math
+from fractions import Fraction
+from typing import Literal, cast, get_args
+
+from recuse.errors import ConfigError
+
+Norm = Literal["linf", "l2"]
+_SHORT_DECIMAL = 6
+
+
+def parse_norm(text: str) -> Norm:
+    """Read a norm name, in any case.
+
+    Args:
+        text: ``"linf"`` or ``"l2"``.
+
+    Returns:
+        The canonical name.
+
+    Raises:
+        ConfigError: Any other name.
+    """
+    name = text.strip().lower()
+    if name not in get_args(Norm):
+        raise ConfigError(f"norm {text!r} is unknown; write 'linf' or 'l2', for example linf:2/255")
+    return cast(Norm, name)
+
+
+def parse_radius(text: str | float | Fraction) -> float:
+    """Read a radius in pixel units, from a number, a decimal or a fraction.
+
+    Args:
+        text: For example ``"2/255"``, ``"0.25"`` or ``0.25``.
+
+    Returns:
+        The radius as a float.
+
+    Raises:
+        ConfigError: Not a finite number, or negative.
+
+    >>> parse_radius("1/255") == 1 / 255
+    True
+    """
+    try:
+        value = float(Fraction(text.strip())) if isinstance(text, str) else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise ConfigError(
+            f"radius {text!r} is not a number; write a fraction such as 2/255 or a decimal such as 0.25"
+        ) from error
+    if not math.isfinite(value) or value < 0:
+        raise ConfigError(f"radius {text!r} must be finite and not negative")
+    return value
+
+
+def format_radius(value: float) -> str:
+    """Write a radius canonically: a short decimal if there is one, else ``k/255``, else the float.
+
+    >>> format_radius(2 / 255), format_radius(0.25), format_radius(0.1)
+    ('2/255', '0.25', '0.1')
+    """
+    decimal = f"{value:g}"
+    if len(decimal) <= _SHORT_DECIMAL and float(decimal) == value:
+        return decimal
+    steps = round(value * 255)
+    if math.isclose(steps / 255, value, rel_tol=1e-12):
+        return f"{steps}/255"
+    return repr(value)

@@ -1,0 +1,199 @@
+"""What a record is: one parquet row per sample, and one ``meta`` that says what was measured.
+
+Columns (all but ``sample_id`` may be absent or null when unknown):
+
+==================== ========= =========================================================
+``sample_id``        str       stable id, unique within the record
+``label``            i32       true class
+``prediction``       i32       F(x); null where a smoothed classifier abstained
+``accurate``         bool      F(x) = y (kept apart from ``label``: published logs lack labels)
+``confidence``       f32       softmax of F(x) at x
+``robust@R``         bool      no adversarial point found within R (``"1/255"``, ``"0.25"``)
+``adv_confidence@R`` f32       largest wrong-class or overall softmax found within R (APGDconf)
+``certified@R``      bool      proven constant on the ball of radius R
+``radius``           f32       certified radius in ``meta.norm``
+``selected``         bool      a selector of its own accepted x
+``selected_robust@R``  bool    ... and no attack within R made it reject
+``selected_certified@R`` bool  ... provably
+``score``            f32       a selector's score at x
+``samples``          i64       noisy forward passes spent on a certificate
+``forwards``         i32       forward passes spent
+``backwards``        i32       backward passes to the input spent
+==================== ========= =========================================================
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+
+from recuse.errors import RecordError
+from recuse.radius import format_radius, parse_radius
+
+SCHEMA_VERSION = 1
+
+COLUMNS: dict[str, type[pl.DataType]] = {
+    "sample_id": pl.String,
+    "label": pl.Int32,
+    "prediction": pl.Int32,
+    "accurate": pl.Boolean,
+    "confidence": pl.Float32,
+    "radius": pl.Float32,
+    "selected": pl.Boolean,
+    "score": pl.Float32,
+    "samples": pl.Int64,
+    "forwards": pl.Int32,
+    "backwards": pl.Int32,
+}
+RADIUS_COLUMNS: dict[str, type[pl.DataType]] = {
+    "robust": pl.Boolean,
+    "adv_confidence": pl.Float32,
+    "certified": pl.Boolean,
+    "selected_robust": pl.Boolean,
+    "selected_certified": pl.Boolean,
+}
+
+
+@dataclass(frozen=True)
+class RecordMeta:
+    """What a record measured; everything that changes a verdict is part of its key.
+
+    Attributes:
+        model: Name shown to people; unique among the records compared in one report.
+        dataset: Data set and split, for example ``"cifar10/test"``.
+        attack: ``"apgd-ce"``, ``"apgd-conf"``, ``"smoothing"``, ``"ibp"``, ``"natural"``, ...
+        norm: ``"linf"`` or ``"l2"``.
+        radii: Radii judged, ascending, as canonical text.
+        weights: SHA-256 of the model's weights; empty for imported logs.
+        settings: Attack or certification settings, JSON values only.
+        seed: Seed of the evaluation.
+        tags: What a figure groups by, not part of the key: ``loss``, ``beta``, ``base``,
+            ``train_eps``, ``augmentation``, ``sigma``, ``role``, ``log``, ``quality`` ...
+    """
+
+    model: str
+    dataset: str
+    attack: str
+    norm: str
+    radii: tuple[str, ...] = ()
+    weights: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    tags: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        values = [parse_radius(r) for r in self.radii]
+        if values != sorted(set(values)):
+            raise RecordError(
+                f"radii of {self.model!r} must ascend without repeats, got {self.radii}"
+            )
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that name this measurement; a rerun with the same key resumes it."""
+        parts = {k: v for k, v in asdict(self).items() if k != "tags"} | {"schema": SCHEMA_VERSION}
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """The meta as JSON; :meth:`from_json` gives it back."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RecordMeta":
+        """Read :meth:`to_json`'s output."""
+        raw = json.loads(text)
+        return cls(**{**raw, "radii": tuple(raw["radii"])})
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measurement: its meta and one row per sample, sorted by ``sample_id``."""
+
+    meta: RecordMeta
+    frame: pl.DataFrame
+
+    def column(self, kind: str, radius: str | float) -> str:
+        """Name of a per-radius column, for example ``column("robust", 1 / 255)``."""
+        return radius_column(kind, radius)
+
+    def has(self, kind: str, radius: str | float) -> bool:
+        """Whether this record judged ``radius`` for ``kind``."""
+        return radius_column(kind, radius) in self.frame.columns
+
+
+def radius_column(kind: str, radius: str | float) -> str:
+    """Column name of a per-radius quantity.
+
+    >>> radius_column("robust", 2 / 255)
+    'robust@2/255'
+    """
+    return f"{kind}@{format_radius(parse_radius(radius))}"
+
+
+def column_type(name: str) -> type[pl.DataType]:
+    """Polars type of a record column.
+
+    Raises:
+        RecordError: The column is not part of the schema.
+    """
+    kind, at, _ = name.partition("@")
+    table = RADIUS_COLUMNS if at else COLUMNS
+    if kind not in table:
+        known = ", ".join([*COLUMNS, *(f"{k}@R" for k in RADIUS_COLUMNS)])
+        raise RecordError(f"record column {name!r} is unknown; known columns: {known}")
+    return table[kind]
+
+
+def make_record(meta: RecordMeta, columns: dict[str, Any]) -> Record:
+    """Build a record from columns, with the schema's types and checks.
+
+    Raises:
+        RecordError: An unknown column, columns of different lengths, duplicate or missing
+            sample ids, or verdicts that are robust at a radius beyond one already broken.
+    """
+    try:
+        frame = pl.DataFrame(columns, schema_overrides={c: column_type(c) for c in columns})
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise RecordError(
+            f"record of {meta.model!r}: columns do not fit together: {error}"
+        ) from error
+    return check_record(Record(meta, frame))
+
+
+def check_record(record: Record) -> Record:
+    """Sort by sample id and check the invariants every record keeps.
+
+    Raises:
+        RecordError: See :func:`make_record`.
+    """
+    meta, frame = record.meta, record.frame
+    if "sample_id" not in frame.columns or frame["sample_id"].null_count():
+        raise RecordError(f"record of {meta.model!r}: sample ids are missing")
+    if frame["sample_id"].is_duplicated().any():
+        twice = frame.filter(frame["sample_id"].is_duplicated())["sample_id"][0]
+        raise RecordError(f"record of {meta.model!r}: sample id {twice!r} occurs more than once")
+    if (count := non_monotone(frame)) > 0:
+        raise RecordError(
+            f"record of {meta.model!r}: {count} verdicts are robust beyond a broken radius; "
+            "carry the break outward (records.reference_logs does so for imported logs)"
+        )
+    return Record(meta, frame.sort("sample_id"))
+
+
+def robust_columns(frame: pl.DataFrame, kind: str = "robust") -> list[str]:
+    """The per-radius columns of one kind, radii ascending."""
+    names = [c for c in frame.columns if c.startswith(f"{kind}@")]
+    return sorted(names, key=lambda c: parse_radius(c.partition("@")[2]))
+
+
+def non_monotone(frame: pl.DataFrame) -> int:
+    """Count verdicts that are robust at a radius although a smaller one is broken.
+
+    Each adjacent pair of judged radii of each sample counts once.
+    """
+    names = robust_columns(frame)
+    return sum(int((~frame[a] & frame[b]).sum()) for a, b in pairwise(names))

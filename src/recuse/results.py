@@ -1,0 +1,92 @@
+"""What attacks, certificates, losses and compositions return: frozen, one entry per sample."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from recuse.arrays import Counts, Images, Labels, Mask, PerSample
+
+
+@dataclass(frozen=True)
+class AttackOutcome:
+    """What an attack found, re-verified by a fresh float32 forward pass.
+
+    Attributes:
+        x_adv: One point of the ball per input: the adversarial example where ``success``,
+            else the best point found.
+        success: The criterion holds at ``x_adv``, which is inside the threat.
+        forwards: Forward passes spent per sample, the verification included.
+        backwards: Backward passes to the input spent per sample.
+    """
+
+    x_adv: Images
+    success: Mask
+    forwards: Counts
+    backwards: Counts
+
+
+class Status(Enum):
+    """How a certification ended; the value is the message for the user."""
+
+    CERTIFIED = "the smoothed classifier provably keeps this class in the ball"
+    ABSTAINED = "the votes do not prove any class; more samples or more noise training may help"
+    UNATTAINABLE = "no number of votes within the sample budget proves this radius at this alpha"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One certification per input; abstention is a status and never a class.
+
+    Attributes:
+        status: One :class:`Status` per input.
+        prediction: The candidate class (meaningful also where nothing was certified).
+        radius: Certified radius in the norm's pixel units, 0 where not certified.
+        samples: Noisy forward passes spent.
+    """
+
+    status: tuple[Status, ...]
+    prediction: Labels
+    radius: PerSample
+    samples: Counts
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """A training loss, per sample, with its parts for the log.
+
+    Attributes:
+        total: What the loop averages and differentiates.
+        parts: Named detached parts, for example ``{"robust": ..., "penalty": ...}``.
+        correct: The clean prediction was right (when the objective had one at hand).
+    """
+
+    total: PerSample
+    parts: dict[str, PerSample]
+    correct: Mask | None = None
+
+
+class Guarantee(Enum):
+    """What stands behind a selected answer."""
+
+    CERTIFIED = "certified"
+    ATTACKED = "attacked"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Answers of a composition.
+
+    Attributes:
+        label: The answer per input; always a class index.
+        stage: Index of the stage that answered; the core is the last index.
+        selected: A selecting stage answered (the core answers what nobody selected).
+        score: Score of the selector that answered (certified radius, or its confidence);
+            NaN for the core.
+        guarantee: One :class:`Guarantee` per stage index, the core included.
+    """
+
+    label: Labels
+    stage: Labels
+    selected: Mask
+    score: PerSample
+    guarantee: tuple[Guarantee, ...]
