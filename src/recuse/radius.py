@@ -52,7 +52,7 @@ def parse_radius(text: str | float | Fraction) -> float:
         value = float(Fraction(text.strip())) if isinstance(text, str) else float(text)
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise ConfigError(
-            f"radius {text!r} is not a number; write a fraction such as 2/255 or a decimal such as 0.25"
+            f"radius {text!r} is not a number; write a fraction such as 2/255 or a decimal (0.25)"
         ) from error
     if not math.isfinite(value) or value < 0:
         raise ConfigError(f"radius {text!r} must be finite and not negative")

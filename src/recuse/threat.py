@@ -19,7 +19,8 @@ _TINY = 1e-12
 
 def per_sample_l2(v: Tensor) -> PerSample:
     """Euclidean norm of each row of a batch, over all other dimensions."""
-    return torch.linalg.vector_norm(v.flatten(1), dim=1)
+    length: Tensor = torch.linalg.vector_norm(v.flatten(1), dim=1)
+    return length
 
 
 def expand_as(scalars: Tensor, images: Tensor) -> Tensor:
