@@ -1,0 +1,67 @@
+"""What a person sees while work runs: a bar with an ETA, or plain lines where output is a file."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from recuse.progress import Progress as ProgressCallback
+
+PLAIN_EVERY_S = 10.0
+console = Console(stderr=True, highlight=False)
+
+
+class PlainProgress:
+    """Progress as lines, at most one per ``PLAIN_EVERY_S`` and task, with an ETA."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, tuple[float, int]] = {}
+        self._printed: dict[str, float] = {}
+
+    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Print a line if it is time for one."""
+        now = time.monotonic()
+        start, first = self._started.setdefault(task, (now, done))
+        if done < total and now - self._printed.get(task, start) < PLAIN_EVERY_S:
+            return
+        if done >= total and now - start < PLAIN_EVERY_S:
+            return
+        self._printed[task] = now
+        rate = (done - first) / max(now - start, 1e-9)
+        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
+        console.print(f"{task}: {done}/{total}{left}{' · ' + note if note else ''}", soft_wrap=True)
+
+
+@contextmanager
+def progress_display() -> Iterator[ProgressCallback]:
+    """A progress callback that draws on standard error while the context is open."""
+    if not console.is_terminal:
+        yield PlainProgress()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(task: str, done: int, total: int, note: str = "") -> None:
+            if task not in tasks:
+                tasks[task] = bars.add_task(task, total=total, note=note)
+            bars.update(tasks[task], completed=done, total=total, note=note)
+
+        yield report

@@ -1,0 +1,123 @@
+"""``recuse``: train, attack, certify, compose and report, from the shell.
+
+A problem with what was asked for is one sentence on standard error and exit code 2.
+"""
+
+import contextlib
+import functools
+import io
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from recuse.cli.console import console
+from recuse.errors import RecuseError
+
+DESCRIPTION = """Image classifiers that answer where they are robust and step aside where they are not.
+
+Start with `recuse run digits`: it trains, attacks and composes models on real digits in minutes
+and leaves a report. Every command explains itself with --help."""
+
+Verb = Callable[..., None]
+Verbs = dict[str, "Verb | Verbs"]
+
+
+def verbs() -> Verbs:
+    """Every command; a verb imports its heavy parts only when it runs."""
+    from recuse.cli import (
+        cascade,
+        certify,
+        compose,
+        data,
+        evaluate,
+        geometry,
+        models,
+        paper,
+        report,
+        run,
+        show,
+        train,
+    )
+
+    return {
+        "run": run.run,
+        "train": train.train,
+        "evaluate": evaluate.evaluate,
+        "certify": certify.certify,
+        "compose": compose.compose,
+        "report": report.report,
+        "show": show.show,
+        "paper": paper.paper,
+        "cascade": {"search": cascade.search},
+        "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
+        "data": {"list": data.list_, "show": data.show, "crop": data.crop},
+        "models": {"list": models.list_, "show": models.show},
+    }
+
+
+def deferred(verb: Verb) -> Callable[..., Callable[[], None]]:
+    """The verb with its arguments bound but not yet run, so that parsing can be told apart."""
+
+    @functools.wraps(verb)
+    def bind(*args: Any, **kwargs: Any) -> Callable[[], None]:
+        return functools.partial(verb, *args, **kwargs)
+
+    return bind
+
+
+def build_app(table: Verbs) -> tyro.extras.SubcommandApp:
+    """The parser of a table of verbs; a nested table is a group of commands."""
+    app = tyro.extras.SubcommandApp()
+    for name, entry in table.items():
+        if isinstance(entry, dict):
+            app.command(build_app(entry), name=name)
+        else:
+            app.command(deferred(entry), name=name)
+    return app
+
+
+def parse(args: Sequence[str] | None) -> Callable[[], None]:
+    """Read the command line.
+
+    Raises:
+        SystemExit: With code 2 and one sentence for words that do not fit; 0 after ``--help``.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            call: Callable[[], None] = build_app(verbs()).cli(
+                args=args, description=DESCRIPTION, prog="recuse"
+            )
+    except SystemExit as stop:
+        if stop.code:
+            console.print(f"recuse: {one_sentence(complaint.getvalue())}", markup=False)
+        raise
+    return call
+
+
+def one_sentence(text: str) -> str:
+    """A parser's framed, multi-line complaint as one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    lines = [line.strip(" │╭╮╰╯") for line in plain.splitlines()]
+    kept = [line for line in lines if line and not re.fullmatch(r"[─\s]*|─+ .* ─+", line)]
+    return re.sub(r"[\s─]+", " ", " ".join(kept))
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run one command; see ``recuse --help``."""
+    call = parse(args)
+    try:
+        call()
+    except RecuseError as error:
+        console.print(f"recuse: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        console.print(f"recuse: {where}{error.strerror or error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("recuse: stopped; the same command goes on where it was", markup=False)
+        sys.exit(130)
