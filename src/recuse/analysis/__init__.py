@@ -1,0 +1,1 @@
+"""Numbers from records: pure functions on per-sample verdicts, without torch."""

@@ -1,0 +1,181 @@
+"""One model's verdicts as numpy arrays, and the checks that make models comparable.
+
+A formula of this wing takes boolean arrays with one entry per sample. This file is the only
+place where a record's columns become such arrays, so that every missing column, unjudged
+radius or differing sample is refused in one sentence, in one place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from recuse.errors import RecordError
+from recuse.radius import format_radius, parse_radius
+from recuse.records.schema import Record, RecordMeta, radius_column, robust_columns
+
+Mask = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """A record's columns as arrays without nulls; asking for what was not judged is refused.
+
+    Attributes:
+        meta: What was measured.
+        frame: One row per sample, in the order of ``sample_id``.
+    """
+
+    meta: RecordMeta
+    frame: pl.DataFrame
+
+    @property
+    def ids(self) -> pl.Series:
+        """Sample ids, in row order."""
+        return self.frame["sample_id"]
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return self.frame.height
+
+    @property
+    def labelled(self) -> bool:
+        """Whether metrics that need the true class can be computed."""
+        return "accurate" in self.frame.columns
+
+    def judged(self, kind: str = "robust") -> list[str]:
+        """Radii judged for ``kind``, ascending, as canonical text."""
+        return [name.partition("@")[2] for name in robust_columns(self.frame, kind)]
+
+    def has(self, kind: str, radius: str | float) -> bool:
+        """Whether ``kind`` was judged at ``radius``."""
+        return radius_column(kind, radius) in self.frame.columns
+
+    def accurate(self) -> Mask:
+        """F(x) = y.
+
+        Raises:
+            RecordError: The record has no labels.
+        """
+        return self._mask("accurate", "only label-free metrics exist for it")
+
+    def robust(self, radius: str | float) -> Mask:
+        """No adversarial point was found within ``radius``.
+
+        Raises:
+            RecordError: The radius was not judged, or not for every sample.
+        """
+        return self._mask(radius_column("robust", radius), f"judged: {self._known('robust')}")
+
+    def certified(self, radius: str | float) -> Mask:
+        """The answer is proven constant on the ball of ``radius``, and it is an answer.
+
+        Raises:
+            RecordError: The record holds no certificates for this radius.
+        """
+        name = radius_column("certified", radius)
+        if name in self.frame.columns:
+            return self._mask(name)
+        answered = self.frame["prediction"].is_not_null().to_numpy()
+        return np.asarray(answered & (self.values("radius") >= parse_radius(radius)))
+
+    def selected(self) -> Mask:
+        """The selector of its own accepted x.
+
+        Raises:
+            RecordError: The record has no selector of its own.
+        """
+        return self._mask("selected")
+
+    def selected_robust(self, radius: str | float) -> Mask:
+        """... and no attack within ``radius`` made it reject.
+
+        Raises:
+            RecordError: The radius was not judged.
+        """
+        return self._mask(radius_column("selected_robust", radius))
+
+    def confidence(self) -> Values:
+        """Softmax of the predicted class at x.
+
+        Raises:
+            RecordError: The record has no confidences.
+        """
+        return self.values("confidence")
+
+    def adv_confidence(self, radius: str | float) -> Values:
+        """Largest softmax at the point that the confidence attack found within ``radius``.
+
+        Raises:
+            RecordError: The radius was not attacked for confidence.
+        """
+        return self.values(radius_column("adv_confidence", radius))
+
+    def values(self, column: str) -> Values:
+        """A numeric column.
+
+        Raises:
+            RecordError: Absent, or null for some sample.
+        """
+        return self._full(column, "").to_numpy().astype(np.float64)
+
+    def _mask(self, column: str, hint: str = "") -> Mask:
+        return np.asarray(self._full(column, hint).to_numpy(), dtype=np.bool_)
+
+    def _full(self, column: str, hint: str) -> pl.Series:
+        where = f"record of {self.meta.model!r} on {self.meta.dataset}"
+        if column not in self.frame.columns:
+            raise RecordError(f"{where} has no column {column!r}" + (f"; {hint}" if hint else ""))
+        series = self.frame[column]
+        if nulls := series.null_count():
+            raise RecordError(f"{where}: column {column!r} is missing for {nulls} samples")
+        return series
+
+    def _known(self, kind: str) -> str:
+        return ", ".join(self.judged(kind)) or "no radius"
+
+
+def verdicts(record: Record) -> Verdicts:
+    """A record's verdicts."""
+    return Verdicts(record.meta, record.frame)
+
+
+def check_comparable(models: Sequence[Verdicts]) -> None:
+    """Refuse models that were not judged on the same samples of the same data in one norm.
+
+    Raises:
+        RecordError: Names the two models and what differs.
+    """
+    first = models[0]
+    for other in models[1:]:
+        pair = f"{first.meta.model!r} and {other.meta.model!r}"
+        if other.meta.dataset != first.meta.dataset:
+            raise RecordError(
+                f"{pair} were judged on different data: {first.meta.dataset}, {other.meta.dataset}"
+            )
+        if other.meta.norm != first.meta.norm:
+            raise RecordError(
+                f"{pair} were judged in different norms: {first.meta.norm}, {other.meta.norm}"
+            )
+        if not first.ids.equals(other.ids):
+            odd = sorted(set(first.ids) ^ set(other.ids))
+            raise RecordError(
+                f"{pair} were judged on different samples, for example sample_id {odd[0]!r}"
+            )
+
+
+def add_radii(first: str | float, second: str | float) -> str:
+    """Sum of two radii as canonical text, exact where both are fractions or decimals.
+
+    >>> add_radii("1/255", "1/255"), add_radii("0.1", "0.2")
+    ('2/255', '0.3')
+    """
+    if isinstance(first, str) and isinstance(second, str):
+        parse_radius(first), parse_radius(second)
+        return format_radius(float(Fraction(first.strip()) + Fraction(second.strip())))
+    return format_radius(parse_radius(first) + parse_radius(second))
