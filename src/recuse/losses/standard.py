@@ -1,0 +1,66 @@
+"""The plain classification loss, and the building blocks every other loss is made of."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recuse.arrays import Labels, Logits, PerSample
+
+
+def cross_entropy(logits: Logits, y: Labels) -> PerSample:
+    """Negative log-probability of the label, one number per sample.
+
+    Args:
+        logits: Scores of each class.
+        y: Class indices.
+
+    Returns:
+        ``-log softmax(logits)_y``.
+
+    Raises:
+        ValueError: Not one label per row.
+
+    >>> cross_entropy(torch.zeros(1, 4), torch.tensor([2]))
+    tensor([1.3863])
+    """
+    if y.shape != logits.shape[:1]:
+        raise ValueError(
+            f"{y.numel()} labels for {logits.shape[0]} rows of logits; give one per row"
+        )
+    return functional.cross_entropy(logits, y.long(), reduction="none")
+
+
+def probability_of(logits: Logits, y: Labels) -> PerSample:
+    """Softmax probability of one class per sample."""
+    return torch.exp(-cross_entropy(logits, y))
+
+
+def miss_probability(logits: Logits, y: Labels) -> PerSample:
+    """``1 - p_y`` without cancellation, also where the label is almost certain."""
+    return -torch.expm1(-cross_entropy(logits, y))
+
+
+def without_class(values: Tensor, y: Labels) -> Tensor:
+    """The same values per class with class ``y`` at minus infinity, so that no maximum sees it."""
+    return values.scatter(1, y.long()[:, None], float("-inf"))
+
+
+def runner_up(logits: Logits, y: Labels) -> Labels:
+    """The best class other than ``y``.
+
+    Args:
+        logits: Scores of each class.
+        y: The class to leave out.
+
+    Returns:
+        ``argmax_{c != y} logits_c`` per sample.
+
+    Raises:
+        ValueError: Fewer than two classes, so there is no other.
+    """
+    if logits.shape[1] < 2:
+        raise ValueError("a model with one class has no other class to move a sample to")
+    return without_class(logits.detach(), y).argmax(dim=1)
+
+
+__all__ = ["cross_entropy", "miss_probability", "probability_of", "runner_up", "without_class"]
