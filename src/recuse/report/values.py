@@ -1,0 +1,98 @@
+"""How a table cell is written, sorted and exported."""
+
+import math
+from dataclasses import dataclass
+
+from recuse.report.page import Cell, Column, Points, Rate, Spread, Table, percent, points
+
+_EXACT_INTEGERS = 2**53
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell as the page shows it.
+
+    Attributes:
+        text: The value.
+        small: The interval or the standard deviation, in small print.
+        sort: The number to sort by; None for text and for what is not defined.
+        numeric: Whether the cell belongs on the right.
+        best: Whether it is the best of its column.
+    """
+
+    text: str
+    small: str = ""
+    sort: float | None = None
+    numeric: bool = True
+    best: bool = False
+
+
+def show(cell: Cell, decimals: int = 1) -> Shown:
+    """Write one cell.
+
+    >>> show(Rate(0.761, 0.748, 0.774))
+    Shown(text='76.1', small='74.8–77.4', sort=0.761, numeric=True, best=False)
+    >>> show(Spread(0.761, 0.013)).small, show(None).text, show("era").numeric
+    ('± 1.3', '–', False)
+    """
+    match cell:
+        case None:
+            return Shown("–")
+        case bool():
+            return Shown("yes" if cell else "no", numeric=False)
+        case str():
+            return Shown(cell, numeric=False)
+        case Rate(value, low, high, digits):
+            return Shown(percent(value, digits), _interval(low, high, digits), _finite(value))
+        case Spread(mean, sd, digits):
+            small = f"± {percent(sd, digits)}" if math.isfinite(sd) else ""
+            return Shown(percent(mean, digits), small, _finite(mean))
+        case Points(value, low, high, digits):
+            return Shown(points(value, digits), _signed_interval(low, high, digits), _finite(value))
+        case int():
+            return Shown(f"{cell:,}".replace(",", "\u202f"), sort=_finite(cell))
+        case float():
+            return Shown(_decimal(cell, decimals), sort=_finite(cell))
+
+
+def show_table(table: Table) -> list[list[Shown]]:
+    """Write every cell of a table and mark the best of each column that asks for it."""
+    columns = headings(table)
+    rows = [
+        [show(cell, column.decimals) for cell, column in zip(row, columns, strict=True)]
+        for row in table.rows
+    ]
+    for number, column in enumerate(columns):
+        values = [row[number].sort for row in rows if row[number].sort is not None]
+        if not column.best or len(values) < 2:
+            continue
+        top = max(values) if column.best == "high" else min(values)
+        for row in rows:
+            if row[number].sort == top:
+                row[number] = Shown(row[number].text, row[number].small, top, best=True)
+    return rows
+
+
+def headings(table: Table) -> list[Column]:
+    """The columns of a table, plain names as columns."""
+    return [Column(c) if isinstance(c, str) else c for c in table.columns]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) and abs(value) < _EXACT_INTEGERS else None
+
+
+def _decimal(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def _interval(low: float | None, high: float | None, digits: int) -> str:
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"{percent(low, digits)}–{percent(high, digits)}"
+
+
+def _signed_interval(low: float | None, high: float | None, digits: int) -> str:
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"{points(low, digits)} to {points(high, digits)}"
