@@ -1,0 +1,134 @@
+"""Encoded images (PNG, JPEG, WebP, ...) to one tensor in [0, 1]; damage is named by row."""
+
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from recuse.errors import DataError
+
+Box = tuple[float, float, float, float]
+_MODES: dict[int, str] = {1: "L", 3: "RGB"}
+_CHUNK = 256
+# What Pillow raises on damaged input, by format: truncation, bad headers, bad PNG chunks, bombs.
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How encoded images become pixels.
+
+    Attributes:
+        channels: 3 for RGB, 1 for grey; images of another mode are converted.
+        size: Side to resize to (bilinear, with antialiasing), or None: all images must
+            already have the size of the first.
+    """
+
+    channels: Literal[1, 3] = 3
+    size: int | None = None
+
+
+def open_image(data: bytes, where: str, mode: str = "RGB") -> Image.Image:
+    """Decode one image completely.
+
+    Args:
+        data: The encoded file.
+        where: Names it in the error.
+        mode: Pillow mode to convert to.
+
+    Raises:
+        DataError: Truncated, damaged or not an image.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.convert(mode)
+    except DAMAGED as error:
+        raise DataError(f"{where}: the image is truncated or not an image ({error})") from error
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """Encoded image files of one source, not decoded yet.
+
+    Attributes:
+        source: File or folder that holds them, for messages.
+        blobs: The files; None where a row holds no bytes, which is an error.
+        rows: Name of each image in messages; default ``row 0``, ``row 1``, ...
+        boxes: Crop per image, ``(x_min, y_min, x_max, y_max)`` in pixels, right and lower edge
+            exclusive, before any resize.
+    """
+
+    source: str
+    blobs: Sequence[bytes | None]
+    rows: Sequence[str] | None = None
+    boxes: Sequence[Box] | None = None
+
+    def decode(self, how: Decoding) -> Tensor:
+        """Decode all images, in threads.
+
+        Returns:
+            float32 ``[n, channels, height, width]`` in [0, 1].
+
+        Raises:
+            DataError: A damaged image, or (without ``how.size``) one of another size.
+        """
+        if not self.blobs:
+            raise DataError(f"{self.source}: there is no image")
+        first = self._pixels(0, how)
+        out = np.empty((len(self.blobs), *first.shape), dtype=np.uint8)
+
+        def fill(start: int) -> None:
+            for row in range(start, min(start + _CHUNK, len(self.blobs))):
+                out[row] = self._pixels(row, how, like=first)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(fill, range(0, len(self.blobs), _CHUNK)))
+        return to_unit_interval(out)
+
+    def _pixels(
+        self, row: int, how: Decoding, like: npt.NDArray[np.uint8] | None = None
+    ) -> npt.NDArray[np.uint8]:
+        where = f"{self.source}, {self.rows[row] if self.rows else f'row {row}'}"
+        blob = self.blobs[row]
+        if blob is None:
+            raise DataError(f"{where}: there are no image bytes, only a path or nothing")
+        image = open_image(blob, where, _MODES[how.channels])
+        image = crop_resize(image, self.boxes[row] if self.boxes else None, how.size)
+        if like is not None and (image.height, image.width) != like.shape[:2]:
+            raise DataError(
+                f"{where}: the image is {image.width}x{image.height}, the first is "
+                f"{like.shape[1]}x{like.shape[0]}; pass a size to resize all"
+            )
+        return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, how.channels)
+
+
+def crop_resize(image: Image.Image, box: Box | None, size: int | None) -> Image.Image:
+    """Cut out ``box`` (which may lie between pixels) and resize it to a square of ``size``."""
+    if size is not None:
+        return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    if box is None:
+        return image
+    x_min, y_min, x_max, y_max = (round(edge) for edge in box)
+    return image.crop((x_min, y_min, x_max, y_max))
+
+
+def to_unit_interval(pixels: npt.NDArray[np.uint8]) -> Tensor:
+    """8-bit images ``[n, height, width, channels]`` as float32 NCHW, divided by 255."""
+    count, height, width, channels = pixels.shape
+    images = torch.empty(count, channels, height, width)
+    return images.copy_(torch.from_numpy(pixels).permute(0, 3, 1, 2)).div_(255)

@@ -1,0 +1,158 @@
+"""Parquet files with the Hugging Face image schema: ``img`` or ``image`` = struct{bytes, path}."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+import torch
+
+from recuse.data.decode import Box, Decoding, EncodedImages
+from recuse.data.roots import data_file
+from recuse.data.split import Split, Splits, hold_out
+from recuse.errors import DataError
+
+IMAGE_COLUMNS = ("img", "image")
+LABEL_COLUMNS = ("label", "fine_label", "labels")
+_DAMAGED = (OSError, pl.exceptions.PolarsError)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """A parquet file of encoded images, read but not decoded.
+
+    Attributes:
+        path: The file.
+        frame: Its rows.
+        image: Name of the image column.
+        label: Name of the label column.
+        label_names: From the file's features, else the numbers.
+    """
+
+    path: Path
+    frame: pl.DataFrame
+    image: str
+    label: str
+    label_names: tuple[str, ...]
+
+    @property
+    def blobs(self) -> list[bytes | None]:
+        """The encoded images."""
+        return self.frame[self.image].struct.field("bytes").to_list()
+
+    def split(
+        self, name: str, how: Decoding, *, prefix: str, boxes: Sequence[Box] | None = None
+    ) -> Split:
+        """Decode all rows; ids are ``prefix/<index>`` from column ``index``, else the row number.
+
+        Raises:
+            DataError: A damaged image, a missing label, or a label without a name.
+        """
+        labels = self.frame[self.label]
+        if labels.null_count():
+            row = int(labels.is_null().arg_max() or 0)
+            raise DataError(f"{self.path}, row {row}: the label is missing")
+        index = self.frame["index"].to_list() if "index" in self.frame.columns else None
+        ids = tuple(f"{prefix}/{i:05d}" for i in index or range(len(self.frame)))
+        images = EncodedImages(str(self.path), self.blobs, boxes=boxes).decode(how)
+        y = torch.tensor(labels.to_list(), dtype=torch.int64)
+        try:
+            return Split(name, images, y, ids, self.label_names)
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}") from error
+
+
+def read_table(path: Path) -> ImageTable:
+    """Read a parquet file and find its image and label columns.
+
+    Raises:
+        DataError: Missing, truncated, not parquet, or without the columns; names what it has.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; give a parquet file with columns img and label")
+    try:
+        frame = pl.read_parquet(path)
+        features = pl.read_parquet_metadata(path).get("huggingface", "{}")
+    except _DAMAGED as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} is truncated or not a parquet file ({reason})") from error
+    image = _column(path, frame, IMAGE_COLUMNS, "image")
+    label = _column(path, frame, LABEL_COLUMNS, "label")
+    kind = frame.schema[image]
+    if not (isinstance(kind, pl.Struct) and "bytes" in {field.name for field in kind.fields}):
+        raise DataError(f"{path}: column {image!r} is {kind}, not struct{{bytes, path}}")
+    if not frame.schema[label].is_integer():
+        raise DataError(f"{path}: column {label!r} is {frame.schema[label]}, not integers")
+    if not len(frame):
+        raise DataError(f"{path}: there is no row")
+    names = _label_names(features, label)
+    if names is None:
+        names = tuple(str(k) for k in range(int(str(frame[label].max() or 0)) + 1))
+    return ImageTable(path, frame, image, label, names)
+
+
+@dataclass(frozen=True)
+class ParquetFiles:
+    """Two parquet files with the Hugging Face image schema.
+
+    Attributes:
+        train: Training file, a path or a name below the data root.
+        test: Test file.
+        size: Side to resize to, or None where all images have one size.
+        channels: 3 for RGB, 1 for grey.
+        validation: Share of the training rows held out, stratified.
+        seed: Of the cut.
+    """
+
+    train: Path
+    test: Path
+    size: int | None = None
+    channels: Literal[1, 3] = 3
+    validation: float = 0.1
+    seed: int = 0
+
+    def load(self, data_root: Path | None = None) -> Splits:
+        """Decode both files and cut the validation part."""
+        table = read_table(self._find(data_root, self.train))
+        name = table.path.stem
+        rows = table.split(f"{name}/train", self._how, prefix=f"{name}/train")
+        train, validation = hold_out(
+            rows, self.validation, seed=self.seed, name=f"{name}/validation"
+        )
+        return Splits(train, validation, self.load_test(data_root))
+
+    def load_test(self, data_root: Path | None = None) -> Split:
+        """Decode the test file alone."""
+        table = read_table(self._find(data_root, self.test))
+        name = f"{table.path.stem}/test"
+        return table.split(name, self._how, prefix=name)
+
+    @property
+    def _how(self) -> Decoding:
+        return Decoding(self.channels, self.size)
+
+    def _find(self, data_root: Path | None, path: Path) -> Path:
+        if path.is_absolute() or path.is_file():
+            return path
+        return data_file(data_root, str(path), how="a parquet file with columns img and label")
+
+
+def _column(path: Path, frame: pl.DataFrame, names: tuple[str, ...], what: str) -> str:
+    for name in names:
+        if name in frame.columns:
+            return name
+    raise DataError(
+        f"{path}: no {what} column; expected {' or '.join(names)}, found "
+        f"{', '.join(frame.columns) or 'no column'}"
+    )
+
+
+def _label_names(features: str, label: str) -> tuple[str, ...] | None:
+    # Damaged metadata only costs the names; the rows are still right.
+    try:
+        names = json.loads(features)["info"]["features"][label]["names"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return tuple(str(name) for name in names)
