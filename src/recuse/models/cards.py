@@ -1,0 +1,122 @@
+"""What is known about a network: its card, which travels inside the checkpoint."""
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from recuse.errors import DataError, RecuseError
+from recuse.models.architectures import Architecture, architecture_classes
+from recuse.models.normalize import normalized
+from recuse.serialize import from_plain, to_plain
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What an input must look like, and what the network does to it first.
+
+    Attributes:
+        mean: Subtracted per channel, inside the network; empty for no normalisation.
+        std: Divided by per channel, inside the network.
+        shape: Shape of one input, without the batch.
+        low: Smallest value of an input.
+        high: Largest value of an input.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    shape: tuple[int, ...] = (3, 32, 32)
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where a network comes from and what it can be trusted with.
+
+    Attributes:
+        name: Name shown to people.
+        architecture: Config that builds the network.
+        preprocessing: Input shape and normalisation.
+        origin: Where the weights come from.
+        training: How they were trained, in words.
+        norm: Norm trained against, ``"linf"`` or ``"l2"``; empty for none or unknown.
+        eps: Radius trained against as canonical text; empty for none or unknown.
+        sha256: Digest of the weights (:func:`recuse.models.checkpoint.weights_sha256`).
+        accuracy: Measured rates by name, for example ``{"natural_accuracy": 0.926}``.
+        label_names: One name per class, or empty.
+        licence: Licence of the weights.
+        notes: Anything else, JSON values only.
+    """
+
+    name: str
+    architecture: Architecture
+    preprocessing: Preprocessing = Preprocessing()
+    origin: str = ""
+    training: str = ""
+    norm: str = ""
+    eps: str = ""
+    sha256: str = ""
+    accuracy: dict[str, float] = field(default_factory=dict)
+    label_names: tuple[str, ...] = ()
+    licence: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.label_names and len(self.label_names) != self.architecture.classes:
+            raise DataError(
+                f"card of {self.name!r} has {len(self.label_names)} label names for "
+                f"{self.architecture.classes} classes"
+            )
+
+    def build(self) -> nn.Module:
+        """The network with fresh weights, normalisation inside."""
+        return normalized(
+            self.architecture.build(), self.preprocessing.mean, self.preprocessing.std
+        )
+
+    def to_json(self) -> str:
+        """The card as JSON; :meth:`from_json` gives it back."""
+        return json.dumps(to_plain(self), sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Card":
+        """Read :meth:`to_json`'s output.
+
+        Raises:
+            DataError: Not a card, or one of a version this program does not know.
+        """
+        classes = {**architecture_classes(), "Card": Card, "Preprocessing": Preprocessing}
+        try:
+            card = from_plain(json.loads(text), classes)
+        except (ValueError, TypeError, RecuseError) as error:
+            raise DataError(f"model card cannot be read: {error}") from error
+        if not isinstance(card, Card):
+            raise DataError("model card cannot be read: it is not a card")
+        return card
+
+    def with_sha256(self, digest: str) -> "Card":
+        """The same card for weights of this digest."""
+        return replace(self, sha256=digest)
+
+
+def card_for(
+    name: str,
+    architecture: Architecture,
+    *,
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    **facts: Any,
+) -> Card:
+    """A card whose preprocessing is that of ``architecture`` behind this normalisation.
+
+    Args:
+        name: Name shown to people.
+        architecture: Config of the network.
+        mean: Per channel; empty for no normalisation.
+        std: Per channel; empty for no normalisation.
+        **facts: Other fields of :class:`Card`.
+    """
+    preprocessing = Preprocessing(mean, std, architecture.input_shape)
+    return Card(name, architecture, preprocessing, **facts)

@@ -1,0 +1,188 @@
+"""Networks on disk: safetensors with the card inside, and foreign PyTorch state dicts.
+
+A checkpoint holds no code. It is written whole or not at all, and what is loaded is the
+function that was saved, bit for bit: the digest of its weights is checked.
+"""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from recuse.errors import ConfigError, DataError
+from recuse.models.cards import Card
+from recuse.records.store import write_atomically
+
+SUFFIX = ".safetensors"
+FORMAT = "recuse-1"
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of everything a model's state holds.
+
+    Equal for equal functions of the same architecture, on any device, whatever the memory
+    layout; dropout and mode do not count.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}\x1f{plain.dtype}\x1f{tuple(plain.shape)}\x1e".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, model: nn.Module, card: Card) -> Card:
+    """Write a model and its card as one safetensors file.
+
+    Args:
+        path: File to write, ending in ``.safetensors``.
+        model: A network of ``card.build()``'s structure, in any mode, on any device.
+        card: What is known about it; its digest is replaced by the model's.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        ConfigError: The model is not what the card builds, so it could not be loaded back.
+        RecordError: The file cannot be written; nothing is left half-written.
+    """
+    if path.suffix != SUFFIX:
+        raise ConfigError(f"checkpoint {path} must end in {SUFFIX}")
+    with torch.device("meta"):
+        expected = card.build().state_dict()
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    if complaint := state_difference(state, expected):
+        raise ConfigError(f"model does not fit the card of {card.name!r}: {complaint}")
+    written = card.with_sha256(weights_sha256(model))
+    tensors = {k: v.clone() for k, v in state.items()}
+    write_atomically(path, serialize(tensors, {"format": FORMAT, "card": written.to_json()}))
+    return written
+
+
+def read_card(path: Path) -> Card:
+    """The card of a checkpoint, without its weights.
+
+    Raises:
+        DataError: Missing, damaged, or not a checkpoint of this program.
+    """
+    return _read(path, weights=False)[0]
+
+
+def load_checkpoint(path: Path) -> tuple[nn.Module, Card]:
+    """Read a checkpoint: the network that was saved, in eval mode on the CPU, and its card.
+
+    Raises:
+        DataError: Missing, truncated, damaged, not a checkpoint of this program, or weights
+            whose digest is not the card's.
+    """
+    card, state = _read(path, weights=True)
+    model = card.build()
+    load_state(model, state, path)
+    if (digest := weights_sha256(model)) != card.sha256:
+        raise DataError(
+            f"{path} is damaged: its weights have SHA-256 {digest[:12]}…, its card says "
+            f"{card.sha256[:12]}…; get the file again"
+        )
+    return model.eval(), card
+
+
+def _read(path: Path, *, weights: bool) -> tuple[Card, dict[str, Tensor]]:
+    if not path.is_file():
+        raise DataError(f"checkpoint {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {k: file.get_tensor(k) for k in file.keys()} if weights else {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{path} is truncated or not a safetensors file ({error}); get it again"
+        ) from error
+    if metadata.get("format") != FORMAT or "card" not in metadata:
+        raise DataError(
+            f"{path} holds no model card; foreign weights are loaded by load_foreign with a card"
+        )
+    return Card.from_json(metadata["card"]), state
+
+
+def load_foreign(path: Path, card: Card) -> tuple[nn.Module, Card]:
+    """Load a foreign PyTorch state dict into the network that ``card`` describes.
+
+    The file is read as plain tensors only, never as code. Wrappers such as ``{"state_dict": …}``
+    and the prefix ``module.`` are removed; normalisation comes from the card.
+
+    Args:
+        path: A ``.pt``, ``.pth`` or ``.th`` file whose keys are those of the bare architecture.
+        card: Architecture and normalisation; a digest in it is checked.
+
+    Returns:
+        The network in eval mode on the CPU, and the card with the digest of its weights.
+
+    Raises:
+        DataError: Missing, damaged or unsafe file, keys that do not fit, or a wrong digest.
+    """
+    model = card.build()
+    load_state(model.get_submodule("network"), _unwrap(_torch_load(path), path), path)
+    digest = weights_sha256(model)
+    if card.sha256 and card.sha256 != digest:
+        raise DataError(
+            f"{path} holds weights with SHA-256 {digest[:12]}…, expected {card.sha256[:12]}…"
+        )
+    return model.eval(), card.with_sha256(digest)
+
+
+def _torch_load(path: Path) -> object:
+    if not path.is_file():
+        raise DataError(f"weights {path} do not exist")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path} holds more than plain tensors and is not loaded; save its state dict alone"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{path} is truncated or not a PyTorch file ({reason}); get it again"
+        ) from error
+
+
+def _unwrap(loaded: object, path: Path) -> dict[str, Tensor]:
+    for key in ("state_dict", "model_state_dict", "model", "net"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise DataError(f"{path} is not a state dict of tensors")
+    return {str(k).removeprefix("module."): v for k, v in loaded.items()}
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Copy ``state`` into ``model``, all keys or none.
+
+    Raises:
+        DataError: Keys or shapes that do not fit; the sentence names the first.
+    """
+    expected = model.state_dict()
+    counters = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")}
+    complete = {**counters, **state}
+    if complaint := state_difference(complete, expected):
+        raise DataError(f"{path} does not fit the architecture: {complaint}")
+    model.load_state_dict(complete)
+
+
+def state_difference(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """How two state dicts differ in names, shapes or types, in words; empty where they agree."""
+    if missing := [k for k in expected if k not in state]:
+        return f"{len(missing)} tensors are missing, first {missing[0]!r}"
+    if extra := [k for k in state if k not in expected]:
+        return f"{len(extra)} tensors are unknown, first {extra[0]!r}"
+    for key, tensor in expected.items():
+        if state[key].shape != tensor.shape:
+            return f"{key!r} has shape {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
+        if state[key].is_floating_point() != tensor.is_floating_point():
+            return f"{key!r} has type {state[key].dtype}, expected {tensor.dtype}"
+    return ""
