@@ -37,7 +37,7 @@ def robust_accuracy(accurate: Mask, robust: Mask) -> float:
 
 
 def robust_inaccuracy(accurate: Mask, robust: Mask) -> float:
-    """Share answered wrongly in the whole ball, mean ¬acc ∧ rob: stably wrong, the dangerous kind."""
+    """Share answered wrongly, and stably so: mean ¬acc ∧ rob, the dangerous kind."""
     return rate(~accurate & robust)
 
 
