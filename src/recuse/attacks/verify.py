@@ -1,0 +1,84 @@
+"""The border of every attack: the model as found, the clean point, a fresh look at the result."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from recuse.arrays import Images, Labels, Logits, Mask
+from recuse.protocols import Criterion
+from recuse.results import AttackOutcome
+from recuse.threat import Threat
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Run a block with the whole model in eval mode, then give every part its mode back."""
+    training = [module for module in model.modules() if module.training]
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def full_precision(logits: Tensor) -> Tensor:
+    """Half-precision logits as float32; others as they are."""
+    half = logits.dtype in (torch.bfloat16, torch.float16)
+    return logits.float() if half else logits
+
+
+def forward(model: nn.Module, x: Images) -> Logits:
+    """Logits without a graph, at least in float32."""
+    with torch.no_grad():
+        return full_precision(model(x))
+
+
+def verify(
+    model: nn.Module, x: Images, x_adv: Images, y: Labels, threat: Threat, criterion: Criterion
+) -> Mask:
+    """Whether each ``x_adv`` is adversarial, judged by a fresh forward pass outside any attack.
+
+    Args:
+        model: The classifier, in the precision the verdict shall hold in.
+        x: The clean inputs.
+        x_adv: The claimed adversarial inputs.
+        y: Reference labels.
+        threat: The set ``x_adv`` must lie in (and in [0, 1]).
+        criterion: What counts as adversarial.
+
+    Returns:
+        True where the point is inside the threat and satisfies the criterion.
+    """
+    logits = forward(model, x_adv)
+    return threat.contains(x_adv, x) & criterion(x_adv, logits, y)
+
+
+def verified(
+    outcome: AttackOutcome,
+    model: nn.Module,
+    x: Images,
+    y: Labels,
+    threat: Threat,
+    criterion: Criterion,
+) -> AttackOutcome:
+    """The outcome with every claimed success verified; a claim that fails is no success.
+
+    Costs one forward pass per claimed success, which is added to its count.
+    """
+    claimed = outcome.success.nonzero().squeeze(1)
+    if claimed.numel() == 0:
+        return outcome
+    success, forwards = outcome.success.clone(), outcome.forwards.clone()
+    success[claimed] = verify(
+        model, x[claimed], outcome.x_adv[claimed], y[claimed], threat, criterion
+    )
+    forwards[claimed] += 1
+    return replace(outcome, success=success, forwards=forwards)
+
+
+__all__ = ["evaluation_mode", "forward", "full_precision", "verified", "verify"]
