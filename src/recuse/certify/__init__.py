@@ -1,0 +1,36 @@
+"""Certificates: randomized smoothing in L2, interval bounds in Linf."""
+
+from recuse.certify.bounds import (
+    betting_interval,
+    betting_log_wealth,
+    certified_radius,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+)
+from recuse.certify.sequential import GroupSequential, JointCertificate
+from recuse.certify.smoothing import Cohen
+from recuse.certify.tables import (
+    OperatingPoint,
+    Table,
+    draws_needed,
+    make_table,
+    needed_probability,
+    operating_point,
+)
+
+__all__ = [
+    "Cohen",
+    "GroupSequential",
+    "JointCertificate",
+    "OperatingPoint",
+    "Table",
+    "betting_interval",
+    "betting_log_wealth",
+    "certified_radius",
+    "clopper_pearson_lower",
+    "clopper_pearson_upper",
+    "draws_needed",
+    "make_table",
+    "needed_probability",
+    "operating_point",
+]

@@ -1,0 +1,151 @@
+"""Randomized smoothing with a fixed number of draws: Cohen's PREDICT and CERTIFY.
+
+The smoothed classifier is ``G(x) = argmax_c P(F(x + eta) = c)``, ``eta ~ N(0, sigma^2 I)``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import nn
+
+from recuse.arrays import Images
+from recuse.certify.bounds import certified_radius, check_alpha, check_sigma
+from recuse.certify.tables import draws_needed
+from recuse.certify.votes import DrawSource, Voters
+from recuse.errors import CertificationError
+from recuse.random import SampleNoise
+from recuse.results import Certificate, Status
+from recuse.threat import Threat
+
+
+@dataclass(frozen=True)
+class Cohen:
+    """CERTIFY and PREDICT: the certified L2 radius from a fixed number of noisy votes.
+
+    Attributes:
+        sigma: Standard deviation of the noise, in pixel units.
+        n: Draws that estimate the probability of the candidate class.
+        n0: Draws, of their own, that choose the candidate.
+        alpha: Failure probability per input.
+        batch_size: Most rows per forward pass; None suits the device. It changes no result.
+
+    Raises:
+        CertificationError: A setting outside its range, or too few draws for any certificate.
+
+    Source: Cohen, Rosenfeld, Kolter, ICML 2019, Algorithm 1.
+    """
+
+    sigma: float
+    n: int = 100_000
+    n0: int = 100
+    alpha: float = 0.001
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_sigma(self.sigma)
+        check_alpha(self.alpha)
+        needed = draws_needed(0.0, self.sigma, self.alpha)
+        if self.n < needed or self.n0 < 1:
+            raise CertificationError(
+                f"n = {self.n} (and n0 = {self.n0}) draws prove nothing at alpha = {self.alpha}; "
+                f"at least {needed} (and 1) are needed"
+            )
+
+    def __call__(
+        self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
+    ) -> Certificate:
+        """Certify a batch at the threat's radius: CERTIFIED where the radius reaches it.
+
+        Raises:
+            CertificationError: A norm other than L2, or a model that cannot be certified.
+        """
+        require_l2(threat)
+        found = self.certify(model, x, noise=noise)
+        reached = found.radius >= threat.eps
+        status = tuple(
+            one if ok else Status.ABSTAINED
+            for one, ok in zip(found.status, reached.tolist(), strict=True)
+        )
+        radius = torch.where(reached, found.radius, torch.zeros_like(found.radius))
+        return Certificate(status, found.prediction, radius, found.samples)
+
+    def certify(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> Certificate:
+        """The largest radius that the votes prove, with probability ``1 - alpha`` per input.
+
+        Args:
+            model: Classifier in eval mode.
+            x: Inputs in [0, 1].
+            noise: Keys the draws.
+
+        Returns:
+            CERTIFIED with a radius, or ABSTAINED with radius 0.
+
+        Raises:
+            CertificationError: The model is in training mode or returns NaN.
+        """
+        voters = Voters(model, x, self.sigma, noise, self.batch_size)
+        candidate = self._votes(voters, "select", self.n0).argmax(axis=1)
+        votes = self._votes(voters, "estimate", self.n)
+        mine = torch.from_numpy(votes[np.arange(len(votes)), candidate])
+        radius = certified_radius(mine, self.n, alpha=self.alpha, sigma=self.sigma)
+        status = tuple(Status.CERTIFIED if r > 0 else Status.ABSTAINED for r in radius.tolist())
+        return _certificate(status, candidate, radius.numpy(), self.n + self.n0, x.device)
+
+    def predict(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> Certificate:
+        """The smoothed classifier's class where the votes settle it, without a radius.
+
+        The top class must beat the runner-up in a two-sided binomial test at ``alpha``; the
+        answer then differs from G(x) with probability at most ``alpha``.
+
+        Returns:
+            CERTIFIED (at radius 0) or ABSTAINED.
+
+        Raises:
+            CertificationError: The model is in training mode or returns NaN.
+        """
+        voters = Voters(model, x, self.sigma, noise, self.batch_size)
+        votes = self._votes(voters, "estimate", self.n)
+        first, second = -np.sort(-np.pad(votes, ((0, 0), (0, 1))), axis=1)[:, :2].T
+        # P(|X - n/2| >= first - n/2) for X ~ Bin(n, 1/2) is twice the upper tail.
+        p_value = np.minimum(2 * stats.binom.sf(first - 1, first + second, 0.5), 1.0)
+        status = tuple(
+            Status.CERTIFIED if p <= self.alpha else Status.ABSTAINED for p in p_value.tolist()
+        )
+        return _certificate(status, votes.argmax(axis=1), np.zeros(len(votes)), self.n, x.device)
+
+    def _votes(self, voters: Voters, stream: str, n: int) -> NDArray[np.int64]:
+        return voters.count_all(n, DrawSource.of(voters.noise.substream(stream)))
+
+
+def require_l2(threat: Threat) -> None:
+    """Refuse a threat that Gaussian smoothing says nothing about.
+
+    Raises:
+        CertificationError: A norm other than L2.
+    """
+    if threat.norm != "l2":
+        raise CertificationError(
+            f"Gaussian smoothing certifies L2 balls, not {threat}; write for example l2:0.12, or "
+            "use interval bounds for linf"
+        )
+
+
+def _certificate(
+    status: tuple[Status, ...],
+    prediction: NDArray[np.int64],
+    radius: NDArray[np.float64],
+    samples: int,
+    device: torch.device,
+) -> Certificate:
+    return Certificate(
+        status=status,
+        prediction=torch.from_numpy(prediction).to(device),
+        radius=torch.from_numpy(radius).to(device),
+        samples=torch.full((len(status),), samples, dtype=torch.int64, device=device),
+    )
+
+
+__all__ = ["Cohen", "require_l2"]
