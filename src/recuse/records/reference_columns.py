@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
@@ -133,7 +134,7 @@ def _typed(frame: pl.DataFrame, kept: dict[str, str], where: str) -> pl.DataFram
     return pl.DataFrame(columns)
 
 
-def _cast(series: pl.Series, kind: type[pl.DataType], where: str) -> pl.Series:
+def _cast(series: pl.Series, kind: DataTypeClass, where: str) -> pl.Series:
     if series.dtype == kind:
         return series
     try:

@@ -29,6 +29,7 @@ from itertools import pairwise
 from typing import Any
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from recuse.errors import RecordError
 from recuse.radius import format_radius, parse_radius
@@ -134,7 +135,7 @@ def radius_column(kind: str, radius: str | float) -> str:
     return f"{kind}@{format_radius(parse_radius(radius))}"
 
 
-def column_type(name: str) -> type[pl.DataType]:
+def column_type(name: str) -> DataTypeClass:
     """Polars type of a record column.
 
     Raises:
