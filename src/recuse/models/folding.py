@@ -17,35 +17,49 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
+class Fold:
+    """One batch norm and the convolution it went into.
+
+    Attributes:
+        convolution: Name in the source.
+        norm: Name in the source.
+        target: The copy's convolution, which computes both.
+    """
+
+    convolution: str
+    norm: str
+    target: nn.Module
+
+
+@dataclass(frozen=True)
 class FoldedCopy:
     """A frozen eval-mode copy of a network that can follow the network's weights.
 
     Attributes:
         source: The network copied; never changed.
         module: The copy; no parameter needs a gradient.
-        folds: Names of the (convolution, batch norm) pairs that became one.
-        slots: Where the copy keeps each tensor of the source, by the source's name. Modules, not
-            tensors: they stay the same when the copy is wrapped, moved or converted.
+        folds: What became one.
+        kept: Where the copy holds each other tensor of the source, by the source's name.
+            Modules, not tensors: they stay when the copy is wrapped, moved or converted.
     """
 
     source: nn.Module
     module: nn.Module
-    folds: tuple[tuple[str, str], ...]
-    slots: dict[str, tuple[nn.Module, str]]
+    folds: tuple[Fold, ...]
+    kept: dict[str, tuple[nn.Module, str]]
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Bring the copy to the source's current weights and statistics, in place."""
-        state = dict(self.source.named_parameters(remove_duplicate=False)) | dict(
-            self.source.named_buffers(remove_duplicate=False)
-        )
-        targets = {name: _tensor(module, key) for name, (module, key) in self.slots.items()}
-        for conv_name, bn_name in self.folds:
-            conv, bn = self.source.get_submodule(conv_name), self.source.get_submodule(bn_name)
-            weight, bias = folded_weights(conv, bn)
-            targets.pop(f"{conv_name}.weight").copy_(weight)
-            targets.pop(f"{conv_name}.bias").copy_(bias)
-        torch._foreach_copy_(list(targets.values()), [state[name] for name in targets])
+        for fold in self.folds:
+            weight, bias = folded_weights(
+                self.source.get_submodule(fold.convolution), self.source.get_submodule(fold.norm)
+            )
+            _tensor(fold.target, "weight").copy_(weight)
+            _tensor(fold.target, "bias").copy_(bias)
+        state = _state(self.source)
+        for name, (module, key) in self.kept.items():
+            _tensor(module, key).copy_(state[name])
 
 
 def folded_weights(conv: nn.Module, bn: nn.Module) -> tuple[Tensor, Tensor]:
@@ -71,7 +85,7 @@ def fold_batchnorm(model: nn.Module) -> FoldedCopy:
     A network that ``torch.fx`` cannot trace is copied as it is, nothing folded.
 
     Args:
-        model: Any network; it is left as it was.
+        model: Any network that is deterministic in eval mode; it is left as it was.
 
     Returns:
         The copy; ``refresh()`` brings it to the model's current weights.
@@ -79,24 +93,29 @@ def fold_batchnorm(model: nn.Module) -> FoldedCopy:
     twin = copy.deepcopy(model).eval().requires_grad_(False)
     graph = traced(twin)
     if graph is None:
-        return FoldedCopy(model, twin, (), _slots(twin))
-    pairs = foldable_pairs(graph)
-    for conv_node, bn_node in pairs:
-        _merge(graph, conv_node, bn_node)
+        return FoldedCopy(model, twin, (), _places(twin))
+    folds = tuple(_merge(graph, conv, norm) for conv, norm in foldable_pairs(graph))
     graph.graph.eliminate_dead_code()
     graph.recompile()
     graph.delete_all_unused_submodules()
-    names = tuple((str(conv.target), str(bn.target)) for conv, bn in pairs)
-    folded = FoldedCopy(model, graph, names, _slots(graph))
-    folded.refresh()
-    return folded
+    graph.eval()  # tracing makes containers of its own, in training mode
+    merged = tuple(f"{fold.convolution}." for fold in folds)
+    known = _state(model).keys()
+    places = {k: v for k, v in _places(graph).items() if k in known and not k.startswith(merged)}
+    copied = FoldedCopy(model, graph, folds, places)
+    copied.refresh()
+    return copied
 
 
-def _slots(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    state = dict(module.named_parameters(remove_duplicate=False)) | dict(
-        module.named_buffers(remove_duplicate=False)
-    )
-    paths = {name: name.rpartition(".") for name in state}
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+
+
+def _places(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    paths = {name: name.rpartition(".") for name in _state(module)}
     return {name: (module.get_submodule(at), key) for name, (at, _, key) in paths.items()}
 
 
@@ -126,17 +145,19 @@ def foldable_pairs(graph: torch.fx.GraphModule) -> list[tuple[torch.fx.Node, tor
 def _calls(
     node: torch.fx.Node, kinds: tuple[type[nn.Module], ...], modules: dict[str, nn.Module]
 ) -> bool:
-    return node.op == "call_module" and isinstance(modules[str(node.target)], kinds)
+    # Exact types: a subclass or a parametrised layer may compute something else.
+    return node.op == "call_module" and type(modules[str(node.target)]) in kinds
 
 
 def _has_statistics(modules: dict[str, nn.Module], node: torch.fx.Node) -> bool:
     return getattr(modules[str(node.target)], "running_var", None) is not None
 
 
-def _merge(graph: torch.fx.GraphModule, conv_node: torch.fx.Node, bn_node: torch.fx.Node) -> None:
-    conv = graph.get_submodule(str(conv_node.target))
-    weight = _tensor(conv, "weight")
-    if getattr(conv, "bias", None) is None:
-        conv.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
-    bn_node.replace_all_uses_with(conv_node)
-    graph.graph.erase_node(bn_node)
+def _merge(graph: torch.fx.GraphModule, conv: torch.fx.Node, norm: torch.fx.Node) -> Fold:
+    target = graph.get_submodule(str(conv.target))
+    weight = _tensor(target, "weight")
+    if getattr(target, "bias", None) is None:
+        target.bias = nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
+    norm.replace_all_uses_with(conv)
+    graph.graph.erase_node(norm)
+    return Fold(str(conv.target), str(norm.target), target)

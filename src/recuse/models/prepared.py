@@ -6,7 +6,7 @@ are a screen that the caller confirms in fp32.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from recuse.errors import ConfigError
 from recuse.models.folding import FoldedCopy, fold_batchnorm
 
-Precision = Literal["fp32", "bf16"]
+PRECISIONS = ("fp32", "bf16")
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
@@ -64,7 +64,7 @@ class PreparedCopy:
 
 
 def prepared_copy(
-    model: nn.Module, *, precision: Precision = "fp32", channels_last: bool = True
+    model: nn.Module, *, precision: str = "fp32", channels_last: bool = True
 ) -> PreparedCopy:
     """Prepare a network that is still being trained; ``refresh()`` after each step.
 
@@ -76,7 +76,7 @@ def prepared_copy(
     Raises:
         ConfigError: An unknown precision.
     """
-    if precision not in get_args(Precision):
+    if precision not in PRECISIONS:
         raise ConfigError(f"precision {precision!r} is unknown; take 'fp32' or 'bf16'")
     folded = fold_batchnorm(model)
     if channels_last:
@@ -87,9 +87,7 @@ def prepared_copy(
     return PreparedCopy(_in_bf16(folded.module), folded)
 
 
-def prepare(
-    model: nn.Module, *, precision: Precision = "fp32", channels_last: bool = True
-) -> nn.Module:
+def prepare(model: nn.Module, *, precision: str = "fp32", channels_last: bool = True) -> nn.Module:
     """A frozen eval-mode copy of ``model``, faster for attacks and inference.
 
     Batch norm is folded into convolutions, four-dimensional weights are stored with channels

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch.nn.functional as F  # noqa: N812 (its name everywhere)
 from torch import nn
@@ -13,8 +12,7 @@ from recuse.models.features import Features
 from recuse.models.initialize import initialize_he
 from recuse.models.resnet import conv3x3
 
-Activation = Literal["relu", "swish"]
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "swish": nn.SiLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "swish": nn.SiLU}
 
 
 def check_depth(depth: int, width: int) -> None:
@@ -172,12 +170,12 @@ class SwishWideResNet:
     size: int = 32
     classes: int = 10
     dropout: float = 0.0
-    activation: Activation = "swish"
+    activation: str = "swish"
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
         check_depth(self.depth, self.width)
-        if self.activation not in get_args(Activation):
+        if self.activation not in ACTIVATIONS:
             raise ConfigError(f"activation {self.activation!r} is unknown; take 'swish' or 'relu'")
 
     @property
