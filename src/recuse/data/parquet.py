@@ -78,6 +78,8 @@ def read_table(path: Path) -> ImageTable:
     except _DAMAGED as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} is truncated or not a parquet file ({reason})") from error
+    if not len(frame):
+        raise DataError(f"{path}: there is no row")
     image = _column(path, frame, IMAGE_COLUMNS, "image")
     label = _column(path, frame, LABEL_COLUMNS, "label")
     kind = frame.schema[image]
@@ -85,8 +87,6 @@ def read_table(path: Path) -> ImageTable:
         raise DataError(f"{path}: column {image!r} is {kind}, not struct{{bytes, path}}")
     if not frame.schema[label].is_integer():
         raise DataError(f"{path}: column {label!r} is {frame.schema[label]}, not integers")
-    if not len(frame):
-        raise DataError(f"{path}: there is no row")
     names = _label_names(features, label)
     if names is None:
         names = tuple(str(k) for k in range(int(str(frame[label].max() or 0)) + 1))

@@ -1,0 +1,155 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recuse.data.digits import Digits
+from recuse.data.gaussians import Gaussians, sample_gaussians
+from recuse.data.split import Split, Splits, hold_out, stratified_parts
+from recuse.errors import DataError
+
+NAMES = ("a", "b", "c")
+
+
+def _split(n: int = 10, **changes: object) -> Split:
+    fields: dict[str, object] = {
+        "name": "toy/train",
+        "images": torch.linspace(0, 1, n * 12).view(n, 3, 2, 2),
+        "labels": torch.arange(n) % 3,
+        "ids": tuple(f"toy/{i}" for i in range(n)),
+        "label_names": NAMES,
+    }
+    return Split(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"images": torch.rand(10, 3, 2, 2) * 255}, r"toy/train: pixel values.*\[0, 1\].*divide"),
+        ({"images": torch.full((10, 3, 2, 2), float("nan"))}, r"pixel values.*nan"),
+        ({"images": torch.zeros(10, 3, 2, 2) - 0.1}, r"\[-0.1, -0.1\]"),
+        ({"images": torch.rand(10, 2, 2)}, r"shape \[10, 2, 2\]"),
+        ({"images": torch.zeros(10, 3, 2, 2, dtype=torch.uint8)}, "got uint8"),
+        ({"images": torch.zeros(10, 3, 2, 2, dtype=torch.float64)}, "got float64"),
+        ({"images": torch.zeros(0, 3, 2, 2)}, "no image"),
+        ({"labels": torch.tensor([0] * 9 + [3])}, r"label 3 of row 9 is outside 0..2"),
+        ({"labels": torch.tensor([0] * 4 + [-1] + [0] * 5)}, "label -1 of row 4"),
+        ({"labels": torch.zeros(9, dtype=torch.int64)}, r"one for each of 10 images.*\[9\]"),
+        ({"labels": torch.zeros(10)}, "int64"),
+        ({"ids": tuple("0123456788")}, "9 different sample ids for 10"),
+        ({"ids": tuple("012")}, "3 different sample ids for 10"),
+    ],
+)
+def test_a_split_that_is_not_what_it_says_is_refused(changes: dict, says: str) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        _split(**changes)
+    assert str(caught.value).startswith("toy/train: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_batches_are_the_split_in_order() -> None:
+    split = _split(10)
+    batches = list(split.batches(4))
+    assert [len(b) for b in batches] == [4, 4, 2]
+    assert torch.equal(torch.cat([b.images for b in batches]), split.images)
+    assert torch.equal(torch.cat([b.labels for b in batches]), split.labels)
+    assert sum((b.ids for b in batches), ()) == split.ids
+    assert all(b.name == split.name and b.label_names == NAMES for b in batches)
+
+
+def test_take_and_head_keep_ids_with_rows() -> None:
+    split = _split(10)
+    some = split.take([7, 2])
+    assert some.ids == ("toy/7", "toy/2")
+    assert torch.equal(some.images, split.images[[7, 2]])
+    assert torch.equal(some.labels, split.labels[[7, 2]])
+    assert split.take(torch.tensor([7, 2])).ids == some.ids
+    assert split.head(3).ids == split.ids[:3]
+    assert len(split.head(99)) == 10
+    assert (split.classes, split.shape) == (3, (3, 2, 2))
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=200),
+    cut=st.floats(0, 1),
+    seed=st.integers(0, 9),
+)
+def test_stratified_parts_partition_and_keep_proportions(
+    labels: list[int], cut: float, seed: int
+) -> None:
+    y = torch.tensor(labels)
+    first, second = stratified_parts(y, (cut, 1 - cut), seed=seed)
+    assert sorted(first + second) == list(range(len(labels)))
+    for label in set(labels):
+        total = labels.count(label)
+        assert abs(sum(labels[i] == label for i in first) - cut * total) <= 0.5 + 1e-6
+
+
+def test_the_cut_is_fixed_by_the_seed_and_by_nothing_else() -> None:
+    y = torch.arange(100) % 5
+    cut = stratified_parts(y, (0.8, 0.2), seed=3)
+    state = torch.get_rng_state()
+    torch.randn(5)
+    assert stratified_parts(y, (0.8, 0.2), seed=3) == cut
+    assert stratified_parts(y, (0.8, 0.2), seed=4) != cut
+    torch.set_rng_state(state)
+    with pytest.raises(ValueError, match="sum to 1"):
+        stratified_parts(y, (0.8, 0.3), seed=0)
+
+
+def test_held_out_rows_keep_their_ids() -> None:
+    split = _split(30)
+    kept, held = hold_out(split, 0.2, seed=0, name="toy/validation")
+    assert len(held) == 6
+    assert held.name == "toy/validation"
+    assert sorted(kept.ids + held.ids) == sorted(split.ids)
+
+
+def test_parts_that_do_not_belong_together_are_refused() -> None:
+    split = _split()
+    with pytest.raises(DataError, match="do not belong together"):
+        Splits(split, split, _split(label_names=("x", "y", "z")))
+    with pytest.raises(DataError, match="do not belong together"):
+        Splits(split, split, _split(images=torch.rand(10, 3, 4, 4)))
+
+
+def test_digits_are_the_real_ones_cut_without_overlap() -> None:
+    parts = Digits().load()
+    splits = (parts.train, parts.validation, parts.test)
+    ids = [i for split in splits for i in split.ids]
+    assert len(ids) == len(set(ids)) == 1797
+    assert [len(split) for split in splits] == [1078, 269, 450]
+    # The first digit of the set is a 0, and its published first row sums to 0+0+5+13+9+1.
+    first = next(s for s in splits if "digits/0000" in s.ids)
+    row = first.ids.index("digits/0000")
+    assert int(first.labels[row]) == 0
+    assert torch.equal(first.images[row, 0, 0] * 16, torch.tensor([0.0, 0, 5, 13, 9, 1, 0, 0]))
+    assert Digits().load_test().ids == parts.test.ids
+    assert Digits(seed=1).load_test().ids != parts.test.ids
+
+
+def test_gaussians_have_the_papers_counts_centres_and_spreads() -> None:
+    split = sample_gaussians(1000, seed=0, part="train")
+    assert split.labels.bincount().tolist() == [484, 500, 16]
+    big = sample_gaussians(64_000, seed=1, part="train")
+    expected = {
+        0: ((0.25, 0.25), (0.05, 0.05)),
+        1: ((0.75, 0.75), (0.05, 0.05)),
+        2: ((0.55, 0.80), (0.05 / 3, 0.05 / 2)),
+    }
+    for label, (centre, sd) in expected.items():
+        points = big.images[big.labels == label]
+        error = 5 * torch.tensor(sd) / len(points) ** 0.5
+        assert ((points.mean(0) - torch.tensor(centre)).abs() < error).all()
+        assert ((points.std(0) / torch.tensor(sd) - 1).abs() < 5 / (2 * len(points)) ** 0.5).all()
+    with pytest.raises(ValueError, match="64"):
+        sample_gaussians(63, seed=0, part="train")
+
+
+def test_gaussians_are_judged_on_the_training_points_unless_asked() -> None:
+    parts = Gaussians().load()
+    assert torch.equal(parts.test.images, parts.train.images)
+    assert not torch.equal(parts.validation.images, parts.train.images)
+    fresh = Gaussians(judged_on="fresh").load()
+    assert not torch.equal(fresh.test.images, fresh.train.images)
+    assert not torch.equal(Gaussians(seed=1).load().train.images, parts.train.images)
