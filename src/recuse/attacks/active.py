@@ -6,7 +6,6 @@ adversarial point is found changes no verdict of the others. It only saves their
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -53,7 +52,7 @@ class Compaction:
     size: Callable[[int], int]
 
     @classmethod
-    def suited_to(cls, device: torch.device) -> Self:
+    def suited_to(cls, device: torch.device) -> "Compaction":
         """Every step and exact sizes on a CPU, rare looks and padded sizes elsewhere."""
         if device.type == "cpu":
             return cls(every_step, exact_size)

@@ -7,7 +7,6 @@ and the state is updated without reading anything back from the device.
 
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +83,9 @@ class _State:
     reduced: Tensor
 
     @classmethod
-    def begin(cls, x: Images, x_adv: Images, value: PerSample, grad: Images, eps: float) -> Self:
+    def begin(
+        cls, x: Images, x_adv: Images, value: PerSample, grad: Images, eps: float
+    ) -> "_State":
         # The published code compares its first step with a row of zeros, not with the value at
         # the start; with ``previous = 0`` the count of rises is the same.
         zeros = torch.zeros_like(value)
@@ -103,8 +104,8 @@ class _State:
             reduced=torch.ones_like(value, dtype=torch.bool),
         )
 
-    def take(self, keep: Tensor) -> Self:
-        return type(self)(*(getattr(self, f.name)[keep] for f in fields(self)))
+    def take(self, keep: Tensor) -> "_State":
+        return _State(*(getattr(self, f.name)[keep] for f in fields(self)))
 
     def move(self, threat: Threat, momentum: float) -> Images:
         """The next iterate: a projected gradient step, averaged with the last displacement."""

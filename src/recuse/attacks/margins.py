@@ -143,6 +143,7 @@ LOSSES: dict[str, type[AscentLoss]] = {
 }
 
 
+@runtime_checkable
 class RowLoss(Protocol):
     """A loss of the rows of a batch that are still under attack."""
 

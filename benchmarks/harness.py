@@ -1,0 +1,194 @@
+"""What the benchmarks share: alternate timing, rows, the table, JSON, and where the data lie.
+
+Every script runs ours and the anchor in turn (A, B, A, B, ...) in one process, so that both meet
+the same machine; ratios are of medians. Pass counts are exact and are what a gate may fail on.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from recuse.data.cifar import Cifar10
+from recuse.data.roots import find_data_root
+from recuse.data.split import Split
+from recuse.models.zoo import load_model
+
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: Stable name; gates refer to it.
+        ours: Our cost: seconds, or passes per sample.
+        anchor: The anchor's cost in the same unit.
+        ratio: How many times cheaper ours is (or the quantity the goal speaks of).
+        goal: What ``ratio`` must reach; for ``kind="passes"`` and ``"mismatches"`` what ``ours``
+            must not exceed.
+        kind: ``"time"``, ``"passes"``, ``"mismatches"`` or ``"share"``.
+        detail: Whatever else a reader needs: pass counts, times of every run, the cause of a miss.
+    """
+
+    name: str
+    ours: float
+    anchor: float
+    ratio: float
+    goal: float
+    kind: str = "time"
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        if self.kind in ("passes", "mismatches"):
+            return self.ours <= self.goal
+        return self.ratio >= self.goal
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each run of two programs that ran in turn."""
+
+    ours: tuple[float, ...]
+    anchor: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ours is, by medians."""
+        return statistics.median(self.anchor) / statistics.median(self.ours)
+
+    def row(self, name: str, goal: float, **detail: Any) -> Row:
+        """A ``time`` row with both medians, and every single time in its detail."""
+        ours, anchor = statistics.median(self.ours), statistics.median(self.anchor)
+        times = {
+            "ours_seconds": [round(t, 4) for t in self.ours],
+            "anchor_seconds": [round(t, 4) for t in self.anchor],
+            "ratio_of_minima": round(min(self.anchor) / min(self.ours), 3),
+        }
+        return Row(name, ours, anchor, self.ratio, goal, "time", {**detail, **times})
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Wall-clock seconds of one call, the device's queue included."""
+    _wait()
+    begin = time.perf_counter()
+    work()
+    _wait()
+    return time.perf_counter() - begin
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def alternate(
+    ours: Callable[[], Any],
+    anchor: Callable[[], Any],
+    *,
+    repeats: int = REPEATS,
+    warm_up: Callable[[], Any] | None = None,
+) -> Timing:
+    """Time two programs in turn: ours, anchor, ours, anchor, ...
+
+    Args:
+        ours: Our program.
+        anchor: What it is measured against.
+        repeats: Runs of each.
+        warm_up: Run once before; by default nothing, as callers checked both results before.
+    """
+    if warm_up is not None:
+        warm_up()
+    pairs = [(seconds(ours), seconds(anchor)) for _ in range(repeats)]
+    return Timing(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+
+
+def processor() -> str:
+    """Name of the processor, and of the accelerator if there is one."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else "unknown processor"
+    return f"{name}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else name
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers depend on: machine, threads, load, versions."""
+    return {
+        "processor": processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": [round(value, 2) for value in os.getloadavg()],
+        "torch": torch.__version__,
+        "amx_bf16": bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()),
+    }
+
+
+def run_script(run: Callable[[int], list[Row]], description: str) -> None:
+    """The command line of a benchmark: print environment and table, write JSON.
+
+    Args:
+        run: Takes the number of repeats and returns the rows.
+        description: One line for ``--help``.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    before = environment()
+    print(f"{before['processor']}, {before['threads']} threads, load {before['load']}")
+    rows = run(options.repeats)
+    print_table(rows)
+    if options.json:
+        write_rows(options.json, rows, before)
+
+
+def write_rows(path: Path, rows: list[Row], before: dict[str, Any]) -> None:
+    """Write the rows as JSON, with the environment before and the load after."""
+    after = [round(value, 2) for value in os.getloadavg()]
+    listed = [{**asdict(row), "ok": row.ok} for row in rows]
+    text = json.dumps({"environment": {**before, "load_after": after}, "rows": listed}, indent=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text + "\n")
+    partial.replace(path)
+
+
+def print_table(rows: list[Row]) -> None:
+    """Print the rows for a person."""
+    width = max((len(row.name) for row in rows), default=4)
+    print(f"{'name':{width}}  {'ours':>10} {'anchor':>10} {'ratio':>8} {'goal':>8}  ok")
+    for row in rows:
+        mark = "yes" if row.ok else "MISS"
+        numbers = f"{row.ours:10.4g} {row.anchor:10.4g} {row.ratio:8.3g} {row.goal:8.3g}"
+        print(f"{row.name:{width}}  {numbers}  {mark}")
+        if "cause" in row.detail:
+            print(f"{'':{width}}  {row.detail['cause']}")
+
+
+def shared_model(name: str) -> nn.Module:
+    """A pretrained network of the models folder, in eval mode."""
+    return load_model(name)[0].eval()
+
+
+def predictions(model: nn.Module, x: Tensor, batch: int = 128) -> Tensor:
+    """Predicted labels."""
+    with torch.no_grad():
+        return torch.cat([model(part).argmax(1) for part in x.split(batch)])
+
+
+def cifar_test(n: int, kind: Literal["lossless", "jpeg"] = "lossless") -> Split:
+    """The first ``n`` CIFAR-10 test images of the data folder."""
+    return Cifar10(test=kind).load_test(find_data_root()).head(n)
