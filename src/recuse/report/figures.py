@@ -8,7 +8,7 @@ import altair as alt
 import vl_convert
 
 from recuse.errors import ConfigError
-from recuse.records.store import write_atomically
+from recuse.records.store import slug, write_atomically
 from recuse.report.page import Figure, Page
 from recuse.report.style import paper_config
 
@@ -61,7 +61,7 @@ def save_figure(
     svg = vl_convert.vegalite_to_svg(specification(figure, paper_config()))
     written = []
     for kind in formats:
-        path = folder / f"{figure.name}.{kind}"
+        path = folder / f"{slug(figure.name)}.{kind}"
         write_atomically(path, _render(svg, kind))
         written.append(path)
     return tuple(written)

@@ -6,7 +6,6 @@ import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,7 +14,7 @@ from markupsafe import Markup
 from recuse.records.store import write_atomically
 from recuse.report.figures import specification
 from recuse.report.page import Block, Figure, Page, anchor, percent, points
-from recuse.report.style import page_config
+from recuse.report.style import PAGE_COLOURS, page_config
 from recuse.report.values import headings, show, show_table
 
 
@@ -78,7 +77,8 @@ def _template_text(name: str) -> str:
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, safe inside a script element."""
     # Only what could end the element is rewritten; in JavaScript "\\/" in a string means "/".
-    return re.sub(r"</(?=script)|<!--", _escaped, str(vl_convert.javascript_bundle()), flags=re.I)
+    bundle = str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # has a default
+    return re.sub(r"</(?=script)|<!--", _escaped, bundle, flags=re.IGNORECASE)
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -86,9 +86,11 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _embedded_specification(figure: Figure) -> Markup:
-    spec: dict[str, Any] = specification(figure, page_config())
+    text = json.dumps(specification(figure, page_config()), separators=(",", ":"))
+    for colour, variable in PAGE_COLOURS.items():
+        text = text.replace(f'"{colour}"', f'"{variable}"')
     # JSON keeps its meaning with "<" escaped, and no element can be closed from inside.
-    return Markup(json.dumps(spec, separators=(",", ":")).replace("<", "\\u003c"))
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def _data_uri(png: bytes) -> str:

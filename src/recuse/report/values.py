@@ -42,17 +42,24 @@ def show(cell: Cell, decimals: int = 1) -> Shown:
             return Shown("yes" if cell else "no", numeric=False)
         case str():
             return Shown(cell, numeric=False)
+        case int():
+            return Shown(f"{cell:,}".replace(",", "\u202f"), sort=_finite(cell))
+        case float():
+            return Shown(_decimal(cell, decimals), sort=_finite(cell))
+        case _:
+            return _show_share(cell)
+
+
+def _show_share(cell: Rate | Spread | Points) -> Shown:
+    match cell:
         case Rate(value, low, high, digits):
             return Shown(percent(value, digits), _interval(low, high, digits), _finite(value))
         case Spread(mean, sd, digits):
             small = f"± {percent(sd, digits)}" if math.isfinite(sd) else ""
             return Shown(percent(mean, digits), small, _finite(mean))
         case Points(value, low, high, digits):
-            return Shown(points(value, digits), _signed_interval(low, high, digits), _finite(value))
-        case int():
-            return Shown(f"{cell:,}".replace(",", "\u202f"), sort=_finite(cell))
-        case float():
-            return Shown(_decimal(cell, decimals), sort=_finite(cell))
+            small = _signed_interval(low, high, digits)
+            return Shown(points(value, digits), small, _finite(value))
 
 
 def show_table(table: Table) -> list[list[Shown]]:
@@ -63,7 +70,7 @@ def show_table(table: Table) -> list[list[Shown]]:
         for row in table.rows
     ]
     for number, column in enumerate(columns):
-        values = [row[number].sort for row in rows if row[number].sort is not None]
+        values = [v for row in rows if (v := row[number].sort) is not None]
         if not column.best or len(values) < 2:
             continue
         top = max(values) if column.best == "high" else min(values)

@@ -1,0 +1,95 @@
+"""Where the names of points go, so that no two words and no word and point overlap."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+_CHARACTER = 6.1
+_LINE = 13.0
+_GAP = 8.5
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels, y downwards."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlaps(self, other: "Box") -> bool:
+        """Whether the two share any area."""
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
+        )
+
+    def inside(self, other: "Box") -> bool:
+        """Whether this one lies within ``other``."""
+        return (
+            self.left >= other.left
+            and self.right <= other.right
+            and self.top >= other.top
+            and self.bottom <= other.bottom
+        )
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Its middle."""
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+
+def place_labels(
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    area: Box,
+    *,
+    blocked: Sequence[Box] = (),
+    radius: float = 5.0,
+) -> list[Box | None]:
+    """Give each text a free place beside its point, the first text first.
+
+    Args:
+        points: Pixel positions.
+        texts: One a point; an empty text needs no place.
+        area: Labels stay within it.
+        blocked: Where no label may be, such as lines.
+        radius: Of the marks, which no label may cover.
+
+    Returns:
+        The place of each text, or None where there is none (the hover still names the point).
+    """
+    marks = [Box(x - radius, y - radius, x + radius, y + radius) for x, y in points]
+    placed = list(blocked)
+    places: list[Box | None] = []
+    for (x, y), text in zip(points, texts, strict=True):
+        free = (
+            box
+            for box in _candidates(x, y, len(text) * _CHARACTER)
+            if box.inside(area) and not any(box.overlaps(b) for b in (*marks, *placed))
+        )
+        place = next(free, None) if text else None
+        places.append(place)
+        if place is not None:
+            placed.append(place)
+    return places
+
+
+def _candidates(x: float, y: float, width: float) -> Iterator[Box]:
+    """Beside, above, below, then the corners: what a careful hand would try."""
+    half, line = width / 2, _LINE / 2
+    near = _GAP + half
+    centres = [
+        (x + near, y),
+        (x - near, y),
+        (x, y - _GAP - line),
+        (x, y + _GAP + line),
+        (x + near - 2, y - line - 3),
+        (x + near - 2, y + line + 3),
+        (x - near + 2, y - line - 3),
+        (x - near + 2, y + line + 3),
+    ]
+    for cx, cy in centres:
+        yield Box(cx - half, cy - line, cx + half, cy + line)
