@@ -1,0 +1,229 @@
+"""Cascades: stages that answer where their selector selects, then a core that always answers.
+
+Two models, a robust one and a core, are the cascade of one stage.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from recuse.arrays import Images, Labels, Logits, Mask, PerSample
+from recuse.attacks.verify import evaluation_mode
+from recuse.composition.cost import Passes, counted
+from recuse.composition.members import (
+    Core,
+    Stage,
+    check_budget,
+    check_cards,
+    check_classes,
+    classes_of,
+)
+from recuse.errors import ConfigError
+from recuse.random import SampleNoise
+from recuse.results import Guarantee, Prediction
+from recuse.selectors.calibrate import selected
+from recuse.selectors.scores import LogitSelector
+from recuse.threat import Threat
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A batch of answers and what they cost.
+
+    Attributes:
+        prediction: The answers.
+        entered: Inputs that reached each stage; the core is last.
+        passes: Network passes of each stage, its selector's included; the core is last.
+    """
+
+    prediction: Prediction
+    entered: tuple[int, ...]
+    passes: tuple[Passes, ...]
+
+    @property
+    def abstained(self) -> tuple[float, ...]:
+        """Share of the inputs each stage passed on, of those it was asked about (0 of none)."""
+        pairs = zip(self.entered[1:], self.entered[:-1], strict=True)
+        return tuple(passed / asked if asked else 0.0 for passed, asked in pairs)
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """Passes per input asked, of each stage and the core (0 where none was asked)."""
+        pairs = zip(self.passes, self.entered, strict=True)
+        return tuple(p.total / asked if asked else 0.0 for p, asked in pairs)
+
+    @property
+    def cost(self) -> float:
+        """Passes per input of the whole composition."""
+        return sum(p.total for p in self.passes) / max(self.entered[0], 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Cascade:
+    """Stages asked in turn, each only about what the earlier ones left, then the core.
+
+    Attributes:
+        stages: In the order in which they answer; none leaves a single model.
+        core: Answers what no stage selects.
+        budget: The attacker's ball. Stated here and in every selector that depends on it, and
+            checked to be the same.
+
+    Raises:
+        ConfigError: A selector built against another budget, or models whose cards say that they
+            take different inputs or know different classes.
+    """
+
+    stages: tuple[Stage, ...]
+    core: Core
+    budget: Threat
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", (*(s.name for s in self.stages), self.core.name))
+        for stage in self.stages:
+            check_budget(stage, self.budget)
+            check_cards(stage, self.core)
+
+    @property
+    def models(self) -> tuple[nn.Module, ...]:
+        """Every classifier, the core last."""
+        return (*(stage.model for stage in self.stages), self.core.model)
+
+    @property
+    def guarantee(self) -> tuple[Guarantee, ...]:
+        """What stands behind each stage's answers, the core's last."""
+        return (*(stage.selector.guarantee for stage in self.stages), Guarantee.NONE)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Run a block with every classifier in eval mode, then give each its mode back."""
+        with ExitStack() as modes:
+            for model in self.models:
+                modes.enter_context(evaluation_mode(model))
+            yield
+
+    def check(self, example: Images) -> None:
+        """Run every classifier on an example and refuse those that do not fit together.
+
+        A cascade in use may not reach its last models for a long time; this finds a mismatch
+        before it does.
+
+        Raises:
+            ConfigError: Different numbers of classes, or a model that cannot read the input.
+        """
+        with self.evaluating():
+            counts = [
+                classes_of(model, example[:1], name)
+                for model, name in zip(self.models, self.names, strict=True)
+            ]
+        for name, classes in zip(self.names, counts, strict=True):
+            check_classes(name, classes, self.core.name, counts[-1])
+
+    def __call__(self, x: Images, *, noise: SampleNoise) -> Prediction:
+        """Answer a batch.
+
+        Args:
+            x: Inputs.
+            noise: One id per row; a stage's randomness depends on the id and the stage.
+        """
+        return self.traced(x, noise=noise).prediction
+
+    @torch.no_grad()
+    def traced(self, x: Images, *, noise: SampleNoise) -> Trace:
+        """Answer a batch and count the passes each stage needed.
+
+        Raises:
+            ConfigError: Stages with different numbers of classes.
+        """
+        book = _Book.blank(x, core=len(self.stages))
+        rows = torch.arange(len(x), device=x.device)
+        entered, passes = [], []
+        with self.evaluating():
+            for index, stage in enumerate(self.stages):
+                entered.append(len(rows))
+                with counted(stage.model) as spent:
+                    inner = noise.take(rows.tolist()).substream("stage", index)
+                    rows = book.ask(stage, index, x, rows, inner)
+                passes.append(spent)
+            entered.append(len(rows))
+            with counted(self.core.model) as spent:
+                book.fall_back(self.core, x, rows)
+        return Trace(book.prediction(self.guarantee), tuple(entered), (*passes, spent))
+
+
+@dataclass
+class _Book:
+    """The answers of a batch while they are collected."""
+
+    label: Labels
+    stage: Labels
+    selected: Mask
+    score: PerSample
+    classes: int = 0
+
+    @classmethod
+    def blank(cls, x: Images, *, core: int) -> "_Book":
+        n = len(x)
+        return cls(
+            label=torch.zeros(n, dtype=torch.int64, device=x.device),
+            stage=torch.full((n,), core, device=x.device),
+            selected=torch.zeros(n, dtype=torch.bool, device=x.device),
+            score=x.new_full((n,), float("nan")),
+        )
+
+    def ask(self, stage: Stage, index: int, x: Images, rows: Tensor, noise: SampleNoise) -> Tensor:
+        """Note what the stage answers among ``rows``; the rows it passes on are returned."""
+        if not len(rows):
+            return rows
+        logits, scores = _ask(stage, x[rows], noise)
+        self._same_classes(stage.name, logits)
+        kept = selected(scores, stage.selector.threshold)
+        taken = rows[kept]
+        self.label[taken] = logits[kept].argmax(1)
+        self.stage[taken] = index
+        self.selected[taken] = True
+        self.score[taken] = scores[kept].to(self.score.dtype)
+        return rows[~kept]
+
+    def fall_back(self, core: Core, x: Images, rows: Tensor) -> None:
+        """Note the core's answers to what is left."""
+        if len(rows):
+            logits = core.model(x[rows])
+            self._same_classes(core.name, logits)
+            self.label[rows] = logits.argmax(1)
+
+    def _same_classes(self, name: str, logits: Logits) -> None:
+        classes = int(logits.shape[1])
+        if self.classes:
+            check_classes(name, classes, "a stage before it", self.classes)
+        self.classes = classes
+
+    def prediction(self, guarantee: tuple[Guarantee, ...]) -> Prediction:
+        return Prediction(self.label, self.stage, self.selected, self.score, guarantee)
+
+
+def _ask(stage: Stage, x: Images, noise: SampleNoise) -> tuple[Logits, PerSample]:
+    """Logits and scores, with one forward pass where the score needs no more than the logits."""
+    logits = stage.model(x)
+    if isinstance(stage.selector, LogitSelector):
+        return logits, stage.selector.from_logits(logits)
+    return logits, stage.selector(stage.model, x, noise=noise)
+
+
+def require_answers(cascade: Cascade, traces: Sequence[Trace]) -> None:
+    """Refuse a cascade with a stage that selected nothing although it was asked.
+
+    Raises:
+        ConfigError: Names the stage and its threshold.
+    """
+    for index, stage in enumerate(cascade.stages):
+        asked = sum(trace.entered[index] for trace in traces)
+        left = sum(trace.entered[index + 1] for trace in traces)
+        if asked and asked == left:
+            raise ConfigError(
+                f"{stage.name!r} selects none of the {asked} inputs it was asked about at "
+                f"threshold {stage.selector.threshold:g}; calibrate it or drop the stage"
+            )

@@ -1,0 +1,141 @@
+"""Two ways to move a batch towards a goal: along gradients, or by random patches."""
+
+import torch
+from torch import Tensor
+
+from recuse.arrays import Images, Labels, PerSample
+from recuse.composition.cascade import Cascade
+from recuse.composition.goals import Goal, scored_terms, surrogate_terms
+from recuse.random import SampleNoise
+from recuse.threat import Threat, expand_as, per_sample_l2
+
+_TINY = 1e-12
+_IMAGE = 4
+
+
+def ascend(
+    cascade: Cascade,
+    goal: Goal,
+    x: Images,
+    y: Labels,
+    *,
+    start: Images,
+    noise: SampleNoise,
+    steps: int,
+) -> Images:
+    """Push a batch towards a goal by gradients; the point whose worst term is best.
+
+    The terms come from different networks on different scales. Each step follows the unit
+    gradients of the terms not yet met, or of the smallest one when all are, with a step that
+    shrinks from the radius to a tenth of it.
+    """
+    threat = cascade.budget
+    x_adv = threat.project(start, x)
+    best, best_value = x_adv.clone(), x.new_full((len(x),), float("-inf"))
+    scale: Tensor | None = None
+    for step in range(steps + 1):
+        with torch.enable_grad():
+            leaf = x_adv.detach().requires_grad_()
+            inner = noise.substream("step", step)
+            terms = surrogate_terms(cascade, goal, leaf, y, noise=inner)
+            if not terms:
+                return x_adv
+            values = torch.stack([term.detach() for term in terms])
+            scale = 1 + values.abs() if scale is None else scale
+            grads = [] if step == steps else _gradients(terms, leaf)
+        worst = (values / scale).amin(0)
+        better = worst > best_value
+        best_value = torch.maximum(best_value, worst)
+        best = torch.where(expand_as(better, x), x_adv, best)
+        if step < steps:
+            size = threat.eps * max(1 - step / steps, 0.1)
+            direction = _combined(grads, values / scale)
+            x_adv = threat.project(x_adv + size * threat.ascent_direction(direction), x)
+    return best
+
+
+def _gradients(terms: list[PerSample], leaf: Tensor) -> list[Tensor]:
+    found = []
+    for term in terms:
+        (grad,) = torch.autograd.grad(term.sum(), leaf, retain_graph=True)
+        found.append(grad / expand_as(per_sample_l2(grad).clamp_min(_TINY), grad))
+    return found
+
+
+def _combined(grads: list[Tensor], values: Tensor) -> Tensor:
+    wanted = (values <= 0) | (values == values.amin(0))
+    return sum(
+        (
+            grad * expand_as(want.to(grad.dtype), grad)
+            for grad, want in zip(grads, wanted, strict=True)
+        ),
+        start=torch.zeros_like(grads[0]),
+    )
+
+
+@torch.no_grad()
+def random_search(
+    cascade: Cascade,
+    goal: Goal,
+    x: Images,
+    y: Labels,
+    *,
+    noise: SampleNoise,
+    deployed: SampleNoise,
+    queries: int,
+) -> Images:
+    """Random search towards a goal on the selectors' own scores; needs no gradient.
+
+    Each proposal moves a random patch of the current point to the border of the ball and is
+    kept where the worst term does not fall; patches shrink from a half to a twentieth of the
+    input.
+
+    Args:
+        cascade: The composition.
+        goal: What to reach.
+        x: Centres of the balls.
+        y: True labels.
+        noise: Randomness of the proposals.
+        deployed: Randomness of the selectors as deployed.
+        queries: Proposals.
+    """
+    threat = cascade.budget
+    best = threat.random_start(x, noise)
+    scale: Tensor | None = None
+    best_value = x.new_full((len(x),), float("-inf"))
+    for query in range(queries):
+        share = 0.5 * 0.1 ** (query / queries)
+        proposal = (
+            _moved(best, x, threat, noise.substream("patch", query), share) if query else best
+        )
+        terms = torch.stack(scored_terms(cascade, goal, proposal, y, noise=deployed))
+        scale = 1 + terms.abs() if scale is None else scale
+        value = (terms / scale).amin(0)
+        keep = value >= best_value
+        best_value = torch.where(keep, value, best_value)
+        best = torch.where(expand_as(keep, x), proposal, best)
+    return best
+
+
+def _moved(best: Images, x: Images, threat: Threat, noise: SampleNoise, share: float) -> Images:
+    direction = noise.normal(x)
+    if x.dim() == _IMAGE:
+        height, width = x.shape[2:]
+        side = max(1, round((share * height * width) ** 0.5))
+        corner = noise.substream("corner").uniform(x[:, 0, 0, :2])
+        top, left = (
+            (corner[:, i] * (n - min(side, n) + 1)).long() for i, n in ((0, height), (1, width))
+        )
+        inside = _within(height, top, side)[:, :, None] & _within(width, left, side)[:, None, :]
+        direction = direction[:, :, :1, :1] * inside[:, None].to(x.dtype)
+    else:
+        direction = direction * (noise.substream("mask").uniform(x) < max(share, 1 / x[0].numel()))
+    return threat.project(best + 2 * threat.eps * threat.ascent_direction(direction), x)
+
+
+def _within(length: int, first: Tensor, size: int) -> Tensor:
+    place = torch.arange(length, device=first.device)
+    return (place >= first[:, None]) & (place < first[:, None] + size)
+
+
+__all__ = ["ascend", "random_search"]

@@ -1,0 +1,71 @@
+"""Selectors: a score per input, higher = keep; select where the score reaches the threshold."""
+
+from recuse.protocols import Selector
+from recuse.selectors.calibrate import (
+    Calibration,
+    Coverage,
+    Risk,
+    RiskCoverage,
+    calibrate,
+    require_selecting,
+    risk_coverage,
+    selected,
+)
+from recuse.selectors.entropy import EntropyResponse, entropy
+from recuse.selectors.robustness import (
+    InnerSearch,
+    Reach,
+    RobustMargin,
+    RobustnessIndicator,
+    robust_selection,
+    robust_within,
+    worst_margin,
+)
+from recuse.selectors.scores import AttackableSelector, BudgetedSelector, LogitSelector
+from recuse.selectors.selection_network import SelectionNetwork, acceptance, acceptance_split
+from recuse.selectors.softmax_response import (
+    RobustSoftmaxResponse,
+    SoftmaxResponse,
+    log_odds,
+    max_softmax,
+)
+
+SELECTORS: dict[str, type[Selector]] = {
+    "robustness": RobustnessIndicator,
+    "robust-margin": RobustMargin,
+    "softmax": SoftmaxResponse,
+    "robust-softmax": RobustSoftmaxResponse,
+    "entropy": EntropyResponse,
+    "network": SelectionNetwork,
+}
+
+__all__ = [
+    "SELECTORS",
+    "AttackableSelector",
+    "BudgetedSelector",
+    "Calibration",
+    "Coverage",
+    "EntropyResponse",
+    "InnerSearch",
+    "LogitSelector",
+    "Reach",
+    "Risk",
+    "RiskCoverage",
+    "RobustMargin",
+    "RobustSoftmaxResponse",
+    "RobustnessIndicator",
+    "SelectionNetwork",
+    "SoftmaxResponse",
+    "acceptance",
+    "acceptance_split",
+    "calibrate",
+    "entropy",
+    "log_odds",
+    "max_softmax",
+    "require_selecting",
+    "risk_coverage",
+    "robust_selection",
+    "robust_within",
+    "selected",
+    "worst_margin",
+]

@@ -1,0 +1,259 @@
+"""The robustness indicator: answer where the classifier does not change over a ball.
+
+Two radii meet here and must not be mixed up. The selector looks a radius ``rho`` around the
+input it is given; the attacker has moved that input by up to ``eps``. Whether the selector
+*surely* selects is therefore a question about ``rho + eps``: the doubled radius at the default
+``rho = eps``. A selector here is built from the attacker's budget, so the three radii are
+always at hand (:class:`Reach`), and a radius below the budget is refused.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from recuse.arrays import Images, Labels, Mask, PerSample
+from recuse.attacks.margins import margin
+from recuse.errors import ConfigError
+from recuse.protocols import Attack
+from recuse.random import SampleNoise
+from recuse.results import Guarantee
+from recuse.threat import Threat
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The balls that matter to a selector which looks around its input.
+
+    Attributes:
+        budget: The attacker's ball, radius eps.
+        radius: The selector's own radius rho; eps if not given.
+
+    Raises:
+        ConfigError: rho below eps (a selected answer could change), or rho + eps beyond the
+            largest radius of the norm.
+    """
+
+    budget: Threat
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.own.eps < self.budget.eps:
+            raise ConfigError(
+                f"selector radius {self.own.radius} is smaller than the attacker's budget "
+                f"{self.budget}: an attacker could change a selected answer; use a radius of at "
+                f"least {self.budget.radius}"
+            )
+        if self.budget.norm == "linf" and self.own.eps + self.budget.eps > 1:
+            raise ConfigError(
+                f"selector radius {self.own.radius} and budget {self.budget} add up to more than "
+                "1, the whole range of a pixel; use a smaller budget"
+            )
+
+    @property
+    def own(self) -> Threat:
+        """Radius rho: what the selector searches around the input it is given."""
+        return self.budget if self.radius is None else self.budget.with_eps(self.radius)
+
+    @property
+    def sure(self) -> Threat:
+        """Radius rho + eps: robust on it = selected wherever the attacker moves the input."""
+        return self.budget.with_eps(self.own.eps + self.budget.eps)
+
+    @property
+    def ascending(self) -> tuple[Threat, ...]:
+        """All balls an evaluation needs, each once, ascending: eps, rho, rho + eps."""
+        found = {t.eps: t for t in (self.budget, self.own, self.sure)}
+        return tuple(found[eps] for eps in sorted(found))
+
+
+@dataclass(frozen=True)
+class InnerSearch:
+    """The search inside an adversary's surrogate of the indicator.
+
+    Attributes:
+        steps: Gradient steps to the worst point of the ball.
+        restarts: Starts averaged over; the first is the centre.
+        step_size: Relative to the ball's radius.
+    """
+
+    steps: int = 5
+    restarts: int = 1
+    step_size: float = 0.5
+
+
+def worst_margin(
+    model: nn.Module,
+    x: Images,
+    labels: Labels,
+    threat: Threat,
+    *,
+    noise: SampleNoise,
+    search: InnerSearch,
+) -> PerSample:
+    """Smallest margin of ``labels`` over the ball around ``x``, differentiable in ``x``.
+
+    The worst offsets are searched with the gradient off and then held fixed, which gives the
+    gradient of the minimum (Danskin). Averaged over restarts.
+    """
+    total = x.new_zeros(len(x))
+    for restart in range(search.restarts):
+        with torch.no_grad():
+            centre = x.detach()
+            worst = (
+                threat.random_start(centre, noise.substream("inner", restart))
+                if restart
+                else centre
+            )
+        for _ in range(search.steps):
+            worst = _towards_other(model, worst, centre, labels, threat, search.step_size)
+        total = total - margin(model(x + (worst - centre)), labels)
+    return total / search.restarts
+
+
+def _towards_other(
+    model: nn.Module, x: Tensor, centre: Tensor, labels: Labels, threat: Threat, step: float
+) -> Tensor:
+    with torch.enable_grad():
+        point = x.detach().requires_grad_(True)
+        (grad,) = torch.autograd.grad(margin(model(point), labels).sum(), point)
+    with torch.no_grad():
+        moved = point + step * threat.eps * threat.ascent_direction(grad)
+        return threat.project(moved, centre)
+
+
+@dataclass(frozen=True)
+class RobustnessIndicator:
+    """Selects where an attack of radius rho around the input finds no other class.
+
+    By symmetry an answer selected anywhere in the attacker's ball is F(x), as far as the
+    attack can be trusted: the attacker can make it abstain, never make it answer otherwise.
+
+    Attributes:
+        budget: The attacker's ball (radius eps).
+        attack: Any attack; one that stops at the first success makes abstaining cheap.
+        radius: rho; ``budget.eps`` if not given, and never below it.
+        search: The adversary's surrogate of this selector.
+
+    Raises:
+        ConfigError: The radius does not fit the budget.
+
+    >>> from recuse.attacks import Apgd
+    >>> selector = RobustnessIndicator(Threat("linf", "1/255"), Apgd())
+    >>> [str(ball) for ball in selector.reach.ascending]
+    ['linf:1/255', 'linf:2/255']
+    """
+
+    budget: Threat
+    attack: Attack
+    radius: float | None = None
+    search: InnerSearch = field(default_factory=InnerSearch)
+
+    def __post_init__(self) -> None:
+        Reach(self.budget, self.radius)
+
+    @property
+    def threshold(self) -> float:
+        """The score is 1 (nothing found) or 0."""
+        return 0.5
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """As strong as the attack."""
+        return Guarantee.ATTACKED
+
+    @property
+    def reach(self) -> Reach:
+        """The balls of the selector and of the doubled radius, from the budget."""
+        return Reach(self.budget, self.radius)
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
+        """1 where the attack found nothing, else 0."""
+        return robust_within(model, x, self.reach.own, self.attack, noise=noise).to(x.dtype)
+
+    def surrogate(
+        self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
+    ) -> PerSample:
+        """Worst margin of ``labels`` over the ball of radius rho around ``x``."""
+        return worst_margin(model, x, labels, self.reach.own, noise=noise, search=self.search)
+
+
+@dataclass(frozen=True)
+class RobustMargin:
+    """The robustness indicator with a graded score, so that it can be calibrated.
+
+    The score is the smallest margin p_F - max_other p found over the ball of radius rho;
+    negative where another class was found. At threshold 0 it is the indicator, above it
+    asks for more.
+
+    Attributes:
+        budget: The attacker's ball (radius eps).
+        attack: Any attack.
+        threshold: Smallest margin that is selected, in [0, 1).
+        radius: rho; ``budget.eps`` if not given, and never below it.
+        search: The adversary's surrogate of this selector.
+
+    Raises:
+        ConfigError: The radius does not fit the budget, or the threshold selects nothing or
+            admits changed answers.
+    """
+
+    budget: Threat
+    attack: Attack
+    threshold: float = 0.0
+    radius: float | None = None
+    search: InnerSearch = field(default_factory=InnerSearch)
+
+    def __post_init__(self) -> None:
+        Reach(self.budget, self.radius)
+        if not 0 <= self.threshold < 1:
+            raise ConfigError(
+                f"margin threshold {self.threshold} is not in [0, 1): below 0 it admits answers "
+                "that change within the ball, at 1 it selects nothing"
+            )
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """As strong as the attack."""
+        return Guarantee.ATTACKED
+
+    @property
+    def reach(self) -> Reach:
+        """The balls of the selector and of the doubled radius, from the budget."""
+        return Reach(self.budget, self.radius)
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
+        """Smallest probability margin found."""
+        clean = model(x)
+        labels = clean.argmax(1)
+        outcome = self.attack(model, x, labels, self.reach.own, noise=noise)
+        found = model(outcome.x_adv)
+        return -torch.maximum(*(margin(z.softmax(1), labels) for z in (clean, found)))
+
+    def surrogate(
+        self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
+    ) -> PerSample:
+        """Worst logit margin of ``labels`` over the ball of radius rho around ``x``."""
+        return worst_margin(model, x, labels, self.reach.own, noise=noise, search=self.search)
+
+
+@torch.no_grad()
+def robust_within(
+    model: nn.Module, x: Images, threat: Threat, attack: Attack, *, noise: SampleNoise
+) -> Mask:
+    """Whether the attack finds no point of the ball with another label than F(x)."""
+    outcome = attack(model, x, model(x).argmax(1), threat, noise=noise)
+    return ~outcome.success
+
+
+def robust_selection(
+    selector: RobustnessIndicator | RobustMargin, model: nn.Module, x: Images, *, noise: SampleNoise
+) -> Mask:
+    """Whether the selector selects at every point of the attacker's ball, as attacks can tell.
+
+    For the indicator this is robustness at rho + eps (the doubled radius by default); the
+    radius is taken from the selector's budget and cannot be passed.
+    """
+    return robust_within(model, x, selector.reach.sure, selector.attack, noise=noise)

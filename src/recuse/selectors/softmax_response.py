@@ -1,0 +1,131 @@
+"""Softmax response: answer where the classifier is confident, at the input or over a ball."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from recuse.arrays import Images, Labels, Logits, PerSample
+from recuse.errors import ConfigError
+from recuse.protocols import Attack
+from recuse.random import SampleNoise
+from recuse.results import Guarantee
+from recuse.selectors.robustness import Reach
+from recuse.threat import Threat
+
+
+def max_softmax(logits: Logits) -> PerSample:
+    """Largest softmax probability of each row."""
+    return logits.softmax(1).amax(1)
+
+
+def log_odds(logits: Logits, labels: Labels) -> PerSample:
+    """Log-odds p_y / (1 - p_y): the probability of ``labels`` on a scale that does not saturate."""
+    at = logits.gather(1, labels[:, None])[:, 0]
+    others = logits.scatter(1, labels[:, None], float("-inf"))
+    return at - others.logsumexp(1)
+
+
+def _check_threshold(tau: float) -> None:
+    if not 0 <= tau < 1:
+        raise ConfigError(
+            f"softmax threshold {tau} is not in [0, 1): at 1 and above nothing is selected"
+        )
+
+
+@dataclass(frozen=True)
+class SoftmaxResponse:
+    """Selects where ``max_c softmax(f(x))_c >= threshold``; promises nothing under attack.
+
+    Attributes:
+        threshold: tau in [0, 1).
+
+    Source: Geifman, El-Yaniv, NeurIPS 2017.
+    """
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        _check_threshold(self.threshold)
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """None: a high-confidence adversarial example is selected."""
+        return Guarantee.NONE
+
+    def from_logits(self, logits: Logits) -> PerSample:
+        """Largest softmax probability."""
+        return max_softmax(logits)
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
+        """Largest softmax probability at ``x``."""
+        return self.from_logits(model(x))
+
+    def surrogate(
+        self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
+    ) -> PerSample:
+        """Log-odds of ``labels`` above those of the threshold."""
+        return log_odds(model(x), labels) - _odds_of(self.threshold)
+
+
+@dataclass(frozen=True)
+class RobustSoftmaxResponse:
+    """Softmax response over the ball: confident at every point an attack could find.
+
+    ``S(x) = 1`` iff ``max_c softmax(f(x'))_c >= threshold`` for all x' in B_radius(x). The
+    score is the smallest value found. For ``threshold > 1/2`` it selects only where the
+    robustness indicator of the same radius does: on the way to another class the top two
+    classes tie, at most 1/2 each.
+
+    Attributes:
+        budget: The attacker's ball; asking whether it surely selects takes the ball
+            ``radius + budget.eps``.
+        attack: Searches for a point of another class (any attack on the label). Points found
+            by a confidence attack bound the error of an answer, not the score: use both
+            attacks and keep the worse.
+        threshold: tau in [0, 1).
+        radius: Radius of the selector's own ball; ``budget.eps`` if not given.
+
+    Source: "Avoiding Robust Misclassifications", Eq. 16.
+    """
+
+    budget: Threat
+    attack: Attack
+    threshold: float
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_threshold(self.threshold)
+        Reach(self.budget, self.radius)
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """As strong as the attack."""
+        return Guarantee.ATTACKED
+
+    @property
+    def reach(self) -> Reach:
+        """The balls of the selector and of the doubled radius, from the budget."""
+        return Reach(self.budget, self.radius)
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
+        """Smallest top probability found in the ball."""
+        clean = model(x)
+        outcome = self.attack(model, x, clean.argmax(1), self.reach.own, noise=noise)
+        found = max_softmax(model(outcome.x_adv))
+        # A changed label was crossed to, and at the crossing no class has more than a half.
+        found = torch.where(outcome.success, found.clamp_max(0.5), found)
+        return torch.minimum(max_softmax(clean), found)
+
+    def surrogate(
+        self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
+    ) -> PerSample:
+        """Log-odds of ``labels`` at ``x`` above those of the threshold."""
+        return log_odds(model(x), labels) - _odds_of(self.threshold)
+
+
+def _odds_of(tau: float) -> float:
+    clamped = min(max(tau, 1e-6), 1 - 1e-6)
+    return float(torch.logit(torch.tensor(clamped, dtype=torch.float64)))

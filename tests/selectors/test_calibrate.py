@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from recuse.errors import ConfigError
+from recuse.selectors import Coverage, Risk, calibrate, require_selecting, risk_coverage, selected
+from recuse.selectors.calibrate import clopper_pearson_upper
+
+OUTCOMES = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=40)
+
+
+def as_tensors(outcomes):
+    scores = torch.tensor([float(s) for s, _ in outcomes])
+    return scores, torch.tensor([w for _, w in outcomes])
+
+
+def test_curve_of_a_hand_computed_example():
+    scores = torch.tensor([0.9, 0.8, 0.8, 0.1])
+    wrong = torch.tensor([False, True, False, True])
+    curve = risk_coverage(scores, wrong)
+    assert curve.thresholds.tolist() == pytest.approx([0.9, 0.8, 0.1])
+    assert curve.coverage.tolist() == pytest.approx([0.25, 0.75, 1.0])
+    assert curve.risk.tolist() == pytest.approx([0, 1 / 3, 0.5])
+    assert curve.area == pytest.approx(0.25 * 0 + 0.5 / 3 + 0.25 * 0.5)
+
+
+@given(OUTCOMES)
+def test_curve_equals_counting_at_every_threshold(outcomes):
+    scores, wrong = as_tensors(outcomes)
+    curve = risk_coverage(scores, wrong)
+    assert bool((torch.diff(curve.coverage) > 0).all())
+    assert curve.coverage[-1] == 1
+    for tau, coverage, risk in zip(
+        curve.thresholds.tolist(), curve.coverage.tolist(), curve.risk.tolist(), strict=True
+    ):
+        kept = selected(scores, tau)
+        assert coverage == pytest.approx(float(kept.float().mean()))
+        assert risk == pytest.approx(float(wrong[kept].float().mean()))
+
+
+@given(OUTCOMES, st.floats(0.01, 1))
+def test_coverage_goal_is_met_by_the_strictest_threshold(outcomes, wanted):
+    scores, wrong = as_tensors(outcomes)
+    found = calibrate(scores, wrong, Coverage(wanted))
+    assert found.coverage >= wanted - 1e-9
+    stricter = scores[scores > found.threshold]
+    assert len(stricter) / len(scores) < wanted
+
+
+@pytest.mark.parametrize(("errors", "n"), [(0, 10), (3, 50), (49, 50), (50, 50)])
+def test_bound_is_the_one_sided_clopper_pearson_interval_of_scipy(errors, n):
+    interval = binomtest(errors, n, alternative="less").proportion_ci(0.95, method="exact")
+    assert clopper_pearson_upper(errors, n, delta=0.05) == pytest.approx(interval.high, rel=1e-9)
+
+
+def true_risk(tau):
+    # Scores are uniform and P(wrong | score s) = (1 - s) / 2, so the risk above tau is:
+    return (1 - tau) / 4
+
+
+def test_risk_bound_fails_no_more_often_than_promised():
+    goal, failures, runs, abstained = Risk(at_most=0.1, delta=0.1), 0, 300, 0
+    rng = np.random.default_rng(0)
+    for _ in range(runs):
+        scores = rng.random(3000)
+        wrong = rng.random(3000) < (1 - scores) / 2
+        try:
+            found = calibrate(torch.from_numpy(scores), torch.from_numpy(wrong), goal)
+        except ConfigError:
+            abstained += 1
+            continue
+        failures += true_risk(found.threshold) > goal.at_most
+        assert found.risk_bound <= goal.at_most
+    assert failures <= runs * goal.delta + 3 * (runs * goal.delta * (1 - goal.delta)) ** 0.5
+    # The bound is not vacuous: it fails sometimes (a bug that always abstained would not).
+    assert failures > 0
+    assert abstained < runs / 10
+
+
+def test_given_thresholds_are_tested_in_sequence_on_all_rows():
+    scores = torch.arange(400) / 400
+    wrong = scores < 0.15
+    for thresholds, expected in (
+        ([0.2, 0.8, 0.5], 0.2),  # no error above 0.2: everything passes
+        ([0.0, 0.2, 0.5], 0.2),  # 15 % errors at 0 stop the sequence
+        ([0.5], 0.5),
+    ):
+        found = calibrate(scores, wrong, Risk(0.05), thresholds=thresholds)
+        assert found.threshold == expected
+        assert found.coverage == pytest.approx(float((scores >= expected).float().mean()))
+    # 9 of 9 right do not prove a risk of 5 %, and a sequence ends at its first failure.
+    with pytest.raises(ConfigError, match="no threshold"):
+        calibrate(scores, wrong, Risk(0.05), thresholds=[0.2, 0.98])
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: Coverage(0), "not in"),
+        (lambda: Risk(1.5), "both must be in"),
+        (lambda: calibrate(torch.rand(20), torch.zeros(20).bool(), Risk(0.01)), "needs at least"),
+        (lambda: calibrate(torch.rand(400), torch.ones(400).bool(), Risk(0.1)), "no threshold"),
+        (lambda: require_selecting(torch.zeros(3), 0.5, "the stage"), "selects none of 3 inputs"),
+    ],
+)
+def test_refusals_are_one_sentence(call, sentence):
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        call()
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,244 @@
+import inspect
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import recuse.selectors as room
+from recuse.attacks import Apgd
+from recuse.errors import ConfigError
+from recuse.protocols import Selector
+from recuse.random import SampleNoise
+from recuse.results import Guarantee
+from recuse.selectors import (
+    SELECTORS,
+    AttackableSelector,
+    EntropyResponse,
+    InnerSearch,
+    LogitSelector,
+    Reach,
+    RobustMargin,
+    RobustnessIndicator,
+    RobustSoftmaxResponse,
+    SelectionNetwork,
+    SoftmaxResponse,
+    acceptance_split,
+    robust_selection,
+    worst_margin,
+)
+from recuse.threat import Threat
+
+EPS = Threat("linf", "0.05")
+
+
+def annotations(kind):
+    return getattr(kind, "__dataclass_fields__", {})
+
+
+def noise_for(x):
+    return SampleNoise(0, tuple(str(i) for i in range(len(x))))
+
+
+def points(n, seed=0):
+    return torch.rand(n, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def instances(exact, other=None):
+    return {
+        "robustness": RobustnessIndicator(EPS, exact),
+        "robust-margin": RobustMargin(EPS, exact),
+        "softmax": SoftmaxResponse(0.7),
+        "robust-softmax": RobustSoftmaxResponse(EPS, exact, 0.7),
+        "entropy": EntropyResponse(-0.5),
+        "network": SelectionNetwork(other),
+    }
+
+
+def test_the_table_holds_exactly_the_public_selectors():
+    strategies = {
+        value
+        for name, value in vars(room).items()
+        if inspect.isclass(value)
+        and not getattr(value, "_is_protocol", False)
+        and {"__call__", "threshold", "guarantee"} <= {*dir(value), *annotations(value)}
+    }
+    assert set(SELECTORS.values()) == strategies
+
+
+@pytest.mark.parametrize("name", list(SELECTORS))
+def test_every_selector_keeps_the_contract(name, linear_models):
+    selector = instances(linear_models.ExactLinear(), linear_models.random_linear(8, classes=2))[
+        name
+    ]
+    assert isinstance(selector, SELECTORS[name])
+    assert isinstance(selector, Selector)
+    assert isinstance(selector.guarantee, Guarantee)
+    model = linear_models.random_linear(3)
+    before = [p.clone() for p in model.parameters()]
+    x = points(60)
+    scores = selector(model, x, noise=noise_for(x))
+    assert scores.shape == (60,)
+    assert not scores.requires_grad
+    halves = [
+        selector(model, x[rows], noise=noise_for(x).take(range(60)[rows]))
+        for rows in (slice(0, 7), slice(7, 60))
+    ]
+    torch.testing.assert_close(torch.cat(halves), scores)
+    assert int((scores >= selector.threshold).sum()) > 0
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert all(p.grad is None for p in model.parameters())
+    assert isinstance(selector, AttackableSelector)
+    leaf = x.clone().requires_grad_()
+    labels = model(x).argmax(1)
+    value = selector.surrogate(model, leaf, labels, noise=noise_for(x))
+    (grad,) = torch.autograd.grad(value.sum(), leaf)
+    assert bool(grad.isfinite().all())
+    assert bool((grad != 0).any())
+
+
+@pytest.mark.parametrize("name", ["softmax", "entropy"])
+def test_scores_from_logits_equal_scores_from_inputs(name, linear_models):
+    selector, model, x = instances(None)[name], linear_models.random_linear(1), points(20)
+    assert isinstance(selector, LogitSelector)
+    torch.testing.assert_close(
+        selector.from_logits(model(x)), selector(model, x, noise=noise_for(x))
+    )
+
+
+def test_entropy_and_softmax_of_known_distributions():
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3]]))
+    assert SoftmaxResponse(0.1).from_logits(logits).tolist() == pytest.approx([0.5, 1 / 3])
+    assert EntropyResponse(-1).from_logits(logits).tolist() == pytest.approx(
+        [-1.5 * math.log(2), -math.log(3)], rel=1e-6
+    )
+
+
+class TestRobustnessIndicator:
+    @given(st.integers(0, 10_000))
+    @settings(max_examples=30, deadline=None)
+    def test_a_selected_answer_is_the_answer_at_the_unattacked_input(self, linear_models, seed):
+        model = linear_models.random_linear(seed)
+        selector = RobustnessIndicator(EPS, linear_models.ExactLinear())
+        x = points(200, seed)
+        moved = EPS.random_start(x, noise_for(x))
+        kept = selector(model, moved, noise=noise_for(x)) == 1
+        assert torch.equal(model(moved).argmax(1)[kept], model(x).argmax(1)[kept])
+
+    @given(st.integers(0, 10_000))
+    @settings(max_examples=30, deadline=None)
+    def test_the_doubled_radius_decides_whether_it_surely_selects(self, linear_models, seed):
+        model, exact = linear_models.random_linear(seed), linear_models.ExactLinear()
+        selector, x = RobustnessIndicator(EPS, exact), points(100, seed)
+        sure = robust_selection(selector, model, x, noise=noise_for(x))
+        seen = torch.ones_like(sure)
+        for dx in torch.linspace(-1, 1, 5).tolist():
+            for dy in torch.linspace(-1, 1, 5).tolist():
+                moved = EPS.project(x + EPS.eps * torch.tensor([dx, dy]), x)
+                seen &= selector(model, moved, noise=noise_for(x)) == 1
+        assert bool((seen | ~sure).all())
+
+    def test_robustness_at_the_single_radius_is_not_enough(self, linear_models):
+        # The boundary is at 0.5; an input 1.5 eps away is robust at eps but can be moved to
+        # half an eps from it, where the indicator abstains.
+        model = linear_models.linear([[0.0, 0.0], [1.0, 0.0]], [0.0, -0.5])
+        selector = RobustnessIndicator(EPS, linear_models.ExactLinear())
+        x = torch.tensor([[0.5 + 1.5 * EPS.eps, 0.5]], dtype=torch.float64)
+        assert selector(model, x, noise=noise_for(x)).tolist() == [1]
+        assert selector(model, x - torch.tensor([EPS.eps, 0]), noise=noise_for(x)).tolist() == [0]
+        assert robust_selection(selector, model, x, noise=noise_for(x)).tolist() == [False]
+
+    def test_the_radii_follow_from_the_budget(self):
+        assert [t.radius for t in Reach(Threat("linf", "1/255")).ascending] == ["1/255", "2/255"]
+        wider = Reach(Threat("linf", "1/255"), 2 / 255)
+        assert [t.radius for t in wider.ascending] == ["1/255", "2/255", "3/255"]
+
+    @pytest.mark.parametrize(
+        ("budget", "radius", "sentence"),
+        [("2/255", 1 / 255, "smaller than the attacker's budget"), ("0.6", None, "add up to more")],
+    )
+    def test_radii_that_do_not_fit_are_refused(self, budget, radius, sentence):
+        for build in (
+            lambda t: RobustnessIndicator(t, Apgd(), radius),
+            lambda t: RobustMargin(t, Apgd(), 0.1, radius),
+            lambda t: RobustSoftmaxResponse(t, Apgd(), 0.6, radius),
+        ):
+            with pytest.raises(ConfigError, match=sentence):
+                build(Threat("linf", budget))
+
+    def test_margin_at_threshold_zero_is_the_indicator(self, linear_models):
+        model, exact, x = linear_models.random_linear(5), linear_models.ExactLinear(), points(200)
+        margin = RobustMargin(EPS, exact)(model, x, noise=noise_for(x))
+        indicator = RobustnessIndicator(EPS, exact)(model, x, noise=noise_for(x))
+        assert torch.equal(margin >= 0, indicator == 1)
+        assert 0 < int(indicator.sum()) < 200
+
+
+def test_worst_margin_and_its_gradient_have_the_closed_form(linear_models):
+    # min over the linf ball of w.x + b is w.x + b - eps |w|_1, with gradient w.
+    model = linear_models.linear([[1.0, -2.0], [-0.5, 0.5]], [0.1, 0.2])
+    x = (0.3 + 0.4 * points(6)).requires_grad_()
+    labels = torch.zeros(6, dtype=torch.int64)
+    for search in (InnerSearch(), InnerSearch(steps=4, restarts=3)):
+        value = worst_margin(model, x, labels, EPS, noise=noise_for(x), search=search)
+        w = torch.tensor([1.5, -2.5], dtype=torch.float64)
+        torch.testing.assert_close(value, x @ w - 0.1 - EPS.eps * 4.0)
+        (grad,) = torch.autograd.grad(value.sum(), x)
+        torch.testing.assert_close(grad, w.expand(6, 2))
+
+
+class TestSoftmaxResponse:
+    def test_robust_form_has_the_closed_form_of_a_logistic_model(self, linear_models):
+        model = linear_models.linear([[0.0, 0.0], [8.0, 4.0]], [0.0, -6.0])
+        x = 0.1 + 0.8 * points(300)
+        selector = RobustSoftmaxResponse(EPS, linear_models.ExactLinear(), 0.6)
+        scores = selector(model, x, noise=noise_for(x))
+        worst = (model(x)[:, 1].abs() - EPS.eps * 12.0).clamp_min(0).sigmoid()
+        robust = worst > 0.5
+        torch.testing.assert_close(scores[robust], worst[robust])
+        assert bool((scores[~robust] <= 0.5).all())
+
+    def test_above_one_half_it_selects_only_where_the_indicator_does(self, linear_models):
+        exact, x = linear_models.ExactLinear(), points(400)
+        for seed in range(5):
+            model = linear_models.random_linear(seed)
+            scores = RobustSoftmaxResponse(EPS, exact, 0.6)(model, x, noise=noise_for(x))
+            robust = RobustnessIndicator(EPS, exact)(model, x, noise=noise_for(x)) == 1
+            assert bool((robust | (scores < 0.6)).all())
+
+    def test_confident_wrong_answers_are_selected(self, linear_models):
+        """Softmax response has no symmetry: an attacker moves to the other, confident side."""
+        steep = linear_models.linear([[0.0, 0.0], [500.0, 0.0]], [0.0, -250.0])
+        x = torch.tensor([[0.52, 0.5]], dtype=torch.float64)
+        moved = x - torch.tensor([EPS.eps, 0])
+        scores = SoftmaxResponse(0.99)(steep, moved, noise=noise_for(x))
+        assert scores.item() >= 0.99
+        assert steep(moved).argmax(1) != steep(x).argmax(1)
+
+    @pytest.mark.parametrize("tau", [1.0, 1.5, -0.1, math.nan])
+    def test_thresholds_that_select_nothing_are_refused(self, tau):
+        with pytest.raises(ConfigError, match="not in"):
+            SoftmaxResponse(tau)
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: EntropyResponse(0.3), lambda: RobustMargin(EPS, Apgd(), 1.0)]
+)
+def test_other_thresholds_that_select_nothing_are_refused(build):
+    with pytest.raises(ConfigError, match="select"):
+        build()
+
+
+def test_selection_network_is_a_binary_classifier_of_its_own(digits_head):
+    right = torch.arange(len(digits_head)) % 3 > 0
+    task = acceptance_split(digits_head, right)
+    assert task.label_names == ("reject", "accept")
+    assert torch.equal(task.labels == 1, right)
+    x = points(3)
+    three = SelectionNetwork(nn.Linear(2, 3).double())
+    with pytest.raises(ConfigError, match="two outputs"):
+        three(nn.Identity(), x, noise=noise_for(x))
+    with pytest.raises(ConfigError, match="nothing to tell apart"):
+        acceptance_split(digits_head, torch.ones(len(digits_head), dtype=torch.bool))
