@@ -7,7 +7,8 @@ from recuse.certify.bounds import (
     clopper_pearson_lower,
     clopper_pearson_upper,
 )
-from recuse.certify.sequential import GroupSequential, JointCertificate
+from recuse.certify.decision import JointCertificate
+from recuse.certify.sequential import GroupSequential
 from recuse.certify.smoothing import Cohen
 from recuse.certify.tables import (
     OperatingPoint,

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import special, stats
 
 from recuse.arrays import Counts, PerSample
@@ -63,7 +63,8 @@ def clopper_pearson_lower(votes: Counts, n: int, *, alpha: float) -> PerSample:
 
     Source: Clopper and Pearson, Biometrika 1934.
     """
-    k = _checked_votes(votes, n, alpha)
+    check_alpha(alpha)
+    k = _checked_votes(votes, n)
     with np.errstate(invalid="ignore"):
         bound = np.where(k > 0, stats.beta.ppf(alpha, k, n - k + 1), 0.0)
     return torch.from_numpy(bound)
@@ -71,7 +72,8 @@ def clopper_pearson_lower(votes: Counts, n: int, *, alpha: float) -> PerSample:
 
 def clopper_pearson_upper(votes: Counts, n: int, *, alpha: float) -> PerSample:
     """Exact upper confidence bound on a probability; see :func:`clopper_pearson_lower`."""
-    k = _checked_votes(votes, n, alpha)
+    check_alpha(alpha)
+    k = _checked_votes(votes, n)
     with np.errstate(invalid="ignore"):
         bound = np.where(k < n, stats.beta.ppf(1 - alpha, k + 1, n - k), 1.0)
     return torch.from_numpy(bound)
@@ -108,35 +110,33 @@ def certified_radius(votes: Counts, n: int, *, alpha: float, sigma: float) -> Pe
     return radius.clamp_min(0)
 
 
-def betting_log_wealth(
-    hits: ArrayLike, misses: ArrayLike, p0: float, *, prior: tuple[float, float] = KT_PRIOR
-) -> NDArray[np.float64]:
+def betting_log_wealth(votes: Counts, n: int, p0: float) -> PerSample:
     """Log-wealth of a gambler who bets that a probability exceeds ``p0``.
 
-    Mixes the bets on every q in (p0, 1] with a Beta prior cut off at ``p0``. While the probability
-    is at most ``p0``, ``P(wealth ever reaches 1 / alpha) <= alpha`` (Ville), so a claim may be
-    made at any time, without a plan of looks.
+    Mixes the bets on every q in (p0, 1] with a Beta(1/2, 1/2) prior cut off at ``p0``. While the
+    probability is at most ``p0``, ``P(wealth ever reaches 1 / alpha) <= alpha`` (Ville), so a
+    claim may be made at any time, without a plan of looks and without a cap.
 
     Args:
-        hits: Draws that voted for the class.
-        misses: Draws that did not.
+        votes: Votes for the class out of ``n``, per input.
+        n: Draws so far.
         p0: Probability that the claim needs, in (0, 1).
-        prior: The two parameters of the Beta distribution.
 
     Returns:
-        ``log W``, broadcast over ``hits`` and ``misses``.
+        ``log W`` per input, float64, on the CPU.
 
     Raises:
-        CertificationError: ``p0`` outside (0, 1).
+        CertificationError: ``p0`` outside (0, 1), or a vote count below 0 or above ``n``.
     """
     if not 0 < p0 < 1:
         raise CertificationError(f"p0 is {p0}, but a claim needs a probability inside (0, 1)")
-    a, b = prior
-    s, f = np.asarray(hits, dtype=np.float64), np.asarray(misses, dtype=np.float64)
-    posterior = special.betaln(s + a, f + b) + stats.beta.logsf(p0, s + a, f + b)
-    start = special.betaln(a, b) + stats.beta.logsf(p0, a, b)
-    wealth: NDArray[np.float64] = posterior - start - s * math.log(p0) - f * math.log1p(-p0)
-    return wealth
+    a, b = KT_PRIOR
+    hits = _checked_votes(votes, n)
+    misses = n - hits
+    posterior = special.betaln(hits + a, misses + b) + stats.beta.logsf(p0, hits + a, misses + b)
+    stake = special.betaln(a, b) + stats.beta.logsf(p0, a, b)
+    wealth = posterior - stake - hits * math.log(p0) - misses * math.log1p(-p0)
+    return torch.from_numpy(wealth)
 
 
 def betting_interval(votes: Counts, n: int, *, alpha: float) -> tuple[PerSample, PerSample]:
@@ -159,7 +159,8 @@ def betting_interval(votes: Counts, n: int, *, alpha: float) -> tuple[PerSample,
 
     Source: Waudby-Smith and Ramdas, JRSSB 2024; Voracek, NeurIPS 2024 (for smoothing).
     """
-    k = _checked_votes(votes, n, alpha)
+    check_alpha(alpha)
+    k = _checked_votes(votes, n)
     lower = _betting_lower(k, n, alpha)
     upper = 1 - _betting_lower(n - k, n, alpha)
     return torch.from_numpy(lower), torch.from_numpy(upper)
@@ -179,8 +180,7 @@ def _betting_lower(k: NDArray[np.int64], n: int, alpha: float) -> NDArray[np.flo
     return low
 
 
-def _checked_votes(votes: Counts, n: int, alpha: float) -> NDArray[np.int64]:
-    check_alpha(alpha)
+def _checked_votes(votes: Counts, n: int) -> NDArray[np.int64]:
     k = votes.detach().cpu().numpy().astype(np.int64)
     if n < 1:
         raise CertificationError(f"n is {n}, but a bound needs at least one noise sample")

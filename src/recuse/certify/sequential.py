@@ -11,62 +11,21 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from recuse.arrays import Counts, Images, Labels, PerSample
+from recuse.arrays import Images
 from recuse.certify.bounds import check_alpha, check_sigma
+from recuse.certify.decision import JointCertificate, Plan, Run
 from recuse.certify.smoothing import require_l2
 from recuse.certify.tables import Table, draws_needed, make_table, needed_probability
-from recuse.certify.votes import DrawSource, Piece, Voters, packed
+from recuse.certify.votes import DrawSource, Voters
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
-from recuse.results import Certificate, Status
+from recuse.results import Certificate
 from recuse.threat import Threat
 
-OPEN, CLAIMED, GIVEN_UP = 0, 1, -1
 _NEVER = np.iinfo(np.int64).max
-
-
-@dataclass(frozen=True)
-class JointCertificate:
-    """Decisions at several radii, from one stream of draws per input.
-
-    Attributes:
-        radii: Ascending radii in pixel units.
-        certified: The smoothed classifier provably keeps ``prediction`` on each ball; certified
-            at one radius implies certified at the smaller ones.
-        attainable: Whether the sample budget can prove each radius at all.
-        prediction: The certified class, else the class with most votes (the model's own
-            prediction where nothing was drawn).
-        samples: Noisy forward passes spent.
-    """
-
-    radii: tuple[float, ...]
-    certified: Bool[Tensor, "batch radii"]
-    attainable: tuple[bool, ...]
-    prediction: Labels
-    samples: Counts
-
-    @property
-    def radius(self) -> PerSample:
-        """The largest certified radius, 0 where there is none."""
-        steps = torch.tensor((0.0, *self.radii), dtype=torch.float64, device=self.certified.device)
-        largest: PerSample = steps[self.certified.sum(dim=1)]
-        return largest
-
-    def at(self, radius: float) -> Certificate:
-        """The certificate of one of the radii.
-
-        Raises:
-            ValueError: A radius that was not asked for.
-        """
-        column = self.radii.index(radius)
-        yes = self.certified[:, column]
-        no = Status.ABSTAINED if self.attainable[column] else Status.UNATTAINABLE
-        status = tuple(Status.CERTIFIED if ok else no for ok in yes.tolist())
-        return Certificate(status, self.prediction, yes.double() * radius, self.samples)
 
 
 @dataclass(frozen=True)
@@ -171,27 +130,6 @@ class GroupSequential:
         return self.sigma * float(torch.special.ndtri(torch.tensor(p, dtype=torch.float64)))
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """The tables of every radius and kind of class (0: the guess, 1: any other), side by side.
-
-    Attributes:
-        radii: Ascending radii.
-        classes: Number of classes.
-        looks: Looks shared by all tables.
-        accept: Claim thresholds, shape ``radii 2 looks``.
-        reject: Give-up thresholds, same shape.
-        attainable: Shape ``radii 2``.
-    """
-
-    radii: tuple[float, ...]
-    classes: int
-    looks: NDArray[np.int64]
-    accept: NDArray[np.int64]
-    reject: NDArray[np.int64]
-    attainable: NDArray[np.bool_]
-
-
 def make_plan(test: GroupSequential, radii: tuple[float, ...], classes: int) -> Plan:
     """Tables for the guess and the other classes at each radius, on one schedule of looks.
 
@@ -209,8 +147,8 @@ def make_plan(test: GroupSequential, radii: tuple[float, ...], classes: int) -> 
         radii=radii,
         classes=classes,
         looks=np.array(looks, dtype=np.int64),
-        accept=np.array([[_padded(t.accept, looks, _NEVER) for t in pair] for pair in tables]),
-        reject=np.array([[_padded(t.reject, looks, _NEVER) for t in pair] for pair in tables]),
+        accept=_thresholds([[table.accept for table in pair] for pair in tables], looks),
+        reject=_thresholds([[table.reject for table in pair] for pair in tables], looks),
         attainable=np.array([[t.attainable for t in pair] for pair in tables]),
     )
 
@@ -224,87 +162,10 @@ def _table(
     return make_table(p0, level, test.n_max, beta=test.beta, growth=test.growth, looks=looks)
 
 
-def _padded(thresholds: tuple[int, ...], looks: tuple[int, ...], filler: int) -> tuple[int, ...]:
-    return thresholds or (filler,) * len(looks)
-
-
-class Run:
-    """Votes and open tests of a batch of inputs while it is being certified."""
-
-    def __init__(self, plan: Plan, guess: NDArray[np.int64]) -> None:
-        rows = len(guess)
-        self.plan, self.guess = plan, guess
-        self.votes = np.zeros((rows, plan.classes), dtype=np.int64)
-        self.drawn = np.zeros(rows, dtype=np.int64)
-        self.look = np.zeros(rows, dtype=np.int64)
-        self.kind = (np.arange(plan.classes) != guess[:, None]).astype(np.int64)
-        attainable = np.moveaxis(plan.attainable[:, self.kind], 0, 1)
-        self.state = np.where(attainable, OPEN, GIVEN_UP)
-        self._settle(np.arange(rows))
-
-    def undecided(self) -> NDArray[np.int64]:
-        """Inputs with an open test."""
-        return np.flatnonzero((self.state == OPEN).any(axis=(1, 2)))
-
-    def missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Draws that undecided inputs still need until their next look."""
-        return self.plan.looks[self.look[rows]] - self.drawn[rows] if len(rows) else rows
-
-    def wanted(self, batch_size: int) -> list[Piece]:
-        """The next draws, at most one batch, inputs in order; empty when all is decided."""
-        rows = self.undecided()[:batch_size]
-        missing = self.missing(rows)
-        todo = zip(rows.tolist(), self.drawn[rows].tolist(), missing.tolist(), strict=True)
-        return next(packed((Piece(*piece) for piece in todo), batch_size), [])
-
-    def add(
-        self, rows: NDArray[np.int64], draws: NDArray[np.int64], votes: NDArray[np.int64]
-    ) -> None:
-        """Count the votes of further draws and judge the inputs that have come to a look.
-
-        Args:
-            rows: Different inputs.
-            draws: Draws of each, not beyond its next look.
-            votes: Votes of each per class.
-        """
-        self.votes[rows] += votes
-        self.drawn[rows] += draws
-        ready = rows[self.drawn[rows] == self.plan.looks[self.look[rows]]]
-        self._judge(ready)
-        self.look[ready] += 1
-
-    def _judge(self, rows: NDArray[np.int64]) -> None:
-        look, kind = self.look[rows, None, None], self.kind[rows, None, :]
-        radius = np.arange(len(self.plan.radii))[None, :, None]
-        votes, state = self.votes[rows, None, :], self.state[rows]
-        claim = votes >= self.plan.accept[radius, kind, look]
-        hopeless = votes <= self.plan.reject[radius, kind, look]
-        decided = np.where(claim, CLAIMED, np.where(hopeless, GIVEN_UP, OPEN))
-        self.state[rows] = np.where(state == OPEN, decided, state)
-        self._settle(rows)
-
-    def _settle(self, rows: NDArray[np.int64]) -> None:
-        state = self.state[rows]
-        # A radius counts only where every smaller one does.
-        dead = np.logical_or.accumulate(state == GIVEN_UP, axis=1)
-        # A claim proves a probability above one half, so no other class can make one.
-        claims = state[:, 0] == CLAIMED
-        best = np.where(claims, self.votes[rows], -1).argmax(axis=1)
-        loser = claims.any(axis=1)[:, None] & (np.arange(state.shape[2]) != best[:, None])
-        self.state[rows] = np.where(dead | loser[:, None, :], GIVEN_UP, state)
-
-    def result(self, device: torch.device) -> JointCertificate:
-        """What has been decided."""
-        claimed = self.state == CLAIMED
-        leader = np.where(self.drawn > 0, (2 * self.votes - self.kind).argmax(axis=1), self.guess)
-        prediction = np.where(claimed[:, 0].any(axis=1), claimed[:, 0].argmax(axis=1), leader)
-        return JointCertificate(
-            radii=self.plan.radii,
-            certified=torch.from_numpy(claimed.any(axis=2)).to(device),
-            attainable=tuple(bool(kinds.any()) for kinds in self.plan.attainable),
-            prediction=torch.from_numpy(prediction).to(device),
-            samples=torch.from_numpy(self.drawn).to(device),
-        )
+def _thresholds(rows: list[list[tuple[int, ...]]], looks: tuple[int, ...]) -> NDArray[np.int64]:
+    # An unattainable table has no thresholds: its tests are closed before the first draw.
+    never = (_NEVER,) * len(looks)
+    return np.array([[row or never for row in pair] for pair in rows], dtype=np.int64)
 
 
 __all__ = ["GroupSequential", "JointCertificate"]

@@ -1,0 +1,158 @@
+"""The state of a sequential certification: votes, open tests, and what they have decided."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recuse.arrays import Counts, Labels, PerSample
+from recuse.certify.votes import Piece, packed
+from recuse.results import Certificate, Status
+
+OPEN, CLAIMED, GIVEN_UP = 0, 1, -1
+
+
+@dataclass(frozen=True)
+class JointCertificate:
+    """Decisions at several radii, from one stream of draws per input.
+
+    Attributes:
+        radii: Ascending radii in pixel units.
+        certified: The smoothed classifier provably keeps ``prediction`` on each ball; certified
+            at one radius implies certified at the smaller ones.
+        attainable: Whether the sample budget can prove each radius at all.
+        prediction: The certified class, else the class with most votes (the model's own
+            prediction where nothing was drawn).
+        samples: Noisy forward passes spent.
+    """
+
+    radii: tuple[float, ...]
+    certified: Bool[Tensor, "batch radii"]
+    attainable: tuple[bool, ...]
+    prediction: Labels
+    samples: Counts
+
+    @property
+    def radius(self) -> PerSample:
+        """The largest certified radius, 0 where there is none."""
+        steps = torch.tensor((0.0, *self.radii), dtype=torch.float64, device=self.certified.device)
+        largest: PerSample = steps[self.certified.sum(dim=1)]
+        return largest
+
+    def at(self, radius: float) -> Certificate:
+        """The certificate of one of the radii.
+
+        Raises:
+            ValueError: A radius that was not asked for.
+        """
+        column = self.radii.index(radius)
+        yes = self.certified[:, column]
+        no = Status.ABSTAINED if self.attainable[column] else Status.UNATTAINABLE
+        status = tuple(Status.CERTIFIED if ok else no for ok in yes.tolist())
+        return Certificate(status, self.prediction, yes.double() * radius, self.samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The tables of every radius and kind of class (0: the guess, 1: any other), side by side.
+
+    Attributes:
+        radii: Ascending radii.
+        classes: Number of classes.
+        looks: Looks shared by all tables.
+        accept: Claim thresholds, shape ``radii 2 looks``.
+        reject: Give-up thresholds, same shape.
+        attainable: Shape ``radii 2``.
+    """
+
+    radii: tuple[float, ...]
+    classes: int
+    looks: NDArray[np.int64]
+    accept: NDArray[np.int64]
+    reject: NDArray[np.int64]
+    attainable: NDArray[np.bool_]
+
+
+class Run:
+    """Votes and open tests of a batch of inputs while it is being certified."""
+
+    def __init__(self, plan: Plan, guess: NDArray[np.int64]) -> None:
+        rows = len(guess)
+        self.plan, self.guess = plan, guess
+        self.votes = np.zeros((rows, plan.classes), dtype=np.int64)
+        self.drawn = np.zeros(rows, dtype=np.int64)
+        self.look = np.zeros(rows, dtype=np.int64)
+        self.kind = (np.arange(plan.classes) != guess[:, None]).astype(np.int64)
+        attainable = np.moveaxis(plan.attainable[:, self.kind], 0, 1)
+        self.state = np.where(attainable, OPEN, GIVEN_UP)
+        self._settle(np.arange(rows))
+
+    def undecided(self) -> NDArray[np.int64]:
+        """Inputs with an open test."""
+        return np.flatnonzero((self.state == OPEN).any(axis=(1, 2)))
+
+    def missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Draws that undecided inputs still need until their next look."""
+        return self.plan.looks[self.look[rows]] - self.drawn[rows] if len(rows) else rows
+
+    def wanted(self, batch_size: int) -> list[Piece]:
+        """The next draws, at most one batch, inputs in order; empty when all is decided."""
+        rows = self.undecided()[:batch_size]
+        missing = self.missing(rows)
+        todo = zip(rows.tolist(), self.drawn[rows].tolist(), missing.tolist(), strict=True)
+        return next(packed((Piece(*piece) for piece in todo), batch_size), [])
+
+    def add(
+        self, rows: NDArray[np.int64], draws: NDArray[np.int64], votes: NDArray[np.int64]
+    ) -> None:
+        """Count the votes of further draws and judge the inputs that have come to a look.
+
+        Args:
+            rows: Different inputs.
+            draws: Draws of each, not beyond its next look.
+            votes: Votes of each per class.
+        """
+        self.votes[rows] += votes
+        self.drawn[rows] += draws
+        ready = rows[self.drawn[rows] == self.plan.looks[self.look[rows]]]
+        self._judge(ready)
+        self.look[ready] += 1
+
+    def _judge(self, rows: NDArray[np.int64]) -> None:
+        look, kind = self.look[rows, None, None], self.kind[rows, None, :]
+        radius = np.arange(len(self.plan.radii))[None, :, None]
+        votes, state = self.votes[rows, None, :], self.state[rows]
+        claim = votes >= self.plan.accept[radius, kind, look]
+        hopeless = votes <= self.plan.reject[radius, kind, look]
+        decided = np.where(claim, CLAIMED, np.where(hopeless, GIVEN_UP, OPEN))
+        self.state[rows] = np.where(state == OPEN, decided, state)
+        self._settle(rows)
+
+    def _settle(self, rows: NDArray[np.int64]) -> None:
+        state = self.state[rows]
+        # A radius counts only where every smaller one does.
+        dead = np.logical_or.accumulate(state == GIVEN_UP, axis=1)
+        # A claim proves a probability above one half, so no other class can make one.
+        claims = state[:, 0] == CLAIMED
+        best = np.where(claims, self.votes[rows], -1).argmax(axis=1)
+        loser = claims.any(axis=1)[:, None] & (np.arange(state.shape[2]) != best[:, None])
+        self.state[rows] = np.where(dead | loser[:, None, :], GIVEN_UP, state)
+
+    def result(self, device: torch.device) -> JointCertificate:
+        """What has been decided."""
+        claimed = self.state == CLAIMED
+        leader = np.where(self.drawn > 0, (2 * self.votes - self.kind).argmax(axis=1), self.guess)
+        prediction = np.where(claimed[:, 0].any(axis=1), claimed[:, 0].argmax(axis=1), leader)
+        return JointCertificate(
+            radii=self.plan.radii,
+            certified=torch.from_numpy(claimed.any(axis=2)).to(device),
+            attainable=tuple(bool(kinds.any()) for kinds in self.plan.attainable),
+            prediction=torch.from_numpy(prediction).to(device),
+            samples=torch.from_numpy(self.drawn).to(device),
+        )
+
+
+__all__ = ["JointCertificate", "Plan", "Run"]
