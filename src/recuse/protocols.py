@@ -59,8 +59,13 @@ class Attack(Protocol):
         noise: SampleNoise,
         criterion: Criterion | None = None,
         start: Images | None = None,
+        clean_logits: Logits | None = None,
     ) -> AttackOutcome:
-        """Attack a batch; ``criterion`` defaults to "the label differs from ``y``"."""
+        """Attack a batch; ``criterion`` defaults to "the label differs from ``y``".
+
+        ``start`` replaces the first random start. ``clean_logits``, the logits at ``x``, save
+        the pass that tests the input itself.
+        """
         ...
 
 

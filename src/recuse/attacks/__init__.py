@@ -10,6 +10,7 @@ from recuse.attacks.criteria import (
 )
 from recuse.attacks.margins import LOSSES, Confidence, CrossEntropy, Dlr, Margin, TargetedDlr
 from recuse.attacks.pgd import Pgd, pgd
+from recuse.attacks.radii import RadiiOutcome, attack_radii
 from recuse.attacks.verify import verify
 from recuse.protocols import Attack
 
@@ -28,9 +29,11 @@ __all__ = [
     "Margin",
     "Maximum",
     "Pgd",
+    "RadiiOutcome",
     "Rejected",
     "TargetedDlr",
     "WrongAndSelected",
+    "attack_radii",
     "pgd",
     "verify",
 ]
