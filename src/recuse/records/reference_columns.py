@@ -36,6 +36,8 @@ SELECTION = {"select_rob": "selected_robust", "select_cert": "selected_certified
 IGNORED = {"linf_radius", "base_prediction", "base_pred", "nA_derived"}
 _RADIUS = re.compile(r"(is_rob|adv_conf|is_cert)_?(\d+_255|\d+(?:\.\d+)?)")
 _ABSTAINED = -1
+# Records sort by id as text: zeros in front keep the order of the data set.
+ID_WIDTH = 6
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ def _check_samples(frame: pl.DataFrame, where: str) -> None:
 
 
 def _typed(frame: pl.DataFrame, kept: dict[str, str], where: str) -> pl.DataFrame:
-    columns = [frame[SAMPLE].cast(pl.String).alias("sample_id")]
+    ids = _cast(frame[SAMPLE], pl.Int64, f"{where}: column {SAMPLE!r}")
+    columns = [ids.cast(pl.String).str.zfill(ID_WIDTH).alias("sample_id")]
     for published, name in kept.items():
         series = frame[published]
         if published != "label" and (nulls := series.null_count()):

@@ -1,0 +1,283 @@
+"""The best cascade from a pool of judged models, under the sound accounting.
+
+A cascade of k stages in front of a core is a sequence of models, so that a pool of m models
+has m^k of them. The search goes through them best bound first and leaves out every prefix
+that cannot beat the best cascade known. What makes the bounds: with every further stage the
+samples still open (no stage wrong so far, none sure to answer) only become fewer, and a
+later stage can win only samples that the core would lose and that it surely answers rightly.
+Where the budget ends a search early, the result says how much better a cascade could be.
+"""
+
+import heapq
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recuse.analysis.accounting import Core, Stage
+from recuse.analysis.bits import Numbers, Words, count, pack
+
+DEFAULT_BUDGET = 20_000
+BEAM = 50
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best cascade of a search.
+
+    Attributes:
+        stages: Indices into the pool, in the order in which they answer; empty for the core.
+        natural: Samples that the deployed cascade answers rightly.
+        sound: Samples robust by the sound accounting.
+        bound: No cascade of the pool has more than this many robust samples.
+        expanded: Prefixes whose extensions were counted.
+    """
+
+    stages: tuple[int, ...]
+    natural: int
+    sound: int
+    bound: int
+    expanded: int
+
+    @property
+    def optimal(self) -> bool:
+        """Whether nothing better exists, rather than the budget ended the search."""
+        return self.bound <= self.sound
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """A pool and a core on one set of samples, packed for counting.
+
+    Attributes:
+        selects: The stage answers at x.
+        accurate: Its answer is right.
+        open: It is right and not sure to answer in the whole ball.
+        wins: It is right and sure to answer in the whole ball.
+        core_right: The core's answer is right.
+        core_robust: ... and stays so in the whole ball.
+    """
+
+    selects: Words
+    accurate: Words
+    open: Words
+    wins: Words
+    core_right: Words
+    core_robust: Words
+
+    @classmethod
+    def of(cls, stages: list[Stage], core: Core) -> "Searchable":
+        """Pack a pool; the stages' ``may_select`` is taken as always."""
+        safe = np.stack([stage.right_where_selecting for stage in stages])
+        sure = np.stack([stage.surely_selects for stage in stages])
+        return cls(
+            selects=pack(np.stack([stage.selects for stage in stages])),
+            accurate=pack(np.stack([stage.accurate for stage in stages])),
+            open=pack(safe & ~sure),
+            wins=pack(safe & sure),
+            core_right=pack(core.accurate),
+            core_robust=pack(core.accurate & core.robust),
+        )
+
+
+@dataclass(frozen=True)
+class _Prefix:
+    """A sequence of stages and what it leaves to later ones."""
+
+    stages: tuple[int, ...]
+    pending: Words
+    left: Words
+    won: int
+    right: int
+
+
+@dataclass(frozen=True)
+class _Extensions:
+    """Counts of a prefix extended by each stage of the pool, then closed by the core."""
+
+    natural: Numbers
+    sound: Numbers
+    won: Numbers
+    right: Numbers
+    best_natural: Numbers
+    best_sound: Numbers
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Extensions of one prefix that still wait, best bound first."""
+
+    prefix: _Prefix
+    ext: _Extensions
+    order: Numbers
+
+    def first(self, pool: Searchable) -> _Prefix:
+        return _child(self.prefix, int(self.order[0]), self.ext, pool)
+
+    def later(self) -> "_Family":
+        return _Family(self.prefix, self.ext, self.order[1:])
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """Per stage of the pool, what the counts of :func:`_extend` intersect with."""
+
+    carried: Words
+    closes: Words
+    answers: Words
+    gains: Words
+    rescuable: Words
+    improves: Words
+    improvable: Words
+
+    @classmethod
+    def of(cls, pool: Searchable) -> "_Masks":
+        gains = pool.wins & ~pool.core_robust
+        answers = pool.selects & pool.accurate
+        improves = answers & ~pool.core_right
+        return cls(
+            carried=pool.open & pool.core_robust,
+            closes=answers | (~pool.selects & pool.core_right),
+            answers=answers,
+            gains=gains,
+            rescuable=pool.open & np.bitwise_or.reduce(gains, axis=0),
+            improves=improves,
+            improvable=~pool.selects & np.bitwise_or.reduce(improves, axis=0),
+        )
+
+
+def best_cascade(
+    pool: Searchable, *, floor: int, max_stages: int, budget: int = DEFAULT_BUDGET
+) -> Found:
+    """The cascade of at most ``max_stages`` stages with most soundly robust samples.
+
+    Among equals the one with more natural accuracy, then the shorter one, that was met first.
+
+    Args:
+        pool: Models and core on the samples that choose.
+        floor: Least number of samples that the deployed cascade must answer rightly.
+        max_stages: Stages in front of the core, at least 1.
+        budget: Prefixes to expand before the search ends with what it has; the result then
+            says how much better another cascade could be.
+
+    Returns:
+        The best cascade; the core alone where no stage keeps to ``floor``.
+
+    Raises:
+        ValueError: ``max_stages`` below 1.
+    """
+    if max_stages < 1:
+        raise ValueError(f"a cascade needs at least 1 stage, not {max_stages}")
+    return _Search(pool, _Masks.of(pool), floor, max_stages).run(budget)
+
+
+@dataclass
+class _Search:
+    """The state of one search: the best cascade so far and the prefixes still to extend.
+
+    Attributes:
+        best: (sound, natural, -length, stages) of the best cascade met.
+        queue: Best bound first, one entry a family of extensions: of each prefix only the most
+            promising extension waits, and brings in the next when it is taken.
+    """
+
+    pool: Searchable
+    masks: _Masks
+    floor: int
+    max_stages: int
+    best: tuple[int, int, int, tuple[int, ...]] = field(init=False)
+    queue: list[tuple[int, int, _Family]] = field(default_factory=list)
+    expanded: int = 0
+
+    def run(self, budget: int) -> Found:
+        everything = np.full_like(self.pool.core_right, ~np.uint64(0))
+        core_sound, core_natural = count(self.pool.core_robust), count(self.pool.core_right)
+        self.best = (int(core_sound), int(core_natural), 0, ())
+        root = _Prefix((), everything, everything, 0, 0)
+        self._beam(root)
+        self._branch_and_bound(root, budget)
+        sound, natural, _, stages = self.best
+        bound = max(sound, -self.queue[0][0] if self.queue else 0)
+        return Found(stages, natural, sound, bound, self.expanded)
+
+    def _beam(self, root: _Prefix) -> None:
+        """A good cascade early: few prefixes a depth, so that the bounds cut much later on."""
+        prefixes = [root]
+        for _ in range(self.max_stages):
+            candidates = []
+            for prefix in prefixes:
+                ext = self._count(prefix)
+                open_ = np.flatnonzero(ext.best_natural >= self.floor)
+                kept = np.flatnonzero(ext.natural >= self.floor)
+                candidates += [(True, int(ext.sound[j]), prefix, int(j), ext) for j in kept]
+                candidates += [(False, int(ext.sound[j]), prefix, int(j), ext) for j in open_]
+            prefixes = [
+                _child(prefix, j, ext, self.pool)
+                for within in (True, False)
+                for _, _, prefix, j, ext in heapq.nlargest(
+                    BEAM, (c for c in candidates if c[0] is within), key=lambda c: c[1]
+                )
+            ]
+
+    def _branch_and_bound(self, root: _Prefix, budget: int) -> None:
+        self.expanded = 0
+        self._enqueue(root)
+        while self.queue and -self.queue[0][0] > self.best[0] and self.expanded < budget:
+            _, ticket, family = heapq.heappop(self.queue)
+            self._wait(family.later(), ticket)
+            self._enqueue(family.first(self.pool))
+
+    def _enqueue(self, prefix: _Prefix) -> None:
+        """Count all extensions of a prefix and queue those that may lead to something better."""
+        ext = self._count(prefix)
+        if len(prefix.stages) + 1 == self.max_stages:
+            return
+        useful = np.flatnonzero((ext.best_natural >= self.floor) & (ext.best_sound > self.best[0]))
+        order = useful[np.argsort(-ext.best_sound[useful], kind="stable")]
+        self._wait(_Family(prefix, ext, order), self.expanded)
+
+    def _wait(self, family: _Family, ticket: int) -> None:
+        if family.order.size:
+            bound = int(family.ext.best_sound[family.order[0]])
+            heapq.heappush(self.queue, (-bound, ticket, family))
+
+    def _count(self, prefix: _Prefix) -> _Extensions:
+        """Extend a prefix by every stage, and keep the best cascade among the results."""
+        self.expanded += 1
+        more = self.max_stages - len(prefix.stages) - 1
+        ext = _extend(prefix, self.pool, self.masks, more)
+        length = -len(prefix.stages) - 1
+        for j in np.flatnonzero((ext.natural >= self.floor) & (ext.sound >= self.best[0])):
+            found = (int(ext.sound[j]), int(ext.natural[j]), length, (*prefix.stages, int(j)))
+            if found[:3] > self.best[:3]:
+                self.best = found
+        return ext
+
+
+def _child(prefix: _Prefix, stage: int, ext: _Extensions, pool: Searchable) -> _Prefix:
+    return _Prefix(
+        stages=(*prefix.stages, stage),
+        pending=prefix.pending & pool.open[stage],
+        left=prefix.left & ~pool.selects[stage],
+        won=int(ext.won[stage]),
+        right=int(ext.right[stage]),
+    )
+
+
+def _extend(prefix: _Prefix, pool: Searchable, masks: _Masks, more: int) -> _Extensions:
+    """Counts and, where ``more`` stages may follow, upper bounds on what they can reach."""
+    won = prefix.won + count(prefix.pending & pool.wins)
+    right = prefix.right + count(prefix.left & masks.answers)
+    sound = won + count(prefix.pending & masks.carried)
+    natural = prefix.right + count(prefix.left & masks.closes)
+    best_sound, best_natural = sound, natural
+    if more:
+        gains = _top(count(prefix.pending & masks.gains), more)
+        improvements = _top(count(prefix.left & masks.improves), more)
+        best_sound = sound + np.minimum(gains, count(prefix.pending & masks.rescuable))
+        best_natural = natural + np.minimum(improvements, count(prefix.left & masks.improvable))
+    return _Extensions(natural, sound, won, right, best_natural, best_sound)
+
+
+def _top(numbers: Numbers, most: int) -> int:
+    """Sum of the ``most`` largest numbers: what that many stages can add at the very best."""
+    return int(np.sort(numbers)[-most:].sum())

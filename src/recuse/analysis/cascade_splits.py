@@ -1,0 +1,203 @@
+"""Cascades chosen on one half of the samples and reported on the other, many times over."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from recuse.analysis.accounting import Core, Stage, sound_account
+from recuse.analysis.cascade_pool import Pool
+from recuse.analysis.cascade_search import DEFAULT_BUDGET, Found, Searchable, best_cascade
+from recuse.analysis.metrics import rate
+from recuse.analysis.verdicts import Mask
+from recuse.errors import ConfigError
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class HalfRates:
+    """Rates of the chosen cascade on one half of the samples.
+
+    Attributes:
+        natural: Accuracy of the deployed cascade.
+        sound: Its robust accuracy by the sound accounting.
+        core_natural: Accuracy of the core alone.
+        core_robust: Robust accuracy of the core alone.
+    """
+
+    natural: float
+    sound: float
+    core_natural: float
+    core_robust: float
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """One split: what was chosen, and what it is worth on samples that did not choose it.
+
+    Attributes:
+        seed: Of the split.
+        stages: Names of the stages in order; empty where nothing beat the core alone.
+        choosing: Rates on the half that chose.
+        reporting: Rates on the other half.
+        bound: No cascade of the pool exceeds this sound rate on the choosing half.
+        optimal: The choice is the best there is, not only the best found within the budget.
+    """
+
+    seed: int
+    stages: tuple[str, ...]
+    choosing: HalfRates
+    reporting: HalfRates
+    bound: float
+    optimal: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values; the rates of the reporting half stand at the top."""
+        return {
+            "seed": self.seed,
+            "stages": list(self.stages),
+            **asdict(self.reporting),
+            "choosing": asdict(self.choosing) | {"bound": self.bound},
+            "optimal": self.optimal,
+        }
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Every split of a search, and their means.
+
+    Attributes:
+        pool: What was searched.
+        max_stages: Stages allowed in front of the core.
+        max_natural_loss: Natural accuracy that may be given up on the choosing half.
+        splits: One a split.
+    """
+
+    pool: Pool
+    max_stages: int
+    max_natural_loss: float
+    splits: tuple[SplitResult, ...]
+
+    @property
+    def mean(self) -> HalfRates:
+        """Means over the reporting halves."""
+        return HalfRates(*self._columns().mean(axis=0))
+
+    @property
+    def deviation(self) -> HalfRates:
+        """Standard deviations over the splits (0 for one split)."""
+        return HalfRates(*self._columns().std(axis=0))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values: settings, ``splits``, and the ``mean`` over the reporting halves."""
+        pool = self.pool
+        return {
+            "dataset": pool.dataset,
+            "norm": pool.norm,
+            "eps": pool.eps,
+            "max_stages": self.max_stages,
+            "max_natural_loss": self.max_natural_loss,
+            "core": pool.core_name,
+            "pool": list(pool.names),
+            "left_out": dict(pool.left_out),
+            "samples": pool.samples,
+            "splits": [split.as_dict() for split in self.splits],
+            "mean": {name: float(value) for name, value in asdict(self.mean).items()},
+            "deviation": {name: float(value) for name, value in asdict(self.deviation).items()},
+        }
+
+    def _columns(self) -> np.ndarray:
+        rates = [tuple(asdict(split.reporting).values()) for split in self.splits]
+        return np.array(rates, dtype=np.float64)
+
+
+def search_splits(
+    pool: Pool,
+    *,
+    max_natural_loss: float,
+    max_stages: int,
+    splits: int,
+    seed: int = 0,
+    budget: int = DEFAULT_BUDGET,
+    report: Callable[[int], None] = lambda done: None,
+) -> SearchResult:
+    """Choose the best cascade on one half of the samples, report it on the other, repeatedly.
+
+    Args:
+        pool: Models and core.
+        max_natural_loss: Share of natural accuracy that the cascade may lose against the core
+            on the choosing half.
+        max_stages: At most this many stages in front of the core.
+        splits: Number of random halves.
+        seed: Of the first split; split i uses ``seed + i``.
+        budget: Prefixes a search may expand.
+        report: Told the number of splits done after each.
+
+    Raises:
+        ConfigError: Settings that leave nothing to search or to report.
+    """
+    if splits < 1 or max_stages < 1:
+        raise ConfigError(f"splits ({splits}) and stages ({max_stages}) must be at least 1")
+    if not 0 <= max_natural_loss < 1:
+        raise ConfigError(f"the natural loss {max_natural_loss} must be a share from 0 to below 1")
+    if pool.samples < 2:
+        raise ConfigError(f"{pool.samples} samples cannot be split into two halves")
+    results = []
+    for number in range(seed, seed + splits):
+        results.append(_one_split(pool, number, max_natural_loss, max_stages, budget))
+        report(len(results))
+    return SearchResult(pool, max_stages, max_natural_loss, tuple(results))
+
+
+def halves(samples: int, seed: int) -> tuple[Mask, Mask]:
+    """Two random halves as masks: the one that chooses (the smaller), the one that reports.
+
+    numpy promises that this old generator's stream never changes, so that a published split
+    can be drawn again.
+    """
+    order = np.random.RandomState(seed).permutation(samples)
+    choosing = np.zeros(samples, dtype=np.bool_)
+    choosing[order[: samples // 2]] = True
+    return choosing, ~choosing
+
+
+def _one_split(pool: Pool, seed: int, loss: float, max_stages: int, budget: int) -> SplitResult:
+    choosing, reporting = halves(pool.samples, seed)
+    stages = [_part(stage, choosing) for stage in pool.stages]
+    core = Core(pool.core.accurate[choosing], pool.core.robust[choosing])
+    size = int(np.count_nonzero(choosing))
+    floor = int(np.ceil(np.count_nonzero(core.accurate) - loss * size - _ROUNDING))
+    found: Found = best_cascade(
+        Searchable.of(stages, core), floor=floor, max_stages=max_stages, budget=budget
+    )
+    return SplitResult(
+        seed=seed,
+        stages=tuple(pool.names[i] for i in found.stages),
+        choosing=_rates(pool, found.stages, choosing),
+        reporting=_rates(pool, found.stages, reporting),
+        bound=found.bound / size,
+        optimal=found.optimal,
+    )
+
+
+def _rates(pool: Pool, chosen: tuple[int, ...], half: Mask) -> HalfRates:
+    core = Core(pool.core.accurate[half], pool.core.robust[half])
+    account = sound_account([_part(pool.stages[i], half) for i in chosen], core)
+    return HalfRates(
+        natural=rate(account.natural),
+        sound=rate(account.robust),
+        core_natural=rate(core.accurate),
+        core_robust=rate(core.accurate & core.robust),
+    )
+
+
+def _part(stage: Stage, half: Mask) -> Stage:
+    return Stage(
+        stage.accurate[half],
+        stage.robust[half],
+        stage.selects[half],
+        stage.surely_selects[half],
+        stage.right_where_selecting[half],
+    )

@@ -1,0 +1,98 @@
+"""``recuse cascade``: which models in which order."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recuse.analysis.cascade_splits import SearchResult
+
+
+def search(
+    logs: tuple[Path, ...],
+    dataset: str,
+    eps: str,
+    max_natural_loss: float = 0.0,
+    stages: int = 2,
+    splits: int = 20,
+    json: Path | None = None,
+    core: str | None = None,
+    seed: int = 0,
+    budget: int = 50_000,
+) -> None:
+    """Find the best cascade of a few robust models in front of an accurate core.
+
+    Every model judged at eps and twice eps may be a stage, which answers where no perturbation
+    within eps changes its answer. The cascade with the highest sound robust accuracy is chosen
+    on one half of the samples and reported on the other. One stage is the paper's
+    2-composition.
+
+    Args:
+        logs: Run folders, or folders of published logs.
+        dataset: Data set, for example cifar10.
+        eps: The attacker's radius, for example 2/255.
+        max_natural_loss: Natural accuracy that may be given up against the core on the choosing
+            half, as a share: 0.01 is one point (values from 1 on are read as points).
+        stages: At most this many stages in front of the core.
+        splits: Random halves to average over.
+        json: Write every split and the means to this file.
+        core: The model that always answers; by default the most accurate standard model.
+        seed: Of the first split.
+        budget: Partial cascades to extend per split; a search that ends early says how much
+            better another cascade could be.
+    """
+    import json as jsonlib
+
+    from recuse.analysis.cascade_pool import build_pool
+    from recuse.analysis.cascade_splits import search_splits
+    from recuse.cli.console import progress_display
+    from recuse.records.sources import load_records
+    from recuse.records.store import write_atomically
+
+    records = [record for path in logs for record in load_records(path)]
+    pool = build_pool(records, dataset=dataset, eps=eps, core=core)
+    with progress_display() as progress:
+        result = search_splits(
+            pool,
+            max_natural_loss=max_natural_loss / 100 if max_natural_loss >= 1 else max_natural_loss,
+            max_stages=stages,
+            splits=splits,
+            seed=seed,
+            budget=budget,
+            report=lambda done: progress("cascade search", done, splits),
+        )
+    if json is not None:
+        write_atomically(json, jsonlib.dumps(result.as_dict(), indent=1).encode())
+    _print(result)
+
+
+def _print(result: "SearchResult") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    pool, mean, spread = result.pool, result.mean, result.deviation
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"{pool.dataset}, {pool.norm} {pool.eps}: {len(pool.names)} models, core {pool.core_name}, "
+        f"at most {result.max_stages} stages, natural loss at most "
+        f"{100 * result.max_natural_loss:g} points on the choosing half"
+    )
+    table = Table("reporting half, %", "natural", "robust (sound)")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row("core alone", f"{100 * mean.core_natural:.1f}", f"{100 * mean.core_robust:.1f}")
+    table.add_row(
+        "best cascade",
+        f"{100 * mean.natural:.1f} ± {100 * spread.natural:.1f}",
+        f"{100 * mean.sound:.1f} ± {100 * spread.sound:.1f}",
+    )
+    console.print(table)
+    chosen = Counter(split.stages for split in result.splits)
+    for names, times in chosen.most_common(5):
+        console.print(f"{times}× {' → '.join((*names, pool.core_name))}")
+    if unproven := sum(not split.optimal for split in result.splits):
+        gap = max(split.bound - split.choosing.sound for split in result.splits)
+        console.print(
+            f"{unproven} of {len(result.splits)} searches ended at the budget: a better cascade "
+            f"may exist, by at most {100 * gap:.1f} points on the choosing half"
+        )
