@@ -30,7 +30,7 @@ def weights_sha256(model: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        plain = tensor.detach().cpu().contiguous()
+        plain = tensor.detach().cpu()
         digest.update(f"{name}\x1f{plain.dtype}\x1f{tuple(plain.shape)}\x1e".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -126,13 +126,28 @@ def load_foreign(path: Path, card: Card) -> tuple[nn.Module, Card]:
         DataError: Missing, damaged or unsafe file, keys that do not fit, or a wrong digest.
     """
     model = card.build()
-    load_state(model.get_submodule("network"), _unwrap(_torch_load(path), path), path)
+    load_state(model.get_submodule("network"), read_state_dict(path), path)
     digest = weights_sha256(model)
     if card.sha256 and card.sha256 != digest:
         raise DataError(
             f"{path} holds weights with SHA-256 {digest[:12]}…, expected {card.sha256[:12]}…"
         )
     return model.eval(), card.with_sha256(digest)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a foreign PyTorch file, without wrappers and the prefix ``module.``.
+
+    Raises:
+        DataError: Missing, damaged or unsafe file, or anything but named tensors in it.
+    """
+    loaded = _torch_load(path)
+    for key in ("state_dict", "model_state_dict", "model", "net"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise DataError(f"{path} is not a state dict of tensors")
+    return {str(k).removeprefix("module."): v for k, v in loaded.items()}
 
 
 def _torch_load(path: Path) -> object:
@@ -149,15 +164,6 @@ def _torch_load(path: Path) -> object:
         raise DataError(
             f"{path} is truncated or not a PyTorch file ({reason}); get it again"
         ) from error
-
-
-def _unwrap(loaded: object, path: Path) -> dict[str, Tensor]:
-    for key in ("state_dict", "model_state_dict", "model", "net"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise DataError(f"{path} is not a state dict of tensors")
-    return {str(k).removeprefix("module."): v for k, v in loaded.items()}
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

@@ -6,7 +6,7 @@ are a screen that the caller confirms in fp32.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from recuse.errors import ConfigError
 from recuse.models.folding import FoldedCopy, fold_batchnorm
 
-PRECISIONS = ("fp32", "bf16")
+Precision = Literal["fp32", "bf16"]
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
@@ -76,7 +76,7 @@ def prepared_copy(
     Raises:
         ConfigError: An unknown precision.
     """
-    if precision not in PRECISIONS:
+    if precision not in get_args(Precision):
         raise ConfigError(f"precision {precision!r} is unknown; take 'fp32' or 'bf16'")
     folded = fold_batchnorm(model)
     if channels_last:

@@ -1,0 +1,128 @@
+"""Weight files of RobustBench in our own networks; its package is not needed.
+
+Get a file from RobustBench, name its entry, and attack the network like any other. Only tensors
+are read from the file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from recuse.errors import ConfigError
+from recuse.models.architectures import Architecture
+from recuse.models.cards import Card, card_for
+from recuse.models.checkpoint import load_state, read_state_dict, weights_sha256
+from recuse.models.preact_resnet import PreActResNet
+from recuse.models.resnet import ResNet
+from recuse.models.wide_resnet import SwishWideResNet, WideResNet
+from recuse.models.zoo import CIFAR10_LABELS
+
+Channels = tuple[float, ...]
+CIFAR_MEAN: Channels = (0.4914, 0.4822, 0.4465)
+CIFAR_STD: Channels = (0.2471, 0.2435, 0.2616)
+NARROW_STD: Channels = (0.2023, 0.1994, 0.2010)
+HALF: Channels = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One CIFAR-10 entry: its network, the normalisation inside, and the threat it is ranked at.
+
+    Attributes:
+        architecture: Config of the network.
+        mean: Normalisation; empty for none.
+        std: Normalisation; empty for none.
+        norm: Norm of the leaderboard; empty for a standard network.
+        eps: Radius of the leaderboard; empty for a standard network.
+    """
+
+    architecture: Architecture
+    mean: Channels = ()
+    std: Channels = ()
+    norm: str = "linf"
+    eps: str = "8/255"
+
+
+ENTRIES: dict[str, Entry] = {
+    "Standard": Entry(WideResNet(28, 10), norm="", eps=""),
+    "Carmon2019Unlabeled": Entry(WideResNet(28, 10)),
+    "Sehwag2020Hydra": Entry(WideResNet(28, 10)),
+    "Wang2020Improving": Entry(WideResNet(28, 10)),
+    "Zhang2020Geometry": Entry(WideResNet(28, 10)),
+    "Wu2020Adversarial_extra": Entry(WideResNet(28, 10)),
+    "Hendrycks2019Using": Entry(WideResNet(28, 10), HALF, HALF),
+    "Zhang2019Theoretically": Entry(WideResNet(34, 10)),
+    "Wu2020Adversarial": Entry(WideResNet(34, 10)),
+    "Sehwag2021Proxy": Entry(WideResNet(34, 10)),
+    "Addepalli2022Efficient_WRN_34_10": Entry(WideResNet(34, 10)),
+    "Rice2020Overfitting": Entry(WideResNet(34, 20), CIFAR_MEAN, CIFAR_STD),
+    "Andriushchenko2020Understanding": Entry(PreActResNet(18)),
+    "Wong2020Fast": Entry(PreActResNet(18), CIFAR_MEAN, CIFAR_STD),
+    "Engstrom2019Robustness": Entry(ResNet(50), CIFAR_MEAN, NARROW_STD),
+    "Sehwag2021Proxy_R18": Entry(ResNet(18)),
+    "Addepalli2022Efficient_RN18": Entry(ResNet(18)),
+    "Gowal2020Uncovering_28_10_extra": Entry(SwishWideResNet(28, 10), CIFAR_MEAN, CIFAR_STD),
+    "Gowal2020Uncovering_70_16_extra": Entry(SwishWideResNet(70, 16), CIFAR_MEAN, CIFAR_STD),
+    "Rebuffi2021Fixing_28_10_cutmix_ddpm": Entry(SwishWideResNet(28, 10), CIFAR_MEAN, CIFAR_STD),
+    "Rade2021Helper_ddpm": Entry(SwishWideResNet(28, 10), CIFAR_MEAN, CIFAR_STD),
+    "Gowal2021Improving_28_10_ddpm_100m": Entry(SwishWideResNet(28, 10), CIFAR_MEAN, CIFAR_STD),
+    "Pang2022Robustness_WRN28_10": Entry(SwishWideResNet(28, 10), CIFAR_MEAN, CIFAR_STD),
+    "Wang2023Better_WRN-28-10": Entry(SwishWideResNet(28, 10), CIFAR_MEAN, CIFAR_STD),
+    "Rice2020OverfittingL2": Entry(
+        PreActResNet(18, final_norm=True, activated_shortcut=True),
+        CIFAR_MEAN,
+        CIFAR_STD,
+        norm="l2",
+        eps="0.5",
+    ),
+}
+_NORMALISATION = ("mu", "sigma", "mean", "std", "mean_cuda", "std_cuda")
+_UNUSED = "sub_block1."  # in the TRADES family's files, never reached by their forward pass
+
+
+def load_robustbench(path: Path, entry: str) -> tuple[nn.Module, Card]:
+    """Load a downloaded RobustBench weight file.
+
+    Args:
+        path: The ``.pt`` file.
+        entry: Name of the CIFAR-10 entry, a key of ``ENTRIES``.
+
+    Returns:
+        The network (images in [0, 1] to logits) in eval mode on the CPU, and its card.
+
+    Raises:
+        ConfigError: An entry whose network is not one of ours; the sentence lists those that are.
+        DataError: A damaged or unsafe file, or one of another network.
+    """
+    if entry not in ENTRIES:
+        raise ConfigError(f"RobustBench entry {entry!r} is unknown; known: {', '.join(ENTRIES)}")
+    known = ENTRIES[entry]
+    card = card_for(
+        f"robustbench/{entry}",
+        known.architecture,
+        mean=known.mean,
+        std=known.std,
+        origin=f"RobustBench CIFAR-10 entry {entry}",
+        norm=known.norm,
+        eps=known.eps,
+        label_names=CIFAR10_LABELS,
+    )
+    model = card.build()
+    load_state(model.get_submodule("network"), network_tensors(read_state_dict(path)), path)
+    return model.eval(), card.with_sha256(weights_sha256(model))
+
+
+def network_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that the forward pass uses, under the names of the bare network.
+
+    Drops the prefix ``model.``, the normalisation buffers (the entry states them) and the block
+    that the TRADES code stores and never runs.
+    """
+    bare = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+    return {
+        name: tensor
+        for name, tensor in bare.items()
+        if name not in _NORMALISATION and not name.startswith(_UNUSED)
+    }

@@ -1,0 +1,127 @@
+"""Networks from timm, from the hub and to ONNX: same function, one sentence when it cannot be."""
+
+import builtins
+import importlib
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from recuse.data.torchvision_shim import load_torchvision
+from recuse.errors import ConfigError, DataError
+from recuse.integrations.hub_models import pull_checkpoint, push_checkpoint
+from recuse.integrations.onnx import export_onnx
+from recuse.integrations.timm import timm_model
+from recuse.models import SmallConvNet, card_for, save_checkpoint
+
+needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is missing (extra hub)")
+SMALL = SmallConvNet(channels=1, size=8)
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Make a package look as if it were not installed."""
+
+    def hide(package):
+        plain_import, plain_module = builtins.__import__, importlib.import_module
+
+        def guarded(name, *rest, **options):
+            if name.partition(".")[0] == package:
+                raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+            return plain_import(name, *rest, **options)
+
+        def guarded_module(name, *rest):
+            if name.partition(".")[0] == package:
+                raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+            return plain_module(name, *rest)
+
+        monkeypatch.setattr(builtins, "__import__", guarded)
+        monkeypatch.setattr(importlib, "import_module", guarded_module)
+
+    return hide
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    card = card_for("digits", SMALL, mean=(0.3,), std=(0.2,))
+    path = tmp_path / "digits.safetensors"
+    model = card.build().eval()
+    return path, model, save_checkpoint(path, model, card)
+
+
+@needs_timm
+def test_a_timm_network_sees_images_in_zero_to_one(tmp_path):
+    load_torchvision(purpose="timm")
+    import timm
+
+    torch.manual_seed(0)
+    bare = timm.create_model("resnet10t", num_classes=5).eval()
+    torch.save(bare.state_dict(), tmp_path / "w.pt")
+    model = timm_model("resnet10t", classes=5, weights=tmp_path / "w.pt")
+    x = torch.rand(2, 3, 64, 64)
+    mean = torch.tensor(bare.pretrained_cfg["mean"]).view(3, 1, 1)
+    std = torch.tensor(bare.pretrained_cfg["std"]).view(3, 1, 1)
+    torch.testing.assert_close(model(x), bare((x - mean) / std))
+
+
+@needs_timm
+def test_an_unknown_timm_model_is_named():
+    with pytest.raises(ConfigError, match="no_such_net"):
+        timm_model("no_such_net", classes=2)
+
+
+def test_the_hub_gives_back_the_function_that_was_uploaded(checkpoint, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    path, model, card = checkpoint
+    stored = {}
+
+    def upload(*, path_or_fileobj, path_in_repo, repo_id):
+        stored[repo_id, path_in_repo] = path_or_fileobj
+
+    def download(repository, filename, *, revision):
+        if (repository, filename) not in stored:
+            raise FileNotFoundError("404: no such file")
+        return str(stored[repository, filename])
+
+    monkeypatch.setattr(hub, "upload_file", upload)
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    digest = push_checkpoint(path, "someone/digits")
+    loaded, read = pull_checkpoint("someone/digits", path.name, sha256=digest)
+    x = torch.rand(2, 1, 8, 8)
+    assert torch.equal(loaded(x), model(x))
+    assert read == card
+    with pytest.raises(DataError, match="expected 000000000000"):
+        pull_checkpoint("someone/digits", path.name, sha256="0" * 64)
+    with pytest.raises(DataError, match=r"other\.safetensors cannot be fetched: 404"):
+        pull_checkpoint("someone/digits", "other.safetensors")
+    path.write_bytes(b"damaged")
+    with pytest.raises(DataError, match="truncated"):
+        push_checkpoint(path, "someone/digits")
+
+
+@pytest.mark.filterwarnings("ignore")  # ONNX's packages warn about each other
+def test_onnx_answers_as_the_network_does(tmp_path):
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra onnx)")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra onnx)")
+    model = card_for("digits", SMALL, mean=(0.3,), std=(0.2,)).build()
+    export_onnx(model, (1, 8, 8), tmp_path / "net.onnx")
+    assert model.training
+    images = torch.rand(3, 1, 8, 8)
+    session = runtime.InferenceSession(str(tmp_path / "net.onnx"))
+    (logits,) = session.run(["logits"], {"images": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), model.eval()(images).detach())
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "call"),
+    [
+        ("onnxscript", "onnx", lambda path: export_onnx(SMALL.build(), (1, 8, 8), path)),
+        ("huggingface_hub", "hub", lambda path: pull_checkpoint("a/b", "c.safetensors")),
+        ("timm", "hub", lambda path: timm_model("resnet18", classes=2)),
+    ],
+)
+def test_a_missing_package_names_its_extra(package, extra, call, without, tmp_path):
+    without(package)
+    with pytest.raises(ConfigError, match=rf"recuse\[{extra}\]"):
+        call(tmp_path / "out.onnx")
+    assert not list(tmp_path.iterdir())
