@@ -46,7 +46,7 @@ def place_labels(
     texts: Sequence[str],
     area: Box,
     *,
-    blocked: Sequence[Box] = (),
+    avoided: Sequence[Box] = (),
     radius: float = 5.0,
 ) -> list[Box | None]:
     """Give each text a free place beside its point, the first text first.
@@ -55,26 +55,30 @@ def place_labels(
         points: Pixel positions.
         texts: One a point; an empty text needs no place.
         area: Labels stay within it.
-        blocked: Where no label may be, such as lines.
+        avoided: Where a label goes only if there is no other place, such as lines.
         radius: Of the marks, which no label may cover.
 
     Returns:
         The place of each text, or None where there is none (the hover still names the point).
     """
     marks = [Box(x - radius, y - radius, x + radius, y + radius) for x, y in points]
-    placed = list(blocked)
+    placed: list[Box] = []
     places: list[Box | None] = []
     for (x, y), text in zip(points, texts, strict=True):
-        free = (
+        free = [
             box
             for box in _candidates(x, y, len(text) * _CHARACTER)
-            if box.inside(area) and not any(box.overlaps(b) for b in (*marks, *placed))
-        )
-        place = next(free, None) if text else None
+            if text and box.inside(area) and not _hits(box, (*marks, *placed))
+        ]
+        place = next((box for box in free if not _hits(box, avoided)), free[0] if free else None)
         places.append(place)
         if place is not None:
             placed.append(place)
     return places
+
+
+def _hits(box: Box, others: Sequence[Box]) -> bool:
+    return any(box.overlaps(other) for other in others)
 
 
 def _candidates(x: float, y: float, width: float) -> Iterator[Box]:

@@ -277,7 +277,7 @@ def _names(
     texts = [m.label for m in marks] + [g.label for g in guides]
     lines = [Box(x - 2, 0, x + 2, frame.height) for x, _ in points[len(marks) :]]
     area = Box(0, 0, frame.width, frame.height)
-    places = place_labels(points, texts, area, blocked=lines)
+    places = place_labels(points, texts, area, avoided=lines)
     rows = []
     for text, box in zip(texts, places, strict=True):
         if box is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import altair as alt
 
 from recuse.report.marks import Axes, Chart, Guide, Mark, scatter
-from recuse.report.style import FRAME, RING, SPLITS
+from recuse.report.style import FRAME, ON_STRONG, RING, SPLITS
 
 # What the marks of the Figure 4 form are, and how each is drawn.
 CORE = "core"
@@ -138,6 +138,6 @@ def _words(pieces: Sequence[tuple[str, str, float, float]], y: alt.Y) -> list[al
             if share >= _NARROWEST and (name in _STRONG) == strong
         ]
         base = alt.Chart(alt.InlineData(rows))
-        text = base.mark_text(color="white") if strong else base.mark_text()
+        text = base.mark_text(color=ON_STRONG) if strong else base.mark_text()
         layers += [text.encode(alt.X("at:Q"), y, text="text:N")] if rows else []
     return layers

@@ -22,6 +22,7 @@ SPLITS = {
     "wrong, not robust": "#D8CBAE",
     "robust and wrong": "#DD5566",
 }
+ON_STRONG = "#FFFFFF"
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,19 @@ def loss_name(loss: str) -> str:
 def looks(series: Iterable[str]) -> dict[str, Look]:
     """One look a series, in the given order: the known ones as always, others by what is left."""
     names = list(dict.fromkeys(series))
-    taken = {LOOKS[name] for name in names if name in LOOKS}
+    known = {name: look for name in names if (look := LOOKS.get(name.removesuffix(" RI")))}
+    taken = set(known.values())
     free = [Look(h, s) for s in SHAPES for h in HUES if Look(h, s) not in taken]
     spread = sorted(free, key=lambda look: look.colour in {t.colour for t in taken})
     fresh = iter(spread * (1 + len(names) // len(spread)))
-    return {name: LOOKS[name] if name in LOOKS else next(fresh) for name in names}
+    return {name: known[name] if name in known else next(fresh) for name in names}
 
 
 # Colours of the marks that the page gives a lighter twin in the dark, by CSS variable.
 PAGE_COLOURS = {
     **{hue: f"var(--hue-{number})" for number, hue in enumerate(HUES)},
     NEUTRAL: "var(--hue-neutral)",
+    ON_STRONG: "var(--on-strong)",
     SPLITS["right, not robust"]: "var(--split-fragile-right)",
     SPLITS["wrong, not robust"]: "var(--split-fragile-wrong)",
 }

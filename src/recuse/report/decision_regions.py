@@ -1,0 +1,191 @@
+"""Decision regions of classifiers of the plane, as the paper's Figure 1 draws them."""
+
+import base64
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from recuse.analysis.intervals import wilson_of
+from recuse.errors import RecordError
+from recuse.report.marks import Chart
+from recuse.report.style import HUES
+
+_SIDE = 260
+_PALE = 0.72
+_SALTIRE = "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0Z"
+_STATUS = {
+    "robust and right": "circle",
+    "not robust": "triangle-up",
+    "robust and wrong": _SALTIRE,
+}
+_SIZES = {"robust and right": 14.0, "not robust": 34.0, "robust and wrong": 90.0}
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Decision maps over the unit square and the points they were judged on.
+
+    Attributes:
+        names: One a model.
+        classes: Predicted class, [models, rows, columns]; rows follow the second coordinate,
+            ascending.
+        points: Training points, [n, 2].
+        labels: Their classes, [n].
+        label_names: One a class.
+        accurate: Right at the point, [models, n].
+        robust: Same answer within eps, [models, n].
+        eps: Radius of the verdicts.
+    """
+
+    names: tuple[str, ...]
+    classes: Array
+    points: Array
+    labels: Array
+    label_names: tuple[str, ...]
+    accurate: Array
+    robust: Array
+    eps: float
+
+    def __post_init__(self) -> None:
+        models, n = len(self.names), len(self.points)
+        shapes = (self.classes.ndim, self.classes.shape[0], self.points.shape, self.labels.shape)
+        if shapes != (3, models, (n, 2), (n,)) or not (
+            self.accurate.shape == self.robust.shape == (models, n)
+        ):
+            raise RecordError(
+                f"decision regions of {models} models and {n} points have arrays that do not fit"
+            )
+
+
+def read_regions(path: Path) -> Regions:
+    """Read ``regions.npz``.
+
+    Raises:
+        RecordError: Damaged, or arrays missing.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return Regions(
+            names=tuple(map(str, arrays["names"])),
+            classes=arrays["classes"],
+            points=arrays["points"],
+            labels=arrays["labels"],
+            label_names=tuple(map(str, arrays["label_names"])),
+            accurate=arrays["accurate"].astype(bool),
+            robust=arrays["robust"].astype(bool),
+            eps=float(arrays["eps"]),
+        )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise RecordError(
+            f"{path} cannot be read as decision regions ({error}); delete it and rerun"
+        ) from error
+
+
+def decision_regions(regions: Regions) -> Chart:
+    """One panel a model: regions in pale colours, points by class, and what is wrong with them."""
+    panels = [_panel(regions, number) for number in range(len(regions.names))]
+    row: Chart = alt.concat(*panels, columns=3, spacing=24).resolve_scale(
+        color="shared", shape="shared", size="shared"
+    )
+    return row
+
+
+def class_map(classes: Array, colours: int) -> bytes:
+    """A decision map as a PNG, one pixel a cell, second coordinate upwards."""
+    hues = np.array([_rgb(HUES[i % len(HUES)]) for i in range(max(colours, 1))], dtype=np.float64)
+    pale = hues + (255 - hues) * _PALE
+    pixels = pale[classes[::-1].astype(np.int64) % len(pale)].round().astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _panel(regions: Regions, number: int) -> Chart:
+    uri = (
+        "data:image/png;base64,"
+        + base64.b64encode(class_map(regions.classes[number], len(regions.label_names))).decode()
+    )
+    unit = alt.Scale(domain=[0, 1], nice=False)
+    axis = alt.Axis(tickCount=3, grid=False)
+    picture = (
+        alt.Chart(alt.InlineData([{"x": 0.5, "y": 0.5, "url": uri}]))
+        .mark_image(width=_SIDE, height=_SIDE, aspect=False, smooth=False)
+        .encode(
+            alt.X("x:Q", title="first coordinate", scale=unit, axis=axis),
+            alt.Y("y:Q", title="second coordinate", scale=unit, axis=axis),
+            url="url:N",
+        )
+    )
+    title = alt.TitleParams(regions.names[number], subtitle=_rates(regions, number))
+    chart: Chart = alt.layer(picture, _points(regions, number)).properties(
+        width=_SIDE, height=_SIDE, title=title
+    )
+    return chart
+
+
+def _rates(regions: Regions, number: int) -> str:
+    accurate, robust = regions.accurate[number], regions.robust[number]
+    right = 100 * wilson_of(accurate & robust).estimate
+    wrong = 100 * wilson_of(~accurate & robust).estimate
+    return f"{right:.1f} % robust and right, {wrong:.1f} % robust and wrong"
+
+
+def _points(regions: Regions, number: int) -> alt.Chart:
+    statuses = list(_STATUS)
+    rows = [
+        {
+            "x": round(float(x), 4),
+            "y": round(float(y), 4),
+            "class": regions.label_names[int(label)],
+            "status": _status(bool(right), bool(stable)),
+        }
+        for (x, y), label, right, stable in zip(
+            regions.points,
+            regions.labels,
+            regions.accurate[number],
+            regions.robust[number],
+            strict=True,
+        )
+    ]
+    # What is wrong is drawn last, on top of what is not.
+    rows.sort(key=lambda row: statuses.index(str(row["status"])))
+    names = list(regions.label_names)
+    hues = [HUES[i % len(HUES)] for i in range(len(names))]
+    status_scale = alt.Scale(domain=statuses, range=list(_STATUS.values()))
+    chart: alt.Chart = (
+        alt.Chart(alt.InlineData(rows))
+        .mark_point(filled=True, opacity=0.9, stroke="white", strokeWidth=0.4)
+        .encode(
+            alt.X("x:Q"),
+            alt.Y("y:Q"),
+            alt.Color("class:N", title="class", scale=alt.Scale(domain=names, range=hues)),
+            alt.Shape("status:N", title="status", scale=status_scale),
+            alt.Size(
+                "status:N",
+                title="status",
+                scale=alt.Scale(domain=statuses, range=[_SIZES[s] for s in statuses]),
+            ),
+            tooltip=["class:N", "status:N", "x:Q", "y:Q"],
+        )
+    )
+    return chart
+
+
+def _status(accurate: bool, robust: bool) -> str:
+    if not robust:
+        return "not robust"
+    return "robust and right" if accurate else "robust and wrong"
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

@@ -1,0 +1,158 @@
+"""What a record says of its model at each radius: rates with intervals, for tables and figures."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recuse.analysis.intervals import Interval, wilson_of
+from recuse.analysis.metrics import Splits, splits
+from recuse.analysis.verdicts import Mask, Verdicts, add_radii, verdicts
+from recuse.radius import parse_radius
+from recuse.records.schema import Record, RecordMeta
+from recuse.report.style import loss_name
+
+ROBUST = "robust"
+CERTIFIED = "certified"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model's record in one run.
+
+    Attributes:
+        run: Name of the run folder.
+        verdicts: The record's columns.
+    """
+
+    run: str
+    verdicts: Verdicts
+
+    @property
+    def meta(self) -> RecordMeta:
+        """What was measured."""
+        return self.verdicts.meta
+
+    @property
+    def role(self) -> str:
+        """``core``, ``robust``, ``standard``, ...; empty where the record does not say."""
+        return str(self.meta.tags.get("role", ""))
+
+    @property
+    def loss(self) -> str:
+        """The loss it was trained with, as figures write it."""
+        return loss_name(str(self.meta.tags.get("loss", "") or self.role or "model"))
+
+    @property
+    def short(self) -> str:
+        """Loss and what varies, for a label in a figure: ``ERA β=0.1``."""
+        beta = self.meta.tags.get("beta")
+        return f"{self.loss} β={number(beta)}" if beta is not None else self.loss
+
+    def tag(self, name: str) -> str:
+        """A tag as text; empty where absent."""
+        value = self.meta.tags.get(name)
+        return "" if value is None else number(value)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rates of one model at one radius.
+
+    Attributes:
+        judged: The model.
+        eps: The radius, canonical text.
+        kind: ``"robust"`` (an attack found nothing) or ``"certified"`` (proven).
+        samples: Number of samples.
+        natural: Natural accuracy; None without labels.
+        robust: Robust accuracy; None without labels.
+        inaccurate: Robust inaccuracy; None without labels.
+        stable: Share whose answer no perturbation within eps changes.
+        selected: Robust selection, stable at twice eps; None where that was not judged.
+        precision: Robust and right among the robustly selected.
+        splits: The four splits; None without labels.
+    """
+
+    judged: Judged
+    eps: str
+    kind: str
+    samples: int
+    natural: Interval | None
+    robust: Interval | None
+    inaccurate: Interval | None
+    stable: Interval
+    selected: Interval | None
+    precision: Interval | None
+    splits: Splits | None
+
+
+def measure(judged: Judged, wanted: frozenset[str] = frozenset()) -> list[Measured]:
+    """Rates at every radius of interest.
+
+    Args:
+        judged: A record; ``robust@R`` and ``certified@R`` columns are both used.
+        wanted: Radii to report; by default those whose double was judged too, or else all.
+    """
+    return [
+        _at(judged, radius, kind)
+        for kind in (ROBUST, CERTIFIED)
+        for radius in _radii(judged.verdicts.judged(kind), wanted)
+    ]
+
+
+def measure_all(models: Sequence[Judged], wanted: frozenset[str] = frozenset()) -> list[Measured]:
+    """:func:`measure` of every model, ordered by radius and then as given."""
+    rates = [m for judged in models for m in measure(judged, wanted)]
+    return sorted(rates, key=lambda m: (m.judged.meta.norm, parse_radius(m.eps)))
+
+
+def judge_records(run: str, records: Iterable[Record]) -> list[Judged]:
+    """The records of a run."""
+    return [Judged(run, verdicts(record)) for record in records]
+
+
+def number(value: object) -> str:
+    """A tag's value as text, floats as short as they are.
+
+    >>> number(0.5), number(1.0), number("2_255")
+    ('0.5', '1', '2_255')
+    """
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _radii(judged: list[str], wanted: frozenset[str]) -> list[str]:
+    positive = [r for r in judged if parse_radius(r) > 0]
+    chosen = [r for r in positive if r in wanted]
+    doubled = [r for r in positive if add_radii(r, r) in judged]
+    return chosen or doubled or positive
+
+
+def _mask(verdict: Verdicts, kind: str, radius: str) -> Mask:
+    return verdict.robust(radius) if kind == ROBUST else verdict.certified(radius)
+
+
+def _at(judged: Judged, radius: str, kind: str) -> Measured:
+    verdict = judged.verdicts
+    stable = _mask(verdict, kind, radius)
+    double = add_radii(radius, radius)
+    selected = _mask(verdict, kind, double) if verdict.has(kind, double) else None
+    accurate = verdict.accurate() if verdict.labelled else None
+    return Measured(
+        judged=judged,
+        eps=radius,
+        kind=kind,
+        samples=verdict.samples,
+        natural=None if accurate is None else wilson_of(accurate),
+        robust=None if accurate is None else wilson_of(accurate & stable),
+        inaccurate=None if accurate is None else wilson_of(~accurate & stable),
+        stable=wilson_of(stable),
+        selected=None if selected is None else wilson_of(selected),
+        precision=_precision(accurate, stable, selected),
+        splits=None if accurate is None else splits(accurate, stable),
+    )
+
+
+def _precision(accurate: Mask | None, stable: Mask, selected: Mask | None) -> Interval | None:
+    if accurate is None or selected is None or not np.any(selected):
+        return None
+    return wilson_of(accurate & stable, selected)

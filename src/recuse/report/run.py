@@ -1,0 +1,253 @@
+"""The report of one run or of several: read their folders, compute, arrange, write."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from recuse.errors import RecordError
+from recuse.report.composed import Composed, compose_all, recommended
+from recuse.report.curves import certified_accuracy, training_curves
+from recuse.report.decision_regions import decision_regions
+from recuse.report.figures import FORMATS, save_figures
+from recuse.report.gallery import gallery
+from recuse.report.html import write_html
+from recuse.report.measured import ROBUST, Judged, Measured, measure_all
+from recuse.report.model_figures import (
+    certified_curves,
+    figure2_marks,
+    figure3_marks,
+    figure4_marks,
+    split_bars_of,
+)
+from recuse.report.page import Block, Code, Figure, Page, Section, Text
+from recuse.report.plots import (
+    natural_against_robust,
+    robust_against_inaccurate,
+    selective_accuracy,
+    split_bars,
+)
+from recuse.report.run_folder import RunFolder, read_run
+from recuse.report.summary import caveats, headline, summarise
+from recuse.report.tables import (
+    accounting_table,
+    composition_table,
+    environment_table,
+    model_table,
+    record_table,
+    repetition_table,
+    split_table,
+)
+
+
+def write_report(runs: Sequence[Path], out: Path, *, figures: Path | None = None) -> Path:
+    """Write the report of run folders as one offline HTML file.
+
+    Args:
+        runs: Run folders; what they hold besides records is used where it is there.
+        out: The HTML file.
+        figures: Folder for every figure as SVG, PNG and PDF; none are written if absent.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        RecordError: A run without records, a damaged file, or a place that cannot be written.
+    """
+    page = build_report(runs)
+    if figures is not None:
+        save_figures(page, figures, FORMATS)
+    return write_html(page, out)
+
+
+def build_report(runs: Sequence[Path]) -> Page:
+    """The report of run folders as a page.
+
+    Raises:
+        RecordError: No run, a run without records, or a damaged file.
+    """
+    if not runs:
+        raise RecordError("no run to report on; give at least one run folder")
+    folders = [read_run(path, name) for path, name in zip(runs, _names(runs), strict=True)]
+    models = [model for folder in folders for model in folder.models]
+    wanted = frozenset(eps for folder in folders for eps in folder.eps)
+    rates = measure_all(models, wanted)
+    attacked = {
+        (folder.name, *key): value for folder in folders for key, value in folder.attacked.items()
+    }
+    compositions = compose_all(models, wanted, attacked)
+    best = best_of_each_radius(compositions)
+    sections = (
+        _compositions(rates, compositions, best),
+        _models(rates, models),
+        _planes(folders),
+        _certificates(models),
+        _training(folders),
+        _pictures(folders),
+        _origin(folders, models),
+    )
+    return Page(
+        title=_title(folders),
+        summary=summarise(rates, compositions, best),
+        sections=tuple(section for section in sections if section.blocks),
+        subtitle=_subtitle(models),
+        tiles=headline(best, rates),
+        footer=f"Written by recuse on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z} from records "
+        "alone; no network was run for this page.",
+    )
+
+
+def best_of_each_radius(compositions: Sequence[Composed]) -> list[Composed]:
+    """The recommended composition of each data set, norm and radius."""
+    groups: dict[tuple[str, str, str], list[Composed]] = {}
+    for c in compositions:
+        groups.setdefault((c.stage.meta.dataset, c.stage.meta.norm, c.eps), []).append(c)
+    chosen = (recommended(group) for group in groups.values())
+    return [c for c in chosen if c is not None]
+
+
+def _compositions(
+    rates: Sequence[Measured], compositions: Sequence[Composed], best: Sequence[Composed]
+) -> Section:
+    notes = caveats(rates, compositions, best)
+    blocks: list[Block] = [Text(notes, "note")] if notes else []
+    if not compositions:
+        return Section("What the numbers say and do not say", tuple(blocks))
+    blocks += [
+        composition_table(compositions, best),
+        Figure(
+            "natural_against_robust",
+            "Natural and robust accuracy, alone and composed",
+            natural_against_robust(figure4_marks(rates, compositions)),
+            "Up and to the right is better. Filled circles are the deployed systems, counted "
+            "soundly; a line leads to the same system by the paper's count. The dashed line is "
+            "the core where it is too far below to be drawn.",
+        ),
+        accounting_table(compositions),
+    ]
+    return Section(
+        "What composition gains",
+        tuple(blocks),
+        "A robust model answers where it is stable, an accurate core answers everywhere else.",
+    )
+
+
+def _models(rates: Sequence[Measured], models: Sequence[Judged]) -> Section:
+    blocks: list[Block] = [model_table(rates)] if rates else []
+    if any(m.splits for m in rates):
+        blocks += [
+            Figure(
+                "four_splits",
+                "The four splits of every model",
+                split_bars(split_bars_of(rates)),
+                "Robust: no perturbation within ε changes the answer. The red part at the end is "
+                "the dangerous one: stably wrong, which no robustness check can catch.",
+            ),
+            split_table(rates),
+        ]
+    repeated = repetition_table(rates)
+    blocks += [repeated] if repeated.rows else []
+    figure2 = figure2_marks(rates)
+    if figure2:
+        blocks.append(
+            Figure(
+                "robust_against_inaccurate",
+                "Robust accuracy against robust inaccuracy",
+                robust_against_inaccurate(figure2),
+                "Up and to the left is better. A line joins models that differ in β alone; thin "
+                "lines are 95 % intervals.",
+            )
+        )
+    figure3 = figure3_marks(rates, models)
+    if figure3:
+        blocks.append(
+            Figure(
+                "selective_accuracy",
+                "How right a model is where it answers robustly",
+                selective_accuracy(figure3),
+                "Up and to the right is better. RI: robustness indicator; SR: softmax response "
+                "over its thresholds τ; SN: selection network.",
+            )
+        )
+    return Section("Every model", tuple(blocks), "Each model alone, before any composition.")
+
+
+def _planes(folders: Sequence[RunFolder]) -> Section:
+    blocks = tuple(
+        Figure(
+            f"decision_regions_{number}" if number else "decision_regions",
+            f"Decision regions, {folder.name}",
+            decision_regions(folder.regions),
+            "Background: the predicted class. Triangles: points whose answer a perturbation "
+            "within ε changes. Crosses: robust and wrong.",
+        )
+        for number, folder in enumerate(f for f in folders if f.regions is not None)
+        if folder.regions is not None
+    )
+    return Section("Decision regions", blocks, "How each loss divides the plane.")
+
+
+def _certificates(models: Sequence[Judged]) -> Section:
+    curves = certified_curves(models)
+    if not curves:
+        return Section("Certificates", ())
+    figure = Figure(
+        "certified_accuracy",
+        "Certified accuracy over the radius",
+        certified_accuracy(curves),
+        "Share of the samples that are right and proven stable up to the radius.",
+    )
+    return Section("Certificates", (figure,))
+
+
+def _training(folders: Sequence[RunFolder]) -> Section:
+    blocks: list[Block] = []
+    for number, folder in enumerate(folders):
+        chart = training_curves(folder.training)
+        if chart is not None:
+            name = f"training_{number}" if number else "training"
+            title = f"Validation rates during training, {folder.name}"
+            blocks.append(Figure(name, title, chart, "Judged by the training attack."))
+    return Section("Training", tuple(blocks))
+
+
+def _pictures(folders: Sequence[RunFolder]) -> Section:
+    blocks = tuple(
+        gallery(folder.gallery, title="" if len(folders) == 1 else folder.name)
+        for folder in folders
+        if folder.gallery is not None and folder.gallery.height
+    )
+    return Section("Inputs that were abstained on", blocks)
+
+
+def _origin(folders: Sequence[RunFolder], models: Sequence[Judged]) -> Section:
+    blocks: list[Block] = [record_table(models)]
+    for folder in folders:
+        if folder.config:
+            text = json.dumps(folder.config, indent=2, ensure_ascii=False)
+            blocks.append(Code(f"Configuration of {folder.name}", text))
+        if folder.environment:
+            blocks.append(environment_table(folder.name, folder.environment))
+    return Section("How this was computed", tuple(blocks), "Everything needed to compute it again.")
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """Folder names, with as much of the path as tells two of the same name apart."""
+    last = [path.resolve().name for path in runs]
+    return [
+        name if last.count(name) == 1 else "/".join(path.resolve().parts[-2:])
+        for name, path in zip(last, runs, strict=True)
+    ]
+
+
+def _title(folders: Sequence[RunFolder]) -> str:
+    return "Report on " + ", ".join(folder.name for folder in folders)
+
+
+def _subtitle(models: Sequence[Judged]) -> str:
+    data = dict.fromkeys(m.meta.dataset for m in models)
+    threats = dict.fromkeys(m.meta.norm for m in models if m.verdicts.judged(ROBUST))
+    samples = sorted({m.verdicts.samples for m in models})
+    count = f"{samples[0]:,}" if len(samples) == 1 else f"{samples[0]:,} to {samples[-1]:,}"
+    names = len({(m.run, m.meta.model) for m in models})
+    return " · ".join([", ".join(data), f"{count} samples", f"{names} models", *threats])

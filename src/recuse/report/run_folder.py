@@ -1,0 +1,150 @@
+"""What a run leaves behind, read for a report: records, config, logs and pictures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recuse.errors import ConfigError, RecordError
+from recuse.radius import format_radius, parse_radius
+from recuse.records.store import read_parquet, read_records
+from recuse.report.decision_regions import Regions, read_regions
+from recuse.report.measured import Judged, judge_records
+
+_GALLERY_COLUMNS = ("sample_id", "label", "prediction", "image")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder's contents; whatever it does not hold is empty or None.
+
+    Attributes:
+        path: The folder.
+        name: What the report calls it.
+        models: Its records.
+        config: ``config.json``.
+        environment: ``environment.json``.
+        training: Training log of each model, one row per epoch.
+        gallery: ``gallery.parquet``: inputs that were abstained on.
+        attacked: Robust accuracy of compositions under attack, by (composition, eps).
+        regions: Decision maps of models of the plane.
+    """
+
+    path: Path
+    name: str
+    models: tuple[Judged, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    gallery: pl.DataFrame | None = None
+    attacked: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    regions: Regions | None = None
+
+    @property
+    def eps(self) -> frozenset[str]:
+        """The attacker's radii that the run was made for; empty where the config names none."""
+        listed = self.config.get("eps", ())
+        values = listed if isinstance(listed, list) else [listed]
+        try:
+            return frozenset(format_radius(parse_radius(value)) for value in values)
+        except (ConfigError, TypeError):
+            return frozenset()
+
+
+def read_run(path: Path, name: str = "") -> RunFolder:
+    """Read a run folder (or a bare folder of records).
+
+    Args:
+        path: The folder.
+        name: What to call it; the folder's name if empty.
+
+    Raises:
+        RecordError: No records, or a file that is damaged.
+    """
+    called = name or path.resolve().name
+    regions = path / "regions.npz"
+    return RunFolder(
+        path=path,
+        name=called,
+        models=tuple(judge_records(called, read_records(path))),
+        config=_read_mapping(path / "config.json"),
+        environment=_read_mapping(path / "environment.json"),
+        training=_read_training(path / "training"),
+        gallery=_read_gallery(path),
+        attacked=_read_attacked(path / "composition.json"),
+        regions=read_regions(regions) if regions.is_file() else None,
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; None where there is none.
+
+    Raises:
+        RecordError: Not JSON.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, why: object) -> RecordError:
+    return RecordError(f"{path} is damaged ({why}); delete it, or rerun what wrote it")
+
+
+def _read_mapping(path: Path) -> Mapping[str, Any]:
+    content = read_json(path)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise _damaged(path, "a JSON object is expected")
+    return content
+
+
+def _read_training(folder: Path) -> dict[str, pl.DataFrame]:
+    """``training/MODEL.jsonl`` or ``training/MODEL/*.jsonl``, one JSON object an epoch."""
+    logs = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+    logs |= {path.parent.name: path for path in sorted(folder.glob("*/*.jsonl"))}
+    return {name: frame for name, path in logs.items() if (frame := _read_log(path)) is not None}
+
+
+def _read_log(path: Path) -> pl.DataFrame | None:
+    try:
+        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        epochs = [line for line in lines if "epoch" in line]
+        return pl.DataFrame(epochs, infer_schema_length=None) if epochs else None
+    except (OSError, ValueError, TypeError, pl.exceptions.PolarsError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_gallery(folder: Path) -> pl.DataFrame | None:
+    paths = [folder / "gallery" / "gallery.parquet", folder / "gallery.parquet"]
+    path = next((p for p in paths if p.is_file()), None)
+    if path is None:
+        return None
+    frame = read_parquet(path)
+    if missing := [column for column in _GALLERY_COLUMNS if column not in frame.columns]:
+        raise _damaged(path, f"column {missing[0]!r} is missing")
+    return frame
+
+
+def _read_attacked(path: Path) -> dict[tuple[str, str], float]:
+    """Entries ``{"name", "eps", "attacked"}``; entries without an attack say nothing here."""
+    content = read_json(path)
+    if content is None:
+        return {}
+    try:
+        return {
+            (str(entry["name"]), format_radius(parse_radius(entry["eps"]))): float(
+                entry["attacked"]
+            )
+            for entry in content
+            if entry.get("attacked") is not None
+        }
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, error) from error

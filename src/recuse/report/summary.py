@@ -1,0 +1,178 @@
+"""The report in plain words and four numbers, the sound ones first."""
+
+from collections.abc import Sequence
+
+from recuse.analysis.intervals import Interval
+from recuse.report.composed import Composed
+from recuse.report.measured import ROBUST, Measured
+from recuse.report.page import Rate, Tile, percent, points
+
+_BUDGETS = {
+    "linf": "change every pixel value by up to {eps}",
+    "l2": "move the image by up to {eps} in Euclidean distance",
+}
+
+
+def summarise(
+    rates: Sequence[Measured], compositions: Sequence[Composed], best: Sequence[Composed]
+) -> tuple[str, ...]:
+    """Paragraphs: what was gained over the core, what it cost, what remains dangerous.
+
+    Args:
+        rates: Rates of all models.
+        compositions: All compositions.
+        best: The recommended one of each radius.
+    """
+    paragraphs = [_gained(c) for c in best] if best else _without_composition(rates)
+    dangerous = [_dangerous(group) for group in _radii(rates)]
+    return (*paragraphs, *(text for text in dangerous if text))
+
+
+def caveats(
+    rates: Sequence[Measured], compositions: Sequence[Composed], best: Sequence[Composed]
+) -> tuple[str, ...]:
+    """What the numbers do not say."""
+    notes = []
+    if best:
+        notes.append(
+            "Compositions are counted soundly: an image counts as robust only if no model that "
+            "an attacker can make answer there is wrong."
+        )
+    if any(m.kind == ROBUST for m in rates):
+        attacks = sorted({m.judged.meta.attack for m in rates if m.kind == ROBUST})
+        notes.append(
+            f"Robust means that an attack ({', '.join(attacks)}) found nothing, which is not a "
+            "proof: a stronger attack can only lower the robust numbers."
+        )
+    choices = max((sum(c.eps == b.eps for c in compositions) for b in best), default=1)
+    if choices > 1:
+        notes.append(
+            f"The recommended composition was picked among {choices} on the same samples it is "
+            "reported on, which favours it slightly."
+        )
+    return tuple(notes)
+
+
+def headline(best: Sequence[Composed], rates: Sequence[Measured]) -> tuple[Tile, ...]:
+    """The numbers that matter, at the first radius."""
+    if best:
+        return _composition_tiles(best[0], rates)
+    robust = [m for m in rates if m.robust and m.judged.role not in ("core", "standard")]
+    if not robust:
+        return ()
+    top = max(robust, key=lambda m: m.robust.estimate if m.robust else 0.0)
+    where = f"{top.judged.meta.model}, {top.judged.meta.norm} {top.eps}"
+    tiles = [
+        Tile("Natural accuracy", _rate(top.natural), where),
+        Tile("Robust accuracy", _rate(top.robust), where, tone="good"),
+        Tile("Stably wrong", _rate(top.inaccurate), where, tone="bad"),
+    ]
+    return tuple(tile for tile in tiles if tile.value is not None)
+
+
+def _composition_tiles(c: Composed, rates: Sequence[Measured]) -> tuple[Tile, ...]:
+    core_natural, core_robust = float(c.core_accurate.mean()), float(c.core_robust.mean())
+    radius = f"{c.stage.meta.norm} {c.eps}"
+    tiles = [
+        Tile(
+            f"Robust accuracy, sound, {radius}",
+            _rate(c.robust),
+            f"the core alone: {percent(core_robust)} %",
+            tone="good" if c.robust.estimate > core_robust else "bad",
+        ),
+        Tile(
+            "Natural accuracy",
+            _rate(c.natural),
+            f"the core alone: {percent(core_natural)} %",
+        ),
+        Tile(
+            "Answered by the robust model",
+            Rate(float(c.selects.mean())),
+            "the core answers the rest",
+        ),
+    ]
+    own = next((m for m in rates if m.judged is c.stage and m.eps == c.eps), None)
+    if own is not None and own.inaccurate is not None:
+        tiles.append(
+            Tile("Stably wrong", _rate(own.inaccurate), f"{c.stage.meta.model}, wrong and robust")
+        )
+    return tuple(tiles)
+
+
+def _gained(c: Composed) -> str:
+    budget = _BUDGETS[c.stage.meta.norm].format(eps=c.eps)
+    core_natural, core_robust = float(c.core_accurate.mean()), float(c.core_robust.mean())
+    return (
+        f"On {c.samples:,} samples of {c.stage.meta.dataset}, {c.core.meta.model} alone is right "
+        f"on {percent(core_natural)} %, but only {percent(core_robust)} % stay right when an attack "
+        f"may {budget}. Behind {c.stage.meta.model}, which answers where no attack that strong "
+        f"changes its answer ({percent(float(c.selects.mean()))} % of the samples) and leaves the "
+        f"rest to {c.core.meta.model}, {percent(c.robust.estimate)} % stay right "
+        f"({_difference(c.gain)}). {_price(c)}"
+    )
+
+
+def _price(c: Composed) -> str:
+    cost = c.cost
+    now = f"{percent(c.natural.estimate)} %"
+    if cost.estimate >= 0:
+        return f"It costs no natural accuracy: {now} ({points(cost.estimate)} points)."
+    return f"The price is natural accuracy: {now} ({_difference(cost)})."
+
+
+def _difference(interval: Interval) -> str:
+    return (
+        f"{points(interval.estimate)} points, 95 % interval "
+        f"{points(interval.low)} to {points(interval.high)}"
+    )
+
+
+def _dangerous(group: Sequence[Measured]) -> str:
+    """Which robust model is stably wrong least and most at one radius."""
+    wrong = sorted(
+        ((m.inaccurate.estimate, m) for m in group if m.inaccurate), key=lambda pair: pair[0]
+    )
+    if len(wrong) < 2 or wrong[0][0] == wrong[-1][0]:
+        return ""
+    (low, least), (high, most) = wrong[0], wrong[-1]
+    return (
+        f"Stably wrong, the mistakes that abstention cannot catch, at {least.judged.meta.norm} "
+        f"{least.eps}: {least.judged.meta.model} on {percent(low, 2)} % of the samples, "
+        f"{most.judged.meta.model} on {percent(high, 2)} %."
+    )
+
+
+def _radii(rates: Sequence[Measured]) -> list[list[Measured]]:
+    robust = [m for m in rates if m.judged.role not in ("core", "standard") and m.kind == ROBUST]
+    keys = list(dict.fromkeys(_question(m) for m in robust))
+    return [[m for m in robust if _question(m) == key] for key in keys]
+
+
+def _question(m: Measured) -> tuple[str, str, str]:
+    return m.judged.meta.dataset, m.judged.meta.norm, m.eps
+
+
+def _without_composition(rates: Sequence[Measured]) -> list[str]:
+    texts = []
+    for group in _radii(rates) or ([list(rates)] if rates else []):
+        labelled = [m for m in group if m.robust and m.natural]
+        if not labelled:
+            continue
+        top = max(labelled, key=lambda m: m.robust.estimate if m.robust else 0.0)
+        texts.append(_most_robust(top))
+    return texts or ["The records hold no labels: only label-free rates can be shown."]
+
+
+def _most_robust(top: Measured) -> str:
+    natural = top.natural.estimate if top.natural else float("nan")
+    robust = top.robust.estimate if top.robust else float("nan")
+    budget = _BUDGETS[top.judged.meta.norm].format(eps=top.eps)
+    return (
+        f"On {top.samples:,} samples of {top.judged.meta.dataset}, the most robust model is "
+        f"{top.judged.meta.model}: right on {percent(natural)} %, and on {percent(robust)} % "
+        f"also when an attack may {budget}."
+    )
+
+
+def _rate(interval: Interval | None) -> Rate | None:
+    return None if interval is None else Rate(interval.estimate, interval.low, interval.high)

@@ -1,0 +1,296 @@
+"""The tables of a report, from the rates of its records."""
+
+import json
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from recuse.analysis.accounting import explain
+from recuse.analysis.intervals import Interval
+from recuse.analysis.metrics import Splits
+from recuse.report.composed import Composed
+from recuse.report.measured import CERTIFIED, Judged, Measured
+from recuse.report.page import Cell, Column, Points, Rate, Spread, Table
+
+_NATURAL = Column("natural accuracy", "%", "right on unperturbed images", best="high")
+_ROBUST = Column("robust accuracy", "%", "right, and no attack within ε changes it", best="high")
+_WRONG = Column("robust inaccuracy", "%", "wrong, and no attack within ε changes it", best="low")
+_SELECTED = Column("robust selection", "%", "selected everywhere in the ball: stable at 2ε")
+_PRECISION = Column("right if selected", "%", "robust and right among the robustly selected")
+
+
+def interval_rate(interval: Interval | None) -> Cell:
+    """An interval as a table cell; a dash for what was not judged."""
+    return None if interval is None else Rate(interval.estimate, interval.low, interval.high)
+
+
+def interval_points(interval: Interval) -> Points:
+    """A difference as a table cell."""
+    return Points(interval.estimate, interval.low, interval.high)
+
+
+def model_table(rates: Sequence[Measured]) -> Table:
+    """Natural, robust, robust-inaccurate and selected share of every model and radius."""
+    lead = _Lead([m.judged for m in rates])
+    columns = (*lead.columns("model"), _NATURAL, _ROBUST, _WRONG, _SELECTED, _PRECISION)
+    rows = tuple(
+        (
+            *lead.cells(m.judged, m.judged.meta.model, m.eps, m.kind),
+            interval_rate(m.natural),
+            interval_rate(m.robust),
+            interval_rate(m.inaccurate),
+            interval_rate(m.selected),
+            interval_rate(m.precision),
+        )
+        for m in rates
+    )
+    caption = (
+        "Small print: 95 % Wilson intervals. Robust selection asks twice the radius, because a "
+        "selector that decides at ε keeps its decision for every input within ε only if the "
+        "answer is stable within 2ε."
+    )
+    return Table("Every model at every radius", columns, rows, caption)
+
+
+def split_table(rates: Sequence[Measured]) -> Table:
+    """The four splits as numbers."""
+    labelled = [m for m in rates if m.splits]
+    lead = _Lead([m.judged for m in labelled])
+    names = ("robust and right", "right, not robust", "wrong, not robust", "robust and wrong")
+    columns = (*lead.columns("model"), *(Column(name, "%") for name in names))
+    rows = tuple(
+        (*lead.cells(m.judged, m.judged.meta.model, m.eps, m.kind), *_shares(m.splits))
+        for m in labelled
+        if m.splits
+    )
+    return Table("The four splits as numbers", columns, rows, folded=True)
+
+
+def composition_table(compositions: Sequence[Composed], best: Sequence[Composed]) -> Table:
+    """Compositions by the sound, the attacked and the paper's accounting, cores first.
+
+    Args:
+        compositions: All of the report.
+        best: Those to set off.
+    """
+    lead = _Lead([c.stage for c in compositions])
+    attacked = any(c.attacked is not None for c in compositions)
+    columns: tuple[Column, ...] = (
+        *lead.columns("composition"),
+        Column("natural accuracy", "%", "as deployed: the selector decides at ε", best="high"),
+        Column("against the core", "points", "paired bootstrap, 95 %"),
+        Column("robust accuracy, sound", "%", "lower bound, as strong as the attack", best="high"),
+        Column("against the core", "points", "paired bootstrap, 95 %"),
+        *((Column("attacked", "%", "attack on the composition itself"),) if attacked else ()),
+        Column("natural, paper's count", "%"),
+        Column("robust, paper's count", "%"),
+        Column("answered by the robust model", "%"),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    emphasis = []
+    seen: set[tuple[int, str]] = set()
+    for c in compositions:
+        if (id(c.core), c.eps) not in seen:
+            seen.add((id(c.core), c.eps))
+            rows.append(_core_row(lead, c, attacked))
+        if c in best:
+            emphasis.append(len(rows))
+        rows.append(_composition_row(lead, c, attacked))
+    caption = (
+        "A robust model answers where no attack within ε changes its answer; the core answers "
+        "the rest. Sound: natural accuracy is that of this system, and an image counts as robust "
+        "only if no stage that an attacker can make answer is wrong. The paper's count takes "
+        "natural accuracy from a selector of radius 2ε and counts some images as robust that the "
+        "system can be made to get wrong."
+    )
+    return Table("Compositions", columns, tuple(rows), caption, frozenset(emphasis))
+
+
+def accounting_table(compositions: Sequence[Composed]) -> Table:
+    """How many samples explain the difference between the two ways of counting."""
+    lead = _Lead([c.stage for c in compositions])
+    columns = (
+        *lead.columns("composition"),
+        Column("robust by the paper's count only", "samples", "an attacker may still win there"),
+        Column("of those wrong without any attack", "samples"),
+        Column("right by the paper's count only", "samples", "natural accuracy"),
+        Column("right as deployed only", "samples", "natural accuracy"),
+        Column("samples"),
+    )
+    rows = []
+    for c in compositions:
+        hidden = explain(c.paper, c.sound)
+        counts = (
+            hidden.robust_unproven,
+            hidden.wrong_at_x,
+            hidden.natural_gained,
+            hidden.natural_lost,
+        )
+        numbers = tuple(int(mask.sum()) for mask in counts)
+        rows.append((*lead.cells(c.stage, c.name, c.eps), *numbers, c.samples))
+    return Table("What the paper's accounting hides", columns, tuple(rows), folded=True)
+
+
+def record_table(models: Sequence[Judged]) -> Table:
+    """What every record was measured by, and its seed."""
+    columns = (
+        "run",
+        "model",
+        "data",
+        "attack",
+        "settings",
+        Column("seed"),
+        Column("samples"),
+        Column("forward passes", "per sample"),
+        Column("backward passes", "per sample"),
+        "weights",
+        "record",
+    )
+    rows = tuple(
+        (
+            m.run,
+            m.meta.model,
+            m.meta.dataset,
+            m.meta.attack,
+            _compact(m.meta.settings),
+            m.meta.seed,
+            m.verdicts.samples,
+            _mean(m, "forwards"),
+            _mean(m, "backwards"),
+            m.meta.weights[:12] or None,
+            m.meta.key,
+        )
+        for m in models
+    )
+    caption = "Weights and records are named by the first digits of their SHA-256."
+    return Table("Records", columns, rows, caption)
+
+
+def environment_table(run: str, environment: Mapping[str, Any]) -> Table:
+    """Versions and machine of a run."""
+    rows = tuple((name, text) for name, text in _flat("", environment))
+    return Table(f"Environment of {run}", ("what", "value"), rows, folded=True)
+
+
+class _Lead:
+    """The columns that say which row this is; those that would say the same throughout go."""
+
+    def __init__(self, models: Sequence[Judged]) -> None:
+        self._runs = len({m.run for m in models}) > 1
+        self._data = len({m.meta.dataset for m in models}) > 1
+
+    def columns(self, name: str) -> tuple[Column, ...]:
+        extra = [(self._runs, "run"), (self._data, "data")]
+        return (*(Column(title) for wanted, title in extra if wanted), Column(name), Column("ε"))
+
+    def cells(self, judged: Judged, name: str, eps: str, kind: str = "") -> tuple[Cell, ...]:
+        extra = [(self._runs, judged.run), (self._data, judged.meta.dataset)]
+        proof = ", certified" if kind == CERTIFIED else ""
+        radius = f"{judged.meta.norm} {eps}{proof}"
+        return (*(text for wanted, text in extra if wanted), name, radius)
+
+
+def _shares(s: Splits) -> tuple[Rate, ...]:
+    shares = (
+        s.robust_accurate,
+        s.fragile_accurate,
+        s.fragile_inaccurate,
+        s.robust_inaccurate,
+    )
+    return tuple(Rate(share) for share in shares)
+
+
+def _core_row(lead: _Lead, c: Composed, attacked: bool) -> tuple[Cell, ...]:
+    natural, robust = float(c.core_accurate.mean()), float(c.core_robust.mean())
+    dashes: tuple[Cell, ...] = (None,) if attacked else ()
+    name = f"{c.core.meta.model} alone"
+    return (
+        *lead.cells(c.core, name, c.eps),
+        Rate(natural),
+        None,
+        Rate(robust),
+        None,
+        *dashes,
+        Rate(natural),
+        Rate(robust),
+        Rate(0.0),
+    )
+
+
+def _composition_row(lead: _Lead, c: Composed, attacked: bool) -> tuple[Cell, ...]:
+    broken: tuple[Cell, ...] = (None if c.attacked is None else Rate(c.attacked),)
+    return (
+        *lead.cells(c.stage, c.name, c.eps),
+        Rate(c.natural.estimate),
+        interval_points(c.cost),
+        Rate(c.robust.estimate),
+        interval_points(c.gain),
+        *(broken if attacked else ()),
+        Rate(float(c.paper.natural.mean())),
+        Rate(float(c.paper.robust.mean())),
+        Rate(float(c.selects.mean())),
+    )
+
+
+def _mean(judged: Judged, column: str) -> float | None:
+    frame = judged.verdicts.frame
+    if column not in frame.columns:
+        return None
+    mean = frame[column].mean()
+    return float(mean) if isinstance(mean, int | float) else None
+
+
+def _compact(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, default=str) if settings else ""
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            rows += _flat(f"{path}.", value)
+        else:
+            rows.append((path, "–" if value is None else str(value)))
+    return rows
+
+
+def repetition_table(rates: Sequence[Measured]) -> Table:
+    """Mean and standard deviation over seeds, of models that differ in their ``seed`` tag alone."""
+    groups: dict[tuple[str, ...], list[Measured]] = {}
+    for m in rates:
+        if m.judged.tag("seed") and m.natural:
+            groups.setdefault(_recipe(m), []).append(m)
+    repeated = {key: group for key, group in groups.items() if len(group) > 1}
+    columns = (
+        "trained by",
+        "ε",
+        Column("seeds"),
+        Column("natural accuracy", "%", best="high"),
+        Column("robust accuracy", "%", best="high"),
+        Column("robust inaccuracy", "%", best="low"),
+    )
+    rows = tuple(
+        (
+            group[0].judged.short,
+            f"{group[0].judged.meta.norm} {group[0].eps}",
+            len(group),
+            _spread([m.natural for m in group]),
+            _spread([m.robust for m in group]),
+            _spread([m.inaccurate for m in group]),
+        )
+        for group in repeated.values()
+    )
+    caption = "Mean ± standard deviation over trainings that differ in their seed alone."
+    return Table("Over several seeds", columns, rows, caption)
+
+
+def _recipe(m: Measured) -> tuple[str, ...]:
+    tags = {k: v for k, v in m.judged.meta.tags.items() if k != "seed"}
+    parts = (m.judged.run, m.judged.meta.dataset, m.judged.meta.norm, m.eps, m.kind)
+    return (*parts, json.dumps(tags, sort_keys=True, default=str))
+
+
+def _spread(intervals: Sequence[Interval | None]) -> Spread:
+    values = [i.estimate for i in intervals if i is not None]
+    return Spread(mean(values), stdev(values) if len(values) > 1 else float("nan"))
