@@ -1,6 +1,8 @@
 """The state of a sequential certification: votes, open tests, and what they have decided."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,9 +12,22 @@ from torch import Tensor
 
 from recuse.arrays import Counts, Labels, PerSample
 from recuse.certify.votes import Piece, packed
+from recuse.errors import CertificationError
 from recuse.results import Certificate, Status
 
 OPEN, CLAIMED, GIVEN_UP = 0, 1, -1
+
+
+def check_radii(radii: Sequence[float]) -> tuple[float, ...]:
+    """The radii as floats.
+
+    Raises:
+        CertificationError: No radius, a negative one, or radii that do not ascend.
+    """
+    values = tuple(float(r) for r in radii)
+    if not values or values[0] < 0 or any(a >= b for a, b in pairwise(values)):
+        raise CertificationError(f"radii {values} must ascend and not be negative")
+    return values
 
 
 @dataclass(frozen=True)
@@ -155,4 +170,4 @@ class Run:
         )
 
 
-__all__ = ["JointCertificate", "Plan", "Run"]
+__all__ = ["JointCertificate", "Plan", "Run", "check_radii"]

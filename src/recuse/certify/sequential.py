@@ -7,7 +7,6 @@ same error probability as CERTIFY and with a small fraction of its draws.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import nn
 
 from recuse.arrays import Images
 from recuse.certify.bounds import check_alpha, check_sigma
-from recuse.certify.decision import JointCertificate, Plan, Run
+from recuse.certify.decision import JointCertificate, Plan, Run, check_radii
 from recuse.certify.smoothing import require_l2
 from recuse.certify.tables import Table, draws_needed, make_table, needed_probability
 from recuse.certify.votes import DrawSource, Voters
@@ -101,7 +100,7 @@ class GroupSequential:
         """
         voters = Voters(model, x, self.sigma, noise, self.batch_size)
         guess, classes = voters.clean()
-        plan = make_plan(self, tuple(float(r) for r in radii), max(classes, 1))
+        plan = make_plan(self, check_radii(radii), max(classes, 1))
         run = Run(plan, guess)
         source = DrawSource.of(noise)
         while pieces := run.wanted(voters.rows):
@@ -131,13 +130,7 @@ class GroupSequential:
 
 
 def make_plan(test: GroupSequential, radii: tuple[float, ...], classes: int) -> Plan:
-    """Tables for the guess and the other classes at each radius, on one schedule of looks.
-
-    Raises:
-        CertificationError: No radius, a negative one, or radii that do not ascend.
-    """
-    if not radii or radii[0] < 0 or any(a >= b for a, b in pairwise(radii)):
-        raise CertificationError(f"radii {radii} must ascend and not be negative")
+    """Tables for the guess and the other classes at each radius, on one schedule of looks."""
     others = max(classes - 1, 1)
     levels = (test.alpha * test.guess_weight, test.alpha * (1 - test.guess_weight) / others)
     first = _table(test, radii[0], levels[0], None)

@@ -1,0 +1,227 @@
+"""Interval bound propagation: deterministic Linf certificates for the networks shipped here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+
+from recuse.arrays import Images, Labels, Mask, PerSample
+from recuse.certify.decision import JointCertificate, check_radii
+from recuse.certify.intervals import Box, propagate, trace
+from recuse.errors import CertificationError
+from recuse.random import SampleNoise
+from recuse.results import Certificate
+from recuse.threat import Threat, expand_as
+
+
+@dataclass(frozen=True)
+class Ibp:
+    """Proves by interval arithmetic that a network keeps its class on a Linf ball.
+
+    The proof holds for every image of the ball, without a failure probability. It says nothing
+    about networks that were not trained for it: their bounds are too loose to prove anything.
+
+    Attributes:
+        batch_size: Images bounded together.
+
+    Source: Gowal et al., ICCV 2019; Mirman et al., ICML 2018.
+    """
+
+    batch_size: int = 256
+
+    def __call__(
+        self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
+    ) -> Certificate:
+        """Certify a batch at the threat's radius; no sample is spent and no noise is used.
+
+        Raises:
+            CertificationError: A norm other than Linf, a model in training mode, one that
+                returns NaN, or one with a layer that has no rule.
+        """
+        require_linf(threat)
+        return self.decide(model, x, (threat.eps,), noise=noise).at(threat.eps)
+
+    @torch.no_grad()
+    def decide(
+        self, model: nn.Module, x: Images, radii: Sequence[float], *, noise: SampleNoise
+    ) -> JointCertificate:
+        """Certify a batch at several radii, for example eps and 2 eps.
+
+        Args:
+            model: Classifier in eval mode.
+            x: Inputs in [0, 1].
+            radii: Ascending radii in pixel units.
+            noise: Unused: the answer does not depend on chance.
+
+        Returns:
+            One decision per input and radius.
+
+        Raises:
+            CertificationError: As for a single radius, or radii that do not ascend.
+        """
+        radii = check_radii(radii)
+        network = Margins.of(model)
+        certified, predictions = [], []
+        for part in torch.split(x, self.batch_size):
+            prediction = network.predict(part)
+            proven = [network.prove(part, prediction, r) for r in radii]
+            certified.append(torch.stack(proven, dim=1).cummin(dim=1).values)
+            predictions.append(prediction)
+        return JointCertificate(
+            radii=radii,
+            certified=torch.cat(certified) if certified else x.new_zeros((0, len(radii))).bool(),
+            attainable=(True,) * len(radii),
+            prediction=torch.cat(predictions) if predictions else x.new_zeros(0).long(),
+            samples=torch.zeros(len(x), dtype=torch.int64, device=x.device),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Margins:
+    """A network traced for bounds of logit differences.
+
+    A linear last layer is bounded together with the difference, which is tighter than bounding
+    each logit.
+
+    Attributes:
+        model: The network.
+        features: Its graph, without a linear last layer.
+        last: That layer, if there is one.
+    """
+
+    model: nn.Module
+    features: torch.fx.GraphModule
+    last: nn.Linear | None
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Margins":
+        """Trace a network.
+
+        Raises:
+            CertificationError: It is in training mode or cannot be traced.
+        """
+        return cls(model, *_without_last_linear(trace(model)))
+
+    @torch.no_grad()
+    def predict(self, x: Images) -> Labels:
+        """The network's class per input.
+
+        Raises:
+            CertificationError: The network returns NaN.
+        """
+        logits = self.model(x)
+        if bool(logits.isnan().any()):
+            raise CertificationError(
+                "the model returned NaN; bounds of such a model prove nothing, so check its weights"
+            )
+        label: Labels = logits.argmax(dim=1)
+        return label
+
+    @torch.no_grad()
+    def bound(self, x: Images, labels: Labels, radius: float | Tensor) -> Tensor:
+        """Lower bounds of ``f_label - f_c`` over Linf balls, cut to [0, 1].
+
+        Args:
+            x: Inputs in [0, 1].
+            labels: Class per input.
+            radius: One radius, or one per input.
+
+        Returns:
+            Shape ``batch classes``; the label's own column is infinite. All positive proves the
+            label on the ball.
+        """
+        box = propagate(self.features, ball(x, radius))
+        if self.last is None:
+            margins = box.lower.gather(1, labels[:, None]) - box.upper
+        else:
+            difference = self.last.weight[labels][:, None, :] - self.last.weight[None]
+            margins = torch.einsum("bcf,bf->bc", difference, box.centre)
+            margins = margins - torch.einsum("bcf,bf->bc", difference.abs(), box.spread)
+            if self.last.bias is not None:
+                margins = margins + self.last.bias[labels][:, None] - self.last.bias[None]
+        return margins.scatter(1, labels[:, None], float("inf"))
+
+    def prove(self, x: Images, labels: Labels, radius: float | Tensor) -> Mask:
+        """Whether the label is proven on each ball."""
+        return (self.bound(x, labels, radius) > 0).all(dim=1)
+
+
+def output_bounds(model: nn.Module, x: Images, threat: Threat) -> Box:
+    """Bounds of every logit over the ball around each input, cut to [0, 1].
+
+    Raises:
+        CertificationError: See :class:`Ibp`.
+    """
+    require_linf(threat)
+    return propagate(trace(model), ball(x, threat.eps))
+
+
+def largest_radius(model: nn.Module, x: Images, *, most: float, steps: int = 12) -> PerSample:
+    """The largest Linf radius that interval bounds prove, from below.
+
+    Bisection per input; sound because every radius it returns has itself been proven.
+
+    Args:
+        model: Classifier in eval mode.
+        x: Inputs in [0, 1].
+        most: Largest radius to look at.
+        steps: Halvings; what bounds can prove is at most ``most / 2**steps`` more.
+
+    Returns:
+        Radius per input; 0 where nothing is proven.
+
+    Raises:
+        CertificationError: See :class:`Ibp`.
+    """
+    network = Margins.of(model)
+    labels = network.predict(x)
+    proven, refused = x.new_zeros(len(x)), x.new_full((len(x),), 2 * most)
+    for _ in range(steps + 1):
+        middle = (proven + refused) / 2
+        ok = network.prove(x, labels, middle)
+        proven, refused = torch.where(ok, middle, proven), torch.where(ok, refused, middle)
+    return proven.clamp_max(most)
+
+
+def ball(x: Images, radius: float | Tensor) -> Box:
+    """The Linf ball around each input, cut to [0, 1]."""
+    if isinstance(radius, Tensor):
+        radius = expand_as(radius, x)
+    return Box((x - radius).clamp_min(0), (x + radius).clamp_max(1))
+
+
+def require_linf(threat: Threat) -> None:
+    """Refuse a ball that is not a box.
+
+    Raises:
+        CertificationError: A norm other than Linf.
+    """
+    if threat.norm != "linf":
+        raise CertificationError(
+            f"interval bounds certify Linf balls, not {threat}; write for example linf:2/255, or "
+            "use smoothing for l2"
+        )
+
+
+def _without_last_linear(
+    graph: torch.fx.GraphModule,
+) -> tuple[torch.fx.GraphModule, nn.Linear | None]:
+    output = next(node for node in reversed(graph.graph.nodes) if node.op == "output")
+    last = output.args[0]
+    if not (isinstance(last, torch.fx.Node) and last.op == "call_module"):
+        return graph, None
+    layer, before = graph.get_submodule(str(last.target)), last.args[0]
+    if type(layer) is not nn.Linear or not isinstance(before, torch.fx.Node):
+        return graph, None
+    shorter = torch.fx.Graph()
+    copies: dict[torch.fx.Node, torch.fx.Node] = {}
+    for node in graph.graph.nodes:
+        if node not in (last, output):
+            copies[node] = shorter.node_copy(node, copies.__getitem__)
+    shorter.output(copies[before])
+    return torch.fx.GraphModule(graph, shorter), layer
+
+
+__all__ = ["Ibp", "Margins", "ball", "largest_radius", "output_bounds", "require_linf"]
