@@ -20,7 +20,8 @@ def list_(data_root: Path | None = None) -> None:
 
     console = Console(soft_wrap=True)
     names = model_names(data_root=data_root)
-    table = Table("model", "architecture", "classes", "trained against", "natural %", "licence")
+    table = Table("model", "architecture", "classes", "trained against", "natural %")
+    table.columns[0].no_wrap = True
     for name in names:
         card = show_model(name, data_root=data_root)
         table.add_row(
@@ -29,7 +30,6 @@ def list_(data_root: Path | None = None) -> None:
             str(card.architecture.classes),
             ":".join(filter(None, (card.norm, card.eps))) or "-",
             _natural(card.accuracy),
-            card.licence,
         )
     console.print(table)
     console.print(f"architectures: {', '.join([*ARCHITECTURES, *NAMED_SIZES])}", highlight=False)
@@ -97,5 +97,7 @@ def export(
 
 
 def _natural(accuracy: dict[str, float]) -> str:
-    rates = [v for k, v in accuracy.items() if k.startswith("nat_acc") or k == "natural_accuracy"]
-    return f"{100 * rates[-1]:.1f}" if rates else "-"
+    """The natural accuracy measured on the most images: ``nat_acc_1000`` before ``nat_acc_200``."""
+    counted = {int(k.rpartition("_")[2]): v for k, v in accuracy.items() if k[:8] == "nat_acc_"}
+    rate = accuracy.get("natural_accuracy", counted.get(max(counted, default=0)))
+    return "-" if rate is None else f"{100 * rate:.1f}"
