@@ -29,7 +29,7 @@ def random_linear(seed, *, classes=3, inputs=2, scale=6.0):
 class ExactLinear:
     """Finds a point of another class within the linf ball of a linear model iff there is one."""
 
-    def __call__(self, model, x, y, threat, *, noise, criterion=None, start=None):
+    def __call__(self, model, x, y, threat, *, noise, **_):
         best, margin = x.clone(), torch.full((len(x),), -torch.inf, dtype=x.dtype)
         for other in range(model.out_features):
             step = (model.weight[other] - model.weight[y]).sign() * threat.eps

@@ -99,7 +99,7 @@ def test_given_thresholds_are_tested_in_sequence_on_all_rows():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: Coverage(0), "not in"),
+        (lambda: Coverage(0.0), "not in"),
         (lambda: Risk(1.5), "both must be in"),
         (lambda: calibrate(torch.rand(20), torch.zeros(20).bool(), Risk(0.01)), "needs at least"),
         (lambda: calibrate(torch.rand(400), torch.ones(400).bool(), Risk(0.1)), "no threshold"),

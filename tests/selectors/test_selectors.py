@@ -99,21 +99,22 @@ def test_every_selector_keeps_the_contract(name, linear_models):
     assert bool((grad != 0).any())
 
 
-@pytest.mark.parametrize("name", ["softmax", "entropy"])
-def test_scores_from_logits_equal_scores_from_inputs(name, linear_models):
-    selector, model, x = instances(None)[name], linear_models.random_linear(1), points(20)
+@pytest.mark.parametrize("name", [n for n in SELECTORS if n != "network"])
+def test_scores_given_the_logits_equal_scores_from_inputs(name, linear_models):
+    exact, other = linear_models.ExactLinear(), linear_models.random_linear(8, classes=2)
+    selector, model, x = instances(exact, other)[name], linear_models.random_linear(1), points(20)
     assert isinstance(selector, LogitSelector)
-    torch.testing.assert_close(
-        selector.from_logits(model(x)), selector(model, x, noise=noise_for(x))
-    )
+    given = selector.with_logits(model, x, model(x).detach(), noise=noise_for(x))
+    torch.testing.assert_close(given, selector(model, x, noise=noise_for(x)))
 
 
 def test_entropy_and_softmax_of_known_distributions():
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3]]))
-    assert SoftmaxResponse(0.1).from_logits(logits).tolist() == pytest.approx([0.5, 1 / 3])
-    assert EntropyResponse(-1).from_logits(logits).tolist() == pytest.approx(
-        [-1.5 * math.log(2), -math.log(3)], rel=1e-6
-    )
+    identity, noise = nn.Identity(), noise_for(logits)
+    softmax = SoftmaxResponse(0.1)(identity, logits, noise=noise)
+    assert softmax.tolist() == pytest.approx([0.5, 1 / 3])
+    negative = EntropyResponse(-1.0)(identity, logits, noise=noise)
+    assert negative.tolist() == pytest.approx([-1.5 * math.log(2), -math.log(3)], rel=1e-6)
 
 
 class TestRobustnessIndicator:

@@ -163,6 +163,7 @@ class _Book:
     selected: Mask
     score: PerSample
     classes: int = 0
+    first: str = ""
 
     @classmethod
     def blank(cls, x: Images, *, core: int) -> "_Book":
@@ -198,18 +199,18 @@ class _Book:
     def _same_classes(self, name: str, logits: Logits) -> None:
         classes = int(logits.shape[1])
         if self.classes:
-            check_classes(name, classes, "a stage before it", self.classes)
-        self.classes = classes
+            check_classes(name, classes, self.first, self.classes)
+        self.first, self.classes = self.first or name, classes
 
     def prediction(self, guarantee: tuple[Guarantee, ...]) -> Prediction:
         return Prediction(self.label, self.stage, self.selected, self.score, guarantee)
 
 
 def _ask(stage: Stage, x: Images, noise: SampleNoise) -> tuple[Logits, PerSample]:
-    """Logits and scores, with one forward pass where the score needs no more than the logits."""
+    """Logits and scores, with one forward pass for both where the selector can share it."""
     logits = stage.model(x)
     if isinstance(stage.selector, LogitSelector):
-        return logits, stage.selector.from_logits(logits)
+        return logits, stage.selector.with_logits(stage.model, x, logits, noise=noise)
     return logits, stage.selector(stage.model, x, noise=noise)
 
 

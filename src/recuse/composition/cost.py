@@ -56,7 +56,7 @@ def expected_cost(costs: Sequence[float], abstain: Sequence[float]) -> float:
     Raises:
         ValueError: Not one cost more than probabilities.
 
-    >>> expected_cost([1, 2, 10], [0.5, 0.1])
+    >>> expected_cost([1.0, 2.0, 10.0], [0.5, 0.1])
     2.5
     """
     if len(costs) != len(abstain) + 1:

@@ -19,11 +19,11 @@ def _check_weight(alpha: float) -> None:
         raise ConfigError(f"mixture weight {alpha} is not in [0, 1]; 0.5 weighs both models alike")
 
 
-def _check_classes(robust: Logits, standard: Logits) -> None:
-    if robust.shape != standard.shape:
+def _check_classes(robust: int, standard: int) -> None:
+    if robust != standard:
         raise ConfigError(
-            f"the robust model knows {robust.shape[1]} classes but the standard one "
-            f"{standard.shape[1]}; only models of the same classes can be mixed"
+            f"the robust model knows {robust} classes but the standard one {standard}; only "
+            "models of the same classes can be mixed"
         )
 
 
@@ -44,7 +44,7 @@ class LogitMixture(nn.Module):
     def forward(self, x: Images) -> Logits:
         """Mixed logits."""
         robust, standard = self.robust(x), self.standard(x)
-        _check_classes(robust, standard)
+        _check_classes(robust.shape[1], standard.shape[1])
         mixed: Tensor = self.alpha * robust + (1 - self.alpha) * standard
         return mixed
 
@@ -107,6 +107,6 @@ class ProbabilityMixture(nn.Module):
     def forward(self, x: Images) -> Logits:
         """Log-probabilities of the mixture."""
         robust, standard = self.robust(x), self.standard(x)
-        _check_classes(robust, standard)
+        _check_classes(robust.shape[1], standard.shape[1])
         p = self.alpha * self.shaping(robust).softmax(1) + (1 - self.alpha) * standard.softmax(1)
         return torch.log(p.clamp_min(_EPS))

@@ -43,17 +43,19 @@ class EntropyResponse:
         """None."""
         return Guarantee.NONE
 
-    def from_logits(self, logits: Logits) -> PerSample:
+    def with_logits(
+        self, model: nn.Module, x: Images, logits: Logits, *, noise: SampleNoise
+    ) -> PerSample:
         """Negative entropy."""
         return -entropy(logits)
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
         """Negative entropy at ``x``."""
-        return self.from_logits(model(x))
+        return -entropy(model(x))
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
     ) -> PerSample:
         """Score above the threshold; the label plays no part."""
-        return self.from_logits(model(x)) - self.threshold
+        return -entropy(model(x)) - self.threshold

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from recuse.arrays import Images, Labels, Mask, PerSample
+from recuse.arrays import Images, Labels, Logits, Mask, PerSample
 from recuse.attacks.margins import margin
 from recuse.errors import ConfigError
 from recuse.protocols import Attack
@@ -170,7 +170,15 @@ class RobustnessIndicator:
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
         """1 where the attack found nothing, else 0."""
-        return robust_within(model, x, self.reach.own, self.attack, noise=noise).to(x.dtype)
+        return self.with_logits(model, x, model(x), noise=noise)
+
+    @torch.no_grad()
+    def with_logits(
+        self, model: nn.Module, x: Images, logits: Logits, *, noise: SampleNoise
+    ) -> PerSample:
+        """1 where the attack found nothing, else 0."""
+        robust = _withstands(model, x, logits, self.reach.own, self.attack, noise)
+        return robust.to(x.dtype)
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
@@ -226,11 +234,17 @@ class RobustMargin:
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
         """Smallest probability margin found."""
-        clean = model(x)
-        labels = clean.argmax(1)
-        outcome = self.attack(model, x, labels, self.reach.own, noise=noise)
+        return self.with_logits(model, x, model(x), noise=noise)
+
+    @torch.no_grad()
+    def with_logits(
+        self, model: nn.Module, x: Images, logits: Logits, *, noise: SampleNoise
+    ) -> PerSample:
+        """Smallest probability margin found."""
+        labels = logits.argmax(1)
+        outcome = self.attack(model, x, labels, self.reach.own, noise=noise, clean_logits=logits)
         found = model(outcome.x_adv)
-        return -torch.maximum(*(margin(z.softmax(1), labels) for z in (clean, found)))
+        return -torch.maximum(*(margin(z.softmax(1), labels) for z in (logits, found)))
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
@@ -244,8 +258,14 @@ def robust_within(
     model: nn.Module, x: Images, threat: Threat, attack: Attack, *, noise: SampleNoise
 ) -> Mask:
     """Whether the attack finds no point of the ball with another label than F(x)."""
-    outcome = attack(model, x, model(x).argmax(1), threat, noise=noise)
-    return ~outcome.success
+    return _withstands(model, x, model(x), threat, attack, noise)
+
+
+def _withstands(
+    model: nn.Module, x: Images, logits: Logits, threat: Threat, attack: Attack, noise: SampleNoise
+) -> Mask:
+    labels = logits.argmax(1)
+    return ~attack(model, x, labels, threat, noise=noise, clean_logits=logits).success
 
 
 def robust_selection(

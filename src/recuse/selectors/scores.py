@@ -12,13 +12,15 @@ from recuse.threat import Threat
 
 @runtime_checkable
 class LogitSelector(Selector, Protocol):
-    """A selector that needs the classifier's logits at the input and nothing else.
+    """A selector that can start from the classifier's logits at the input.
 
-    A cascade then scores with the forward pass that gave the label.
+    A cascade then spends the forward pass that gives the label only once.
     """
 
-    def from_logits(self, logits: Logits) -> PerSample:
-        """Score per input."""
+    def with_logits(
+        self, model: nn.Module, x: Images, logits: Logits, *, noise: SampleNoise
+    ) -> PerSample:
+        """Score per input, given the logits at ``x``."""
         ...
 
 

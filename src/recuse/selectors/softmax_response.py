@@ -53,14 +53,16 @@ class SoftmaxResponse:
         """None: a high-confidence adversarial example is selected."""
         return Guarantee.NONE
 
-    def from_logits(self, logits: Logits) -> PerSample:
+    def with_logits(
+        self, model: nn.Module, x: Images, logits: Logits, *, noise: SampleNoise
+    ) -> PerSample:
         """Largest softmax probability."""
         return max_softmax(logits)
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
         """Largest softmax probability at ``x``."""
-        return self.from_logits(model(x))
+        return max_softmax(model(x))
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
@@ -112,12 +114,19 @@ class RobustSoftmaxResponse:
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
         """Smallest top probability found in the ball."""
-        clean = model(x)
-        outcome = self.attack(model, x, clean.argmax(1), self.reach.own, noise=noise)
+        return self.with_logits(model, x, model(x), noise=noise)
+
+    @torch.no_grad()
+    def with_logits(
+        self, model: nn.Module, x: Images, logits: Logits, *, noise: SampleNoise
+    ) -> PerSample:
+        """Smallest top probability found in the ball."""
+        labels = logits.argmax(1)
+        outcome = self.attack(model, x, labels, self.reach.own, noise=noise, clean_logits=logits)
         found = max_softmax(model(outcome.x_adv))
         # A changed label was crossed to, and at the crossing no class has more than a half.
         found = torch.where(outcome.success, found.clamp_max(0.5), found)
-        return torch.minimum(max_softmax(clean), found)
+        return torch.minimum(max_softmax(logits), found)
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise

@@ -1,0 +1,94 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recuse.attacks import Apgd
+from recuse.composition import (
+    AdaptiveAdversary,
+    Cascade,
+    ConfidenceShaping,
+    Core,
+    LogitMixture,
+    ProbabilityMixture,
+)
+from recuse.errors import ConfigError
+from recuse.random import SampleNoise
+from recuse.threat import Threat
+
+
+def points(n, seed=0):
+    return torch.rand(n, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@given(st.integers(0, 100), st.floats(0, 1))
+@settings(max_examples=20, deadline=None)
+def test_probabilities_are_the_weighted_mean(linear_models, seed, alpha):
+    robust, standard, x = (
+        linear_models.random_linear(seed),
+        linear_models.random_linear(seed + 1),
+        points(30, seed),
+    )
+    mixed = ProbabilityMixture(robust, standard, alpha=alpha)(x)
+    expected = alpha * robust(x).softmax(1) + (1 - alpha) * standard(x).softmax(1)
+    torch.testing.assert_close(mixed.exp(), expected)
+    torch.testing.assert_close(mixed.softmax(1), expected)
+
+
+@pytest.mark.parametrize("kind", [LogitMixture, ProbabilityMixture])
+def test_extreme_weights_give_the_members(linear_models, kind):
+    robust, standard, x = linear_models.random_linear(0), linear_models.random_linear(1), points(90)
+    assert torch.equal(kind(robust, standard, alpha=1.0)(x).argmax(1), robust(x).argmax(1))
+    assert torch.equal(kind(robust, standard, alpha=0.0)(x).argmax(1), standard(x).argmax(1))
+
+
+def test_a_sure_robust_model_outvotes_the_other(linear_models):
+    """With weight a > 1/2, a robust margin above (1 - a) / a in probability decides alone."""
+    robust, standard, x = (
+        linear_models.random_linear(2),
+        linear_models.random_linear(3),
+        points(500),
+    )
+    alpha = 0.7
+    top = robust(x).softmax(1).topk(2, dim=1).values
+    sure = top[:, 0] - top[:, 1] > (1 - alpha) / alpha
+    mixed = ProbabilityMixture(robust, standard, alpha=alpha)(x).argmax(1)
+    assert 20 < int(sure.sum()) < 500
+    assert torch.equal(mixed[sure], robust(x).argmax(1)[sure])
+
+
+def test_shaping_keeps_the_answer_and_widens_sure_margins(linear_models):
+    logits = linear_models.random_linear(4, classes=5)(points(200))
+    shaped = ConfidenceShaping(scale=2.0, power=3.0)(logits)
+    assert torch.equal(shaped.argmax(1), logits.argmax(1))
+    scaled = ConfidenceShaping(scale=2.0, power=3.0)(3 * logits + 1)
+    torch.testing.assert_close(scaled, shaped, rtol=1e-3, atol=1e-3)
+    point = torch.zeros(1, 5, dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(ConfidenceShaping()(point).sum(), point)
+    assert bool(grad.isfinite().all())
+
+
+def test_the_adversary_of_compositions_is_at_least_as_strong_as_its_plain_attack(linear_models):
+    x = points(200)
+    net = ProbabilityMixture(
+        linear_models.random_linear(5), linear_models.random_linear(6), alpha=0.6
+    )
+    y = linear_models.random_linear(5)(x).argmax(1)
+    eps, noise = Threat("linf", "0.05"), SampleNoise(0, tuple(str(i) for i in range(200)))
+    found = AdaptiveAdversary(attacks=(Apgd(),))(Cascade((), Core(net), eps), x, y, noise=noise)
+    plain = Apgd()(net, x, y, eps, noise=noise)
+    assert int((~found.robust).sum()) >= int(plain.success.sum()) > 0
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda a, b: LogitMixture(a, b, alpha=1.2), "weight"),
+        (lambda a, b: ProbabilityMixture(a, b, alpha=0.5)(points(2)), "4 classes but the standard"),
+        (lambda a, b: ConfidenceShaping(scale=0.0), "positive scale"),
+    ],
+)
+def test_misfits_are_one_sentence(linear_models, build, sentence):
+    four, three = (linear_models.random_linear(0, classes=c) for c in (4, 3))
+    with pytest.raises(ConfigError, match=sentence):
+        build(four, three)
