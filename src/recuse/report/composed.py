@@ -92,13 +92,14 @@ def compose_all(
         RecordError: Two models of one run were judged on different samples.
     """
     known = attacked or {}
-    return [
+    composed = [
         account(stage, core, eps, known.get((stage.run, _name(stage, core), eps)))
         for stage in models
         if stage.role == "robust" and stage.verdicts.labelled
         for core in _cores(stage, models)
         for eps in common_radii(stage, core, wanted)
     ]
+    return sorted(composed, key=_question)
 
 
 def account(stage: Judged, core: Judged, eps: str, attacked: float | None = None) -> Composed:
@@ -148,6 +149,10 @@ def recommended(compositions: Sequence[Composed]) -> Composed | None:
         key=lambda c: (c.robust.estimate, c.natural.estimate),
         default=None,
     )
+
+
+def _question(c: Composed) -> tuple[str, str, float]:
+    return c.stage.meta.dataset, c.stage.meta.norm, parse_radius(c.eps)
 
 
 def _name(stage: Judged, core: Judged) -> str:

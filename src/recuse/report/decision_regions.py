@@ -25,7 +25,7 @@ _STATUS = {
     "not robust": "triangle-up",
     "robust and wrong": _SALTIRE,
 }
-_SIZES = {"robust and right": 14.0, "not robust": 34.0, "robust and wrong": 90.0}
+_SIZES = {"robust and right": 14.0, "not robust": 46.0, "robust and wrong": 110.0}
 
 Array = npt.NDArray[Any]
 
@@ -160,11 +160,12 @@ def _points(regions: Regions, number: int) -> alt.Chart:
     # What is wrong is drawn last, on top of what is not.
     rows.sort(key=lambda row: statuses.index(str(row["status"])))
     names = list(regions.label_names)
-    hues = [HUES[i % len(HUES)] for i in range(len(names))]
+    # In lower case these are not the page's own hues: the map below them stays pale in the dark.
+    hues = [HUES[i % len(HUES)].lower() for i in range(len(names))]
     status_scale = alt.Scale(domain=statuses, range=list(_STATUS.values()))
     chart: alt.Chart = (
         alt.Chart(alt.InlineData(rows))
-        .mark_point(filled=True, opacity=0.9, stroke="white", strokeWidth=0.4)
+        .mark_point(filled=True, opacity=0.9, strokeWidth=0.5)
         .encode(
             alt.X("x:Q"),
             alt.Y("y:Q"),
@@ -172,8 +173,13 @@ def _points(regions: Regions, number: int) -> alt.Chart:
             alt.Shape("status:N", title="status", scale=status_scale),
             alt.Size(
                 "status:N",
-                title="status",
                 scale=alt.Scale(domain=statuses, range=[_SIZES[s] for s in statuses]),
+                legend=None,
+            ),
+            alt.Stroke(
+                "status:N",
+                scale=alt.Scale(domain=statuses, range=["#fefefe", "#222222", "#222222"]),
+                legend=None,
             ),
             tooltip=["class:N", "status:N", "x:Q", "y:Q"],
         )

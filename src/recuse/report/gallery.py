@@ -64,22 +64,22 @@ def _picture(row: dict[str, object]) -> Picture:
     label, answer = str(row["label"]), str(row["prediction"])
     wrong = label != answer
     clean = _bytes(row["image"])
-    images = [Image(enlarge(clean), f"would answer {answer}", f"a {label}, unperturbed")]
+    images = [Image(enlarge(clean), f"answer {answer}", f"a {label}, unperturbed")]
     adversarial = row.get("adversarial")
     if adversarial is not None:
         moved = _bytes(adversarial)
         answer_moved = str(row.get("adversarial_prediction", "another class"))
         images += [
             Image(enlarge(perturbation(clean, moved)), "perturbation", "the perturbation"),
-            Image(enlarge(moved), f"would answer {answer_moved}", f"a {label}, perturbed"),
+            Image(enlarge(moved), f"answer {answer_moved}", f"a {label}, perturbed"),
         ]
     model, eps = row.get("model"), row.get("eps")
-    within = f" within {eps}" if eps else ""
+    within = f" at {str(eps).replace(':', ' ')}" if eps else ""
     who = f"{model} abstains{within}" if model else f"abstained{within}"
     return Picture(
         images=tuple(images),
-        title=f"{label}" + (" (abstaining avoids a wrong answer)" if wrong else ""),
-        caption=f"{who}; sample {row['sample_id']}",
+        title=f"true class {label}",
+        caption=f"{who}{', which avoids a wrong answer' if wrong else ''} ({row['sample_id']})",
     )
 
 

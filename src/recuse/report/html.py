@@ -15,7 +15,7 @@ from recuse.records.store import write_atomically
 from recuse.report.figures import specification
 from recuse.report.page import Block, Figure, Page, anchor, percent, points
 from recuse.report.style import PAGE_COLOURS, page_config
-from recuse.report.values import headings, show, show_table
+from recuse.report.values import group_starts, headings, show, show_table
 
 
 def write_html(page: Page, path: Path) -> Path:
@@ -57,6 +57,7 @@ def _environment() -> Environment:
         "show": show,
         "show_table": show_table,
         "headings": headings,
+        "group_starts": group_starts,
         "specification": _embedded_specification,
         "data_uri": _data_uri,
         "percent": percent,

@@ -1,11 +1,13 @@
 """Where the names of points go, so that no two words and no word and point overlap."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _CHARACTER = 6.1
 _LINE = 13.0
 _GAP = 8.5
+_STEP = 4.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,14 @@ def place_labels(
         if place is not None:
             placed.append(place)
     return places
+
+
+def along(start: tuple[float, float], end: tuple[float, float]) -> list[Box]:
+    """Small boxes that cover the straight line between two pixels."""
+    (x0, y0), (x1, y1) = start, end
+    steps = 1 + int(math.hypot(x1 - x0, y1 - y0) / _STEP)
+    spots = [(x0 + (x1 - x0) * i / steps, y0 + (y1 - y0) * i / steps) for i in range(steps + 1)]
+    return [Box(x - 1, y - 1, x + 1, y + 1) for x, y in spots]
 
 
 def _hits(box: Box, others: Sequence[Box]) -> bool:

@@ -3,18 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import altair as alt
 
-from recuse.report.labels import Box, place_labels
+from recuse.report.frame import Frame, span
+from recuse.report.labels import Box, along, place_labels
 from recuse.report.style import Look, looks
 
 Chart = alt.LayerChart | alt.FacetChart | alt.ConcatChart
 _TICKS = 6
-_SMALLEST_AIR = 0.4
 _FOOT = 10.0
+# Between panels, of plot area to plot area, so that rows and columns of panels line up.
+_SPACING = {"column": 72, "row": 84}
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def scatter(marks: Sequence[Mark], axes: Axes, guides: Sequence[Guide] = ()) -> 
     ]
     if len(charts) == 1:
         return charts[0]
-    grid = alt.concat(*charts, columns=min(axes.columns, len(charts)), spacing=28)
+    columns = min(axes.columns, len(charts))
+    grid = alt.concat(*charts, columns=columns, spacing=_SPACING, bounds="flush")
     joined: Chart = grid.resolve_scale(
         x="independent", y="independent", color="shared", shape="shared"
     )
@@ -119,30 +122,11 @@ class _Plot:
     kinds: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """Coordinates of one panel, in percent and in pixels (y downwards)."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
-    width: int
-    height: int
-
-    def pixel(self, x: float, y: float) -> tuple[float, float]:
-        across = (x - self.x[0]) / (self.x[1] - self.x[0])
-        up = (y - self.y[0]) / (self.y[1] - self.y[0])
-        return across * self.width, (1 - up) * self.height
-
-    def percent(self, x: float, y: float) -> tuple[float, float]:
-        across = self.x[0] + x / self.width * (self.x[1] - self.x[0])
-        return across, self.y[1] - y / self.height * (self.y[1] - self.y[0])
-
-
 def _panel(marks: list[Mark], guides: list[Guide], title: str, plot: _Plot) -> Chart:
     axes = plot.axes
-    frame = _Frame(
-        span([m.x for m in marks] + [g.x for g in guides]),
-        span([m.y for m in marks]),
+    frame = Frame(
+        span([v for m in marks for v in (m.x, *(m.x_interval or ()))] + [g.x for g in guides]),
+        span([v for m in marks for v in (m.y, *(m.y_interval or ()))]),
         axes.width,
         axes.height,
     )
@@ -161,15 +145,6 @@ def _panel(marks: list[Mark], guides: list[Guide], title: str, plot: _Plot) -> C
     return alt.layer(*layers).properties(
         width=axes.width, height=axes.height, **({"title": title} if title else {})
     )
-
-
-def span(shares: Sequence[float]) -> tuple[float, float]:
-    """A range in percent around shares, with some air so that no mark sits on the frame."""
-    if not shares:
-        return 0.0, 100.0
-    low, high = 100 * min(shares), 100 * max(shares)
-    air = max(0.12 * (high - low), _SMALLEST_AIR)
-    return low - air, high + air
 
 
 def _scale(domain: tuple[float, float]) -> alt.Scale:
@@ -216,11 +191,27 @@ def _tooltip(marks: list[Mark], axes: Axes) -> list[alt.Tooltip]:
     return [alt.Tooltip(field=f"hover {name}", type="nominal", title=name) for name in names]
 
 
+def _joined(marks: list[Mark]) -> list[list[Mark]]:
+    """The marks of each trail, in order."""
+    on_trails = sorted((m for m in marks if m.trail), key=lambda m: (m.trail, m.order))
+    return [list(trail) for _, trail in groupby(on_trails, key=lambda m: m.trail)]
+
+
+def _segments(
+    marks: list[Mark], frame: Frame
+) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """The lines of the trails in pixels."""
+    return [
+        (frame.pixel(100 * a.x, 100 * a.y), frame.pixel(100 * b.x, 100 * b.y))
+        for trail in _joined(marks)
+        for a, b in pairwise(trail)
+    ]
+
+
 def _trails(marks: list[Mark], x: alt.X, y: alt.Y, colour: alt.Color) -> list[alt.Chart]:
-    joined = sorted((m for m in marks if m.trail), key=lambda m: (m.trail, m.order))
     rows = [
         {"x": 100 * m.x, "y": 100 * m.y, "series": m.series, "trail": m.trail, "step": step}
-        for _, trail in groupby(joined, key=lambda m: m.trail)
+        for trail in _joined(marks)
         for step, m in enumerate(trail)
     ]
     if not rows:
@@ -260,7 +251,7 @@ def _intervals(marks: list[Mark], x: alt.X, y: alt.Y, colour: alt.Color) -> list
     return layers
 
 
-def _guides(guides: list[Guide], frame: _Frame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _guides(guides: list[Guide], frame: Frame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     if not guides:
         return []
     rows = [{"x": 100 * g.x, "y": frame.y[0], "y2": frame.y[1], "label": g.label} for g in guides]
@@ -269,13 +260,14 @@ def _guides(guides: list[Guide], frame: _Frame, x: alt.X, y: alt.Y) -> list[alt.
 
 
 def _names(
-    marks: list[Mark], guides: list[Guide], frame: _Frame, x: alt.X, y: alt.Y
+    marks: list[Mark], guides: list[Guide], frame: Frame, x: alt.X, y: alt.Y
 ) -> list[alt.Chart]:
     """Labels at coordinates computed from pixel places: Vega-Lite cannot place them itself."""
     points = [frame.pixel(100 * m.x, 100 * m.y) for m in marks]
     points += [(frame.pixel(100 * g.x, 0.0)[0], frame.height - _FOOT) for g in guides]
     texts = [m.label for m in marks] + [g.label for g in guides]
     lines = [Box(x - 2, 0, x + 2, frame.height) for x, _ in points[len(marks) :]]
+    lines += [box for start, end in _segments(marks, frame) for box in along(start, end)]
     area = Box(0, 0, frame.width, frame.height)
     places = place_labels(points, texts, area, avoided=lines)
     rows = []

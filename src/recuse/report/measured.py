@@ -10,7 +10,7 @@ from recuse.analysis.metrics import Splits, splits
 from recuse.analysis.verdicts import Mask, Verdicts, add_radii, verdicts
 from recuse.radius import parse_radius
 from recuse.records.schema import Record, RecordMeta
-from recuse.report.style import loss_name
+from recuse.report.style import loss_name, loss_rank
 
 ROBUST = "robust"
 CERTIFIED = "certified"
@@ -103,7 +103,29 @@ def measure(judged: Judged, wanted: frozenset[str] = frozenset()) -> list[Measur
 def measure_all(models: Sequence[Judged], wanted: frozenset[str] = frozenset()) -> list[Measured]:
     """:func:`measure` of every model, ordered by radius and then as given."""
     rates = [m for judged in models for m in measure(judged, wanted)]
-    return sorted(rates, key=lambda m: (m.judged.meta.norm, parse_radius(m.eps)))
+    return sorted(
+        rates, key=lambda m: (m.judged.meta.dataset, m.judged.meta.norm, parse_radius(m.eps))
+    )
+
+
+def in_order(models: Iterable[Judged]) -> list[Judged]:
+    """Cores first, then by loss, then by what varies; runs stay together in their order."""
+    listed = list(models)
+    runs = list(dict.fromkeys(m.run for m in listed))
+    ranks = {"core": 0, "standard": 1}
+    return sorted(
+        listed,
+        key=lambda m: (
+            runs.index(m.run),
+            ranks.get(m.role, 2),
+            *(loss_rank(m.loss), m.loss, _size(m.meta.tags.get("beta"))),
+            m.meta.model,
+        ),
+    )
+
+
+def _size(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else -1.0
 
 
 def judge_records(run: str, records: Iterable[Record]) -> list[Judged]:

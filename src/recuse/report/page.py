@@ -80,6 +80,8 @@ class Table:
         rows: One tuple of cells a row, as long as ``columns``.
         caption: How to read it.
         emphasis: Indices of the rows that the page sets off from the others.
+        within: Names of columns whose cells make a group of rows; the best of a column is
+            decided within each group, and a rule parts the groups.
         folded: Whether the table starts folded away.
     """
 
@@ -88,6 +90,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     emphasis: frozenset[int] = frozenset()
+    within: tuple[str, ...] = ()
     folded: bool = False
 
     def __post_init__(self) -> None:
@@ -247,13 +250,13 @@ def percent(value: float, decimals: int = 1) -> str:
 
 
 def points(value: float, decimals: int = 1) -> str:
-    """A difference of shares in percentage points, always signed.
+    """A difference of shares in percentage points, signed unless it rounds to zero.
 
     >>> points(0.0134), points(-0.004), points(-0.0001)
-    ('+1.3', '−0.4', '±0.0')
+    ('+1.3', '−0.4', '0.0')
     """
     if not math.isfinite(value):
         return "–"
     text = f"{abs(100 * value):.{decimals}f}"
-    sign = "±" if float(text) == 0 else "+" if value > 0 else "−"
+    sign = "" if float(text) == 0 else "+" if value > 0 else "−"
     return sign + text

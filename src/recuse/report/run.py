@@ -12,7 +12,7 @@ from recuse.report.decision_regions import decision_regions
 from recuse.report.figures import FORMATS, save_figures
 from recuse.report.gallery import gallery
 from recuse.report.html import write_html
-from recuse.report.measured import ROBUST, Judged, Measured, measure_all
+from recuse.report.measured import ROBUST, Judged, Measured, in_order, measure_all
 from recuse.report.model_figures import (
     certified_curves,
     figure2_marks,
@@ -69,7 +69,7 @@ def build_report(runs: Sequence[Path]) -> Page:
     if not runs:
         raise RecordError("no run to report on; give at least one run folder")
     folders = [read_run(path, name) for path, name in zip(runs, _names(runs), strict=True)]
-    models = [model for folder in folders for model in folder.models]
+    models = in_order(model for folder in folders for model in folder.models)
     wanted = frozenset(eps for folder in folders for eps in folder.eps)
     rates = measure_all(models, wanted)
     attacked = {
@@ -221,7 +221,7 @@ def _pictures(folders: Sequence[RunFolder]) -> Section:
 
 
 def _origin(folders: Sequence[RunFolder], models: Sequence[Judged]) -> Section:
-    blocks: list[Block] = [record_table(models)]
+    blocks: list[Block] = [record_table(models), settings(models)]
     for folder in folders:
         if folder.config:
             text = json.dumps(folder.config, indent=2, ensure_ascii=False)
@@ -229,6 +229,16 @@ def _origin(folders: Sequence[RunFolder], models: Sequence[Judged]) -> Section:
         if folder.environment:
             blocks.append(environment_table(folder.name, folder.environment))
     return Section("How this was computed", tuple(blocks), "Everything needed to compute it again.")
+
+
+def settings(models: Sequence[Judged]) -> Code:
+    """What each attack or certificate was set to, once for all records that share it."""
+    shared: dict[str, list[str]] = {}
+    for m in models:
+        text = json.dumps(m.meta.settings, indent=2, default=str, sort_keys=True)
+        shared.setdefault(f"{m.meta.attack} {text}", []).append(f"{m.run}/{m.meta.model}")
+    parts = (f"{', '.join(names)}:\n{text}" for text, names in shared.items())
+    return Code("Settings of the attacks and certificates", "\n\n".join(parts))
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

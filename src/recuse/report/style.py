@@ -75,6 +75,11 @@ def loss_name(loss: str) -> str:
     return LOSS_NAMES.get(loss.lower(), loss)
 
 
+def loss_rank(name: str) -> int:
+    """Where a loss comes in legends and tables: the order of :data:`LOOKS`, unknown ones last."""
+    return list(LOOKS).index(name) if name in LOOKS else len(LOOKS)
+
+
 def looks(series: Iterable[str]) -> dict[str, Look]:
     """One look a series, in the given order: the known ones as always, others by what is left."""
     names = list(dict.fromkeys(series))

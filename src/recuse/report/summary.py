@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from recuse.analysis.intervals import Interval
+from recuse.analysis.verdicts import Mask
 from recuse.report.composed import Composed
 from recuse.report.measured import ROBUST, Measured
 from recuse.report.page import Rate, Tile, percent, points
@@ -23,9 +24,13 @@ def summarise(
         compositions: All compositions.
         best: The recommended one of each radius.
     """
-    paragraphs = [_gained(c) for c in best] if best else _without_composition(rates)
-    dangerous = [_dangerous(group) for group in _radii(rates)]
-    return (*paragraphs, *(text for text in dangerous if text))
+    paragraphs = _with_composition(best) if best else _without_composition(rates)
+    dangerous = [text for group in _radii(rates) if (text := _dangerous(group))]
+    if dangerous:
+        paragraphs.append(
+            f"Stably wrong is the mistake that abstention cannot catch: {'; '.join(dangerous)}."
+        )
+    return tuple(paragraphs)
 
 
 def caveats(
@@ -77,13 +82,13 @@ def _composition_tiles(c: Composed, rates: Sequence[Measured]) -> tuple[Tile, ..
         Tile(
             f"Robust accuracy, sound, {radius}",
             _rate(c.robust),
-            f"the core alone: {percent(core_robust)} %",
+            f"the core alone: {_percent(core_robust)}",
             tone="good" if c.robust.estimate > core_robust else "bad",
         ),
         Tile(
             "Natural accuracy",
             _rate(c.natural),
-            f"the core alone: {percent(core_natural)} %",
+            f"the core alone: {_percent(core_natural)}",
         ),
         Tile(
             "Answered by the robust model",
@@ -99,22 +104,39 @@ def _composition_tiles(c: Composed, rates: Sequence[Measured]) -> tuple[Tile, ..
     return tuple(tiles)
 
 
-def _gained(c: Composed) -> str:
+def _with_composition(best: Sequence[Composed]) -> list[str]:
+    """The first radius of each data set in full, the others in one sentence."""
+    texts = []
+    told: set[tuple[str, str]] = set()
+    for c in best:
+        question = (c.stage.meta.dataset, c.stage.meta.norm)
+        texts.append(_shortly(c) if question in told else _in_full(c))
+        told.add(question)
+    return texts
+
+
+def _in_full(c: Composed) -> str:
     budget = _BUDGETS[c.stage.meta.norm].format(eps=c.eps)
-    core_natural, core_robust = float(c.core_accurate.mean()), float(c.core_robust.mean())
+    core, stage = c.core.meta.model, c.stage.meta.model
     return (
-        f"On {c.samples:,} samples of {c.stage.meta.dataset}, {c.core.meta.model} alone is right "
-        f"on {percent(core_natural)} %, but only {percent(core_robust)} % stay right when an attack "
-        f"may {budget}. Behind {c.stage.meta.model}, which answers where no attack that strong "
-        f"changes its answer ({percent(float(c.selects.mean()))} % of the samples) and leaves the "
-        f"rest to {c.core.meta.model}, {percent(c.robust.estimate)} % stay right "
-        f"({_difference(c.gain)}). {_price(c)}"
+        f"On {c.samples:,} samples of {c.stage.meta.dataset}, {core} alone is right on "
+        f"{_share(c.core_accurate)}, but only {_share(c.core_robust)} stay right when an attack "
+        f"may {budget}. Let {stage} answer where no such attack changes its answer "
+        f"({_share(c.selects)} of the samples) and {core} answer the rest, and "
+        f"{_share(c.sound.robust)} stay right ({_difference(c.gain)}). {_price(c)}"
+    )
+
+
+def _shortly(c: Composed) -> str:
+    return (
+        f"At {c.stage.meta.norm} {c.eps}, behind {c.stage.meta.model}, {_share(c.sound.robust)} "
+        f"stay right instead of {_share(c.core_robust)} ({_difference(c.gain)}). {_price(c)}"
     )
 
 
 def _price(c: Composed) -> str:
     cost = c.cost
-    now = f"{percent(c.natural.estimate)} %"
+    now = f"{_share(c.sound.natural)}"
     if cost.estimate >= 0:
         return f"It costs no natural accuracy: {now} ({points(cost.estimate)} points)."
     return f"The price is natural accuracy: {now} ({_difference(cost)})."
@@ -122,9 +144,18 @@ def _price(c: Composed) -> str:
 
 def _difference(interval: Interval) -> str:
     return (
-        f"{points(interval.estimate)} points, 95 % interval "
+        f"{points(interval.estimate)} points, 95\u00a0% interval "
         f"{points(interval.low)} to {points(interval.high)}"
     )
+
+
+def _share(mask: Mask) -> str:
+    return _percent(float(mask.mean()))
+
+
+def _percent(value: float, decimals: int = 1) -> str:
+    """A share with its unit, never parted at the end of a line."""
+    return f"{percent(value, decimals)}\u00a0%"
 
 
 def _dangerous(group: Sequence[Measured]) -> str:
@@ -136,9 +167,8 @@ def _dangerous(group: Sequence[Measured]) -> str:
         return ""
     (low, least), (high, most) = wrong[0], wrong[-1]
     return (
-        f"Stably wrong, the mistakes that abstention cannot catch, at {least.judged.meta.norm} "
-        f"{least.eps}: {least.judged.meta.model} on {percent(low, 2)} % of the samples, "
-        f"{most.judged.meta.model} on {percent(high, 2)} %."
+        f"at {least.judged.meta.norm} {least.eps}, {_percent(low, 2)} of the samples for "
+        f"{least.judged.meta.model} and {_percent(high, 2)} for {most.judged.meta.model}"
     )
 
 
@@ -169,7 +199,7 @@ def _most_robust(top: Measured) -> str:
     budget = _BUDGETS[top.judged.meta.norm].format(eps=top.eps)
     return (
         f"On {top.samples:,} samples of {top.judged.meta.dataset}, the most robust model is "
-        f"{top.judged.meta.model}: right on {percent(natural)} %, and on {percent(robust)} % "
+        f"{top.judged.meta.model}: right on {_percent(natural)}, and on {_percent(robust)} "
         f"also when an attack may {budget}."
     )
 

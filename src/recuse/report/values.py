@@ -1,7 +1,9 @@
 """How a table cell is written, sorted and exported."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from recuse.report.page import Cell, Column, Points, Rate, Spread, Table, percent, points
 
@@ -69,15 +71,40 @@ def show_table(table: Table) -> list[list[Shown]]:
         [show(cell, column.decimals) for cell, column in zip(row, columns, strict=True)]
         for row in table.rows
     ]
-    for number, column in enumerate(columns):
-        values = [v for row in rows if (v := row[number].sort) is not None]
-        if not column.best or len(values) < 2:
-            continue
-        top = max(values) if column.best == "high" else min(values)
-        for row in rows:
-            if row[number].sort == top:
-                row[number] = Shown(row[number].text, row[number].small, top, best=True)
+    for group in _groups(rows, _places(table)):
+        for number, column in enumerate(columns):
+            if column.best:
+                _mark_best(group, number, max if column.best == "high" else min)
     return rows
+
+
+def group_starts(table: Table) -> set[int]:
+    """Rows, after the first, at which another group of ``table.within`` begins."""
+    keys = [tuple(row[place] for place in _places(table)) for row in table.rows]
+    return {n for n, (before, here) in enumerate(pairwise(keys), start=1) if before != here}
+
+
+def _places(table: Table) -> list[int]:
+    return [n for n, column in enumerate(headings(table)) if column.name in table.within]
+
+
+def _groups(rows: list[list[Shown]], places: list[int]) -> list[list[list[Shown]]]:
+    groups: dict[tuple[str, ...], list[list[Shown]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[place].text for place in places), []).append(row)
+    return list(groups.values())
+
+
+def _mark_best(
+    rows: list[list[Shown]], number: int, best_of: Callable[[list[float]], float]
+) -> None:
+    values = [v for row in rows if (v := row[number].sort) is not None]
+    if len(values) < 2:
+        return
+    top = best_of(values)
+    for row in rows:
+        if row[number].sort == top:
+            row[number] = replace(row[number], best=True)
 
 
 def headings(table: Table) -> list[Column]:

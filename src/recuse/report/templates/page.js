@@ -29,6 +29,7 @@
       const rows = [...table.tBodies[0].rows].map((row) => [key(row, column), row]);
       // What is not defined stays at the end in either order.
       rows.sort(([a], [b]) => (a === null) - (b === null) || (a === null ? 0 : sign * compare(a, b)));
+      table.querySelectorAll("tr.start").forEach((row) => row.classList.remove("start"));
       table.tBodies[0].append(...rows.map(([, row]) => row));
     }));
   }
