@@ -1,0 +1,146 @@
+"""Models that may abstain, whatever selects for them: one form for RI, SR and SN.
+
+The robustness indicator (RI) keeps an input where no perturbation changes the answer, softmax
+response (SR) where the confidence is high, a selection network (SN) where a second network
+accepts. All three become a :class:`Stage`, so that selection, selective accuracy and
+compositions are counted by the same code.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from recuse.analysis.accounting import (
+    Account,
+    Core,
+    Stage,
+    confidence_stage,
+    indicator_stage,
+    paper_account,
+    sound_account,
+)
+from recuse.analysis.metrics import rate, share
+from recuse.analysis.verdicts import Verdicts, add_radii, check_comparable
+from recuse.errors import RecordError
+from recuse.radius import parse_radius
+
+Method = Literal["RI", "SR", "SN"]
+
+
+@dataclass(frozen=True)
+class Abstainer:
+    """A classifier with a selector, judged at one radius.
+
+    Attributes:
+        method: How it selects.
+        eps: The attacker's radius.
+        stage: Verdicts per sample.
+        tau: Threshold, where there is one.
+    """
+
+    method: Method
+    eps: str
+    stage: Stage
+    tau: float | None = None
+
+    @property
+    def selection(self) -> float:
+        """Robust selection: share of samples kept everywhere in the ball."""
+        return rate(self.stage.surely_selects)
+
+    @property
+    def accuracy(self) -> float:
+        """Robust and right among the robustly selected; NaN where nothing is."""
+        return share(self.stage.accurate & self.stage.robust, self.stage.surely_selects)
+
+    @property
+    def coverage(self) -> float:
+        """Share of samples kept at x itself."""
+        return rate(self.stage.selects)
+
+    @property
+    def risk(self) -> float:
+        """Share of wrong answers among those kept at x; NaN where nothing is."""
+        return share(~self.stage.accurate, self.stage.selects)
+
+    def paper(self, core: Core) -> Account:
+        """The 2-composition with ``core`` by the paper's count."""
+        return paper_account([self.stage], core, doubled_natural=self.method == "RI")
+
+    def sound(self, core: Core) -> Account:
+        """The 2-composition with ``core`` by the sound count."""
+        return sound_account([self.stage], core)
+
+
+def indicator(model: Verdicts, eps: str) -> Abstainer:
+    """Robustness indicator of radius eps; robust selection needs verdicts at twice eps.
+
+    Raises:
+        RecordError: Not judged at eps and twice eps, or without labels.
+    """
+    robust, doubled = model.robust(eps), model.robust(add_radii(eps, eps))
+    stage = indicator_stage(model.accurate(), robust, robust, doubled)
+    return Abstainer("RI", eps, stage)
+
+
+def certified_indicator(model: Verdicts, eps: str) -> Abstainer:
+    """:func:`indicator` from certificates: the decision at eps, robust selection at twice eps.
+
+    Raises:
+        RecordError: No certificates, or without labels.
+    """
+    robust, doubled = model.certified(eps), model.certified(add_radii(eps, eps))
+    stage = indicator_stage(model.accurate(), robust, robust, doubled)
+    return Abstainer("RI", eps, stage)
+
+
+def response(model: Verdicts, confidence: Verdicts, eps: str, tau: float) -> Abstainer:
+    """Softmax response: keep where the confidence is at least tau.
+
+    Args:
+        model: Judged by an attack on the answer, at eps.
+        confidence: The same model judged by an attack on the confidence, at twice eps.
+        eps: The attacker's radius.
+        tau: Threshold.
+
+    Raises:
+        RecordError: A radius that was not judged, or different samples.
+    """
+    check_comparable([model, confidence])
+    robust = model.robust(eps)
+    stage = confidence_stage(
+        model.accurate(),
+        robust,
+        confidence.confidence() >= tau,
+        confidence.adv_confidence(add_radii(eps, eps)) >= tau,
+    )
+    return Abstainer("SR", eps, stage, tau=tau)
+
+
+def network(model: Verdicts, eps: str, *, certified: bool = False) -> Abstainer:
+    """Selection network, whose verdict in the ball was judged at eps or a larger radius.
+
+    Args:
+        model: With a selector of its own.
+        eps: The attacker's radius.
+        certified: Use what was proven instead of what was attacked.
+
+    Raises:
+        RecordError: No selector of its own, or not judged at eps or beyond.
+    """
+    kind = "selected_certified" if certified else "selected_robust"
+    wide = [r for r in model.judged(kind) if parse_radius(r) >= parse_radius(eps)]
+    if not wide:
+        raise RecordError(
+            f"record of {model.meta.model!r} has no column '{kind}@R' with R >= {eps}"
+        )
+    robust = model.certified(eps) if certified else model.robust(eps)
+    sure = np.asarray(model.frame[f"{kind}@{wide[0]}"].to_numpy(), dtype=np.bool_)
+    stage = confidence_stage(model.accurate(), robust, model.selected(), sure)
+    return Abstainer("SN", eps, stage)
+
+
+def core_of(model: Verdicts, eps: str) -> Core:
+    """A model as the core of a composition."""
+    return Core(model.accurate(), model.robust(eps))
