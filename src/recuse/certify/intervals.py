@@ -252,9 +252,8 @@ def trace(model: nn.Module) -> torch.fx.GraphModule:
         ) from error
 
 
-@torch.no_grad()
 def propagate(graph: torch.fx.GraphModule, box: Box) -> Box:
-    """Bounds of the outputs of a traced network over a box of inputs.
+    """Bounds of the outputs of a traced network over a box of inputs; differentiable.
 
     Args:
         graph: From :func:`trace`.
