@@ -81,7 +81,8 @@ def compose_all(
 ) -> list[Composed]:
     """Every robust model before every core that was judged on the same samples.
 
-    A robust model meets the cores of its own run, or any other run's if its own has none.
+    A robust model meets the cores of its own run, or any other run's if its own has none. Of
+    several records of one model, the one whose attack broke most counts.
 
     Args:
         models: All records of a report.
@@ -98,6 +99,7 @@ def compose_all(
         if stage.role == "robust" and stage.verdicts.labelled
         for core in _cores(stage, models)
         for eps in common_radii(stage, core, wanted)
+        if _strongest(stage, models, eps) and _strongest(core, models, eps)
     ]
     return sorted(composed, key=_question)
 
@@ -165,6 +167,23 @@ def _cores(stage: Judged, models: Sequence[Judged]) -> Iterator[Judged]:
     for core in own or cores:
         if _comparable(stage, core):
             yield core
+
+
+def _strongest(model: Judged, models: Sequence[Judged], eps: str) -> bool:
+    """Whether no other record of the same model has fewer unbroken samples within eps."""
+    rivals = [
+        m
+        for m in models
+        if (m.run, m.meta.model, m.meta.norm) == (model.run, model.meta.model, model.meta.norm)
+        and m.meta.dataset == model.meta.dataset
+        and m.verdicts.has(ROBUST, eps)
+        and _doubled(m, eps) >= _doubled(model, eps)
+    ]
+    return min(rivals, key=lambda m: m.verdicts.robust(eps).mean()) is model
+
+
+def _doubled(model: Judged, eps: str) -> bool:
+    return model.verdicts.has(ROBUST, add_radii(eps, eps))
 
 
 def _same_question(first: Judged, second: Judged) -> bool:

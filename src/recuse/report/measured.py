@@ -108,6 +108,17 @@ def measure_all(models: Sequence[Judged], wanted: frozenset[str] = frozenset()) 
     )
 
 
+def strongest(rates: Sequence[Measured]) -> list[Measured]:
+    """Of several attacks on one model at one radius, the one that broke most."""
+    kept: dict[tuple[str, ...], Measured] = {}
+    for m in rates:
+        meta = m.judged.meta
+        key = (m.judged.run, meta.model, meta.dataset, meta.norm, m.eps, m.kind)
+        if key not in kept or m.stable.estimate < kept[key].stable.estimate:
+            kept[key] = m
+    return list(kept.values())
+
+
 def in_order(models: Iterable[Judged]) -> list[Judged]:
     """Cores first, then by loss, then by what varies; runs stay together in their order."""
     listed = list(models)

@@ -1,6 +1,7 @@
 """The marks of the model figures, from the rates of a report's records."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def hover(judged: Judged, eps: str, *, model: str = "") -> dict[str, str]:
 def figure2_marks(rates: Sequence[Measured]) -> list[Mark]:
     """Robust accuracy over robust inaccuracy of every robust model, joined over beta."""
     everyone = [m.judged for m in rates]
-    return [
+    marks = [
         Mark(
             x=m.inaccurate.estimate,
             y=m.robust.estimate,
@@ -59,6 +60,7 @@ def figure2_marks(rates: Sequence[Measured]) -> list[Mark]:
         for m in rates
         if m.kind == ROBUST and m.inaccurate and m.robust and m.judged.role not in _PLAIN
     ]
+    return distinct_labels(marks)
 
 
 def figure3_marks(rates: Sequence[Measured], models: Sequence[Judged]) -> list[Mark]:
@@ -78,29 +80,38 @@ def figure3_marks(rates: Sequence[Measured], models: Sequence[Judged]) -> list[M
         if m.kind == ROBUST and m.selected and m.precision and m.judged.role not in _PLAIN
     ]
     others = [mark for m in rates if m.kind == ROBUST for mark in _scored(m, models)]
-    return indicator + others
+    return distinct_labels(indicator + others)
 
 
 def figure4_marks(rates: Sequence[Measured], compositions: Sequence[Composed]) -> list[Mark]:
     """Natural and robust accuracy of cores, robust models, and their compositions."""
     everyone = [m.judged for m in rates]
-    shown = {(c.eps, id(c.stage)) for c in compositions} | {
-        (c.eps, id(c.core)) for c in compositions
-    }
+    cores: dict[tuple[str, int], Mark] = {}
+    for c in compositions:
+        where = panel(c.stage, c.eps, everyone)
+        cores.setdefault((where, id(c.core)), _core_mark(c, where))
+    stages = {(c.eps, id(c.stage)) for c in compositions}
     single = [
         Mark(
             x=m.natural.estimate,
             y=m.robust.estimate,
-            series="core" if m.judged.role == "core" else m.judged.loss,
-            kind=CORE if m.judged.role == "core" else SINGLE,
+            series=m.judged.loss,
+            kind=SINGLE,
             panel=panel(m.judged, m.eps, everyone),
-            label="core" if m.judged.role == "core" else "",
             hover=hover(m.judged, m.eps),
         )
         for m in rates
-        if m.kind == ROBUST and m.natural and m.robust and (m.eps, id(m.judged)) in shown
+        if m.kind == ROBUST and m.natural and m.robust and (m.eps, id(m.judged)) in stages
     ]
-    return single + [mark for c in compositions for mark in _composition_marks(c, everyone)]
+    composed = [mark for c in compositions for mark in _composition_marks(c, everyone)]
+    return distinct_labels([*cores.values(), *single, *composed])
+
+
+def distinct_labels(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks without labels that occur twice in a panel: those say no more than the legend."""
+    seen = [(m.panel, m.label) for m in marks]
+    counts = {key: seen.count(key) for key in set(seen)}
+    return [m if counts[m.panel, m.label] == 1 else replace(m, label="") for m in marks]
 
 
 def split_bars_of(rates: Sequence[Measured]) -> list[SplitBar]:
@@ -142,6 +153,18 @@ def _split_panel(rate: Measured, everyone: Sequence[Judged]) -> str:
     if len({m.meta.dataset for m in everyone}) > 1:
         parts.insert(0, dataset)
     return ", ".join(parts) + (", certified" if rate.kind == CERTIFIED else "")
+
+
+def _core_mark(c: Composed, where: str) -> Mark:
+    return Mark(
+        x=float(c.core_accurate.mean()),
+        y=float(c.core_robust.mean()),
+        series="core",
+        kind=CORE,
+        panel=where,
+        label="core",
+        hover=hover(c.core, c.eps),
+    )
 
 
 def _composition_marks(c: Composed, everyone: Sequence[Judged]) -> list[Mark]:

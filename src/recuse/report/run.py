@@ -12,7 +12,7 @@ from recuse.report.decision_regions import decision_regions
 from recuse.report.figures import FORMATS, save_figures
 from recuse.report.gallery import gallery
 from recuse.report.html import write_html
-from recuse.report.measured import ROBUST, Judged, Measured, in_order, measure_all
+from recuse.report.measured import ROBUST, Judged, Measured, in_order, measure_all, strongest
 from recuse.report.model_figures import (
     certified_curves,
     figure2_marks,
@@ -77,8 +77,9 @@ def build_report(runs: Sequence[Path]) -> Page:
     }
     compositions = compose_all(models, wanted, attacked)
     best = best_of_each_radius(compositions)
+    decisive = strongest(rates)
     sections = (
-        _compositions(rates, compositions, best),
+        _compositions(decisive, compositions, best),
         _models(rates, models),
         _planes(folders),
         _certificates(models),
@@ -88,10 +89,10 @@ def build_report(runs: Sequence[Path]) -> Page:
     )
     return Page(
         title=_title(folders),
-        summary=summarise(rates, compositions, best),
+        summary=summarise(decisive, best),
         sections=tuple(section for section in sections if section.blocks),
         subtitle=_subtitle(models),
-        tiles=headline(best, rates),
+        tiles=headline(best, decisive),
         footer=f"Written by recuse on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z} from records "
         "alone; no network was run for this page.",
     )
@@ -134,12 +135,13 @@ def _compositions(
 
 def _models(rates: Sequence[Measured], models: Sequence[Judged]) -> Section:
     blocks: list[Block] = [model_table(rates)] if rates else []
+    decisive = strongest(rates)
     if any(m.splits for m in rates):
         blocks += [
             Figure(
                 "four_splits",
                 "The four splits of every model",
-                split_bars(split_bars_of(rates)),
+                split_bars(split_bars_of(decisive)),
                 "Robust: no perturbation within ε changes the answer. The red part at the end is "
                 "the dangerous one: stably wrong, which no robustness check can catch.",
             ),
@@ -147,7 +149,7 @@ def _models(rates: Sequence[Measured], models: Sequence[Judged]) -> Section:
         ]
     repeated = repetition_table(rates)
     blocks += [repeated] if repeated.rows else []
-    figure2 = figure2_marks(rates)
+    figure2 = figure2_marks(decisive)
     if figure2:
         blocks.append(
             Figure(
@@ -158,7 +160,7 @@ def _models(rates: Sequence[Measured], models: Sequence[Judged]) -> Section:
                 "lines are 95 % intervals.",
             )
         )
-    figure3 = figure3_marks(rates, models)
+    figure3 = figure3_marks(decisive, models)
     if figure3:
         blocks.append(
             Figure(

@@ -63,6 +63,10 @@ LOSS_NAMES = {
     "gaussaug": "Gaussian",
     "macer": "MACER",
     "cra": "CRA",
+    "ace_colt": "ACE-COLT",
+    "ace_ibp": "ACE-IBP",
+    "robustbench": "RobustBench",
+    "wstd": "standard",
 }
 
 

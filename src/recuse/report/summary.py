@@ -8,27 +8,26 @@ from recuse.report.composed import Composed
 from recuse.report.measured import ROBUST, Measured
 from recuse.report.page import Rate, Tile, percent, points
 
+_TOLD = 3
 _BUDGETS = {
     "linf": "change every pixel value by up to {eps}",
     "l2": "move the image by up to {eps} in Euclidean distance",
 }
 
 
-def summarise(
-    rates: Sequence[Measured], compositions: Sequence[Composed], best: Sequence[Composed]
-) -> tuple[str, ...]:
+def summarise(rates: Sequence[Measured], best: Sequence[Composed]) -> tuple[str, ...]:
     """Paragraphs: what was gained over the core, what it cost, what remains dangerous.
 
     Args:
         rates: Rates of all models.
-        compositions: All compositions.
         best: The recommended one of each radius.
     """
     paragraphs = _with_composition(best) if best else _without_composition(rates)
     dangerous = [text for group in _radii(rates) if (text := _dangerous(group))]
     if dangerous:
         paragraphs.append(
-            f"Stably wrong is the mistake that abstention cannot catch: {'; '.join(dangerous)}."
+            "Stably wrong is the mistake that abstention cannot catch: "
+            f"{'; '.join(dangerous[:_TOLD])}."
         )
     return tuple(paragraphs)
 
@@ -183,24 +182,30 @@ def _question(m: Measured) -> tuple[str, str, str]:
 
 
 def _without_composition(rates: Sequence[Measured]) -> list[str]:
+    """The most robust model: the first radius of each data set in full, the others shortly."""
     texts = []
+    told: set[tuple[str, str]] = set()
     for group in _radii(rates) or ([list(rates)] if rates else []):
         labelled = [m for m in group if m.robust and m.natural]
         if not labelled:
             continue
         top = max(labelled, key=lambda m: m.robust.estimate if m.robust else 0.0)
-        texts.append(_most_robust(top))
+        question = (top.judged.meta.dataset, top.judged.meta.norm)
+        texts.append(_most_robust(top, shortly=question in told))
+        told.add(question)
     return texts or ["The records hold no labels: only label-free rates can be shown."]
 
 
-def _most_robust(top: Measured) -> str:
-    natural = top.natural.estimate if top.natural else float("nan")
-    robust = top.robust.estimate if top.robust else float("nan")
-    budget = _BUDGETS[top.judged.meta.norm].format(eps=top.eps)
+def _most_robust(top: Measured, *, shortly: bool) -> str:
+    natural = _percent(top.natural.estimate if top.natural else float("nan"))
+    robust = _percent(top.robust.estimate if top.robust else float("nan"))
+    name, meta = top.judged.meta.model, top.judged.meta
+    if shortly:
+        return f"At {meta.norm} {top.eps} it is {name}: {natural} natural, {robust} robust."
+    budget = _BUDGETS[meta.norm].format(eps=top.eps)
     return (
-        f"On {top.samples:,} samples of {top.judged.meta.dataset}, the most robust model is "
-        f"{top.judged.meta.model}: right on {_percent(natural)}, and on {_percent(robust)} "
-        f"also when an attack may {budget}."
+        f"On {top.samples:,} samples of {meta.dataset}, the most robust model is {name}: right on "
+        f"{natural}, and on {robust} also when an attack may {budget}."
     )
 
 

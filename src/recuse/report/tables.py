@@ -74,9 +74,10 @@ def composition_table(compositions: Sequence[Composed], best: Sequence[Composed]
         best: Those to set off.
     """
     lead = _Lead([c.stage for c in compositions])
+    one_core = len({c.core.meta.model for c in compositions}) == 1
     attacked = any(c.attacked is not None for c in compositions)
     columns: tuple[Column, ...] = (
-        *lead.columns("composition"),
+        *lead.columns("robust model" if one_core else "composition"),
         Column("natural", "%", "as deployed: the selector decides at ε", best="high"),
         Column("less the core's", "points", "difference, paired bootstrap, 95 %"),
         Column("robust, sound", "%", "lower bound, as strong as the attack", best="high"),
@@ -95,7 +96,8 @@ def composition_table(compositions: Sequence[Composed], best: Sequence[Composed]
             rows.append(_core_row(lead, c, attacked))
         if c in best:
             emphasis.append(len(rows))
-        rows.append(_composition_row(lead, c, attacked))
+        name = c.stage.meta.model if one_core else c.name
+        rows.append(_composition_row(lead, name, c, attacked))
     caption = (
         "A robust model answers where no attack within ε changes its answer; the core answers "
         "the rest. Sound: natural accuracy is that of this system, and an image counts as robust "
@@ -178,16 +180,20 @@ class _Lead:
     def __init__(self, models: Sequence[Judged]) -> None:
         self._runs = len({m.run for m in models}) > 1
         self._data = len({m.meta.dataset for m in models}) > 1
+        self._attack = len({m.meta.attack for m in models}) > 1
 
     def columns(self, name: str) -> tuple[Column, ...]:
         extra = [(self._runs, "run"), (self._data, "data")]
-        return (*(Column(title) for wanted, title in extra if wanted), Column(name), Column("ε"))
+        lead = (Column(title) for wanted, title in extra if wanted)
+        by = (Column("judged by"),) if self._attack else ()
+        return (*lead, Column(name), *by, Column("ε"))
 
     def cells(self, judged: Judged, name: str, eps: str, kind: str = "") -> tuple[Cell, ...]:
         extra = [(self._runs, judged.run), (self._data, judged.meta.dataset)]
         proof = ", certified" if kind == CERTIFIED else ""
         radius = f"{judged.meta.norm} {eps}{proof}"
-        return (*(text for wanted, text in extra if wanted), name, radius)
+        by = (judged.meta.attack,) if self._attack else ()
+        return (*(text for wanted, text in extra if wanted), name, *by, radius)
 
 
 def _shares(s: Splits) -> tuple[Rate, ...]:
@@ -217,10 +223,10 @@ def _core_row(lead: _Lead, c: Composed, attacked: bool) -> tuple[Cell, ...]:
     )
 
 
-def _composition_row(lead: _Lead, c: Composed, attacked: bool) -> tuple[Cell, ...]:
+def _composition_row(lead: _Lead, name: str, c: Composed, attacked: bool) -> tuple[Cell, ...]:
     broken: tuple[Cell, ...] = (None if c.attacked is None else Rate(c.attacked),)
     return (
-        *lead.cells(c.stage, c.name, c.eps),
+        *lead.cells(c.stage, name, c.eps),
         Rate(c.natural.estimate),
         interval_points(c.cost),
         Rate(c.robust.estimate),
