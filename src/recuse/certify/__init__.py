@@ -7,7 +7,8 @@ from recuse.certify.bounds import (
     clopper_pearson_lower,
     clopper_pearson_upper,
 )
-from recuse.certify.decision import JointCertificate
+from recuse.certify.decision import JointCertificate, JointCertifier
+from recuse.certify.ibp import Ibp, largest_radius, output_bounds
 from recuse.certify.sequential import GroupSequential
 from recuse.certify.smoothing import Cohen
 from recuse.certify.tables import (
@@ -19,10 +20,19 @@ from recuse.certify.tables import (
     operating_point,
 )
 
+CERTIFIERS: dict[str, type[JointCertifier]] = {
+    "sequential": GroupSequential,
+    "fixed": Cohen,
+    "ibp": Ibp,
+}
+
 __all__ = [
+    "CERTIFIERS",
     "Cohen",
     "GroupSequential",
+    "Ibp",
     "JointCertificate",
+    "JointCertifier",
     "OperatingPoint",
     "Table",
     "betting_interval",
@@ -31,7 +41,9 @@ __all__ = [
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "draws_needed",
+    "largest_radius",
     "make_table",
     "needed_probability",
     "operating_point",
+    "output_bounds",
 ]

@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from recuse.arrays import Counts, Labels, PerSample
+from recuse.arrays import Counts, Images, Labels, PerSample
 from recuse.certify.votes import Piece, packed
 from recuse.errors import CertificationError
+from recuse.random import SampleNoise
 from recuse.results import Certificate, Status
 
 OPEN, CLAIMED, GIVEN_UP = 0, 1, -1
@@ -42,6 +44,7 @@ class JointCertificate:
         prediction: The certified class, else the class with most votes (the model's own
             prediction where nothing was drawn).
         samples: Noisy forward passes spent.
+        bound: The largest radius proven, where the certifier finds it exactly.
     """
 
     radii: tuple[float, ...]
@@ -49,10 +52,13 @@ class JointCertificate:
     attainable: tuple[bool, ...]
     prediction: Labels
     samples: Counts
+    bound: PerSample | None = None
 
     @property
     def radius(self) -> PerSample:
-        """The largest certified radius, 0 where there is none."""
+        """The largest radius known to be certified, 0 where there is none."""
+        if self.bound is not None:
+            return self.bound
         steps = torch.tensor((0.0, *self.radii), dtype=torch.float64, device=self.certified.device)
         largest: PerSample = steps[self.certified.sum(dim=1)]
         return largest
@@ -68,6 +74,22 @@ class JointCertificate:
         no = Status.ABSTAINED if self.attainable[column] else Status.UNATTAINABLE
         status = tuple(Status.CERTIFIED if ok else no for ok in yes.tolist())
         return Certificate(status, self.prediction, yes.double() * radius, self.samples)
+
+
+@runtime_checkable
+class JointCertifier(Protocol):
+    """A certifier that decides several radii at once, so that 2 eps is not forgotten."""
+
+    @property
+    def norm(self) -> str:
+        """Norm of the balls it certifies."""
+        ...
+
+    def decide(
+        self, model: nn.Module, x: Images, radii: Sequence[float], *, noise: SampleNoise
+    ) -> JointCertificate:
+        """Certify a batch at ascending radii."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,4 +192,4 @@ class Run:
         )
 
 
-__all__ = ["JointCertificate", "Plan", "Run", "check_radii"]
+__all__ = ["JointCertificate", "JointCertifier", "Plan", "Run", "check_radii"]

@@ -31,6 +31,11 @@ class Ibp:
 
     batch_size: int = 256
 
+    @property
+    def norm(self) -> str:
+        """Norm of the balls it certifies."""
+        return "linf"
+
     def __call__(
         self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
     ) -> Certificate:
@@ -121,7 +126,11 @@ class Margins:
 
     @torch.no_grad()
     def bound(self, x: Images, labels: Labels, radius: float | Tensor) -> Tensor:
-        """Lower bounds of ``f_label - f_c`` over Linf balls, cut to [0, 1].
+        """:meth:`lower_margins` without a graph."""
+        return self.lower_margins(x, labels, radius)
+
+    def lower_margins(self, x: Images, labels: Labels, radius: float | Tensor) -> Tensor:
+        """Lower bounds of ``f_label - f_c`` over Linf balls, cut to [0, 1]; differentiable.
 
         Args:
             x: Inputs in [0, 1].
@@ -148,6 +157,7 @@ class Margins:
         return (self.bound(x, labels, radius) > 0).all(dim=1)
 
 
+@torch.no_grad()
 def output_bounds(model: nn.Module, x: Images, threat: Threat) -> Box:
     """Bounds of every logit over the ball around each input, cut to [0, 1].
 

@@ -67,6 +67,11 @@ class GroupSequential:
                 f"the clean prediction's share of alpha is {self.guess_weight}; it lies in (0, 1]"
             )
 
+    @property
+    def norm(self) -> str:
+        """Norm of the balls it certifies."""
+        return "l2"
+
     def __call__(
         self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
     ) -> Certificate:
@@ -123,19 +128,38 @@ class GroupSequential:
                 "raise n_max or sigma, or ask for a smaller radius"
             )
 
+    def level(self, radii: Sequence[float], classes: int) -> float:
+        """Exact bound on the probability of a false certificate, over all classes and radii.
+
+        At most ``alpha``; the sum of the tables' exact levels at the least favourable radius.
+        """
+        tables = _tables(self, check_radii(radii), classes)
+        return max(guess.level + (classes - 1) * other.level for guess, other in tables)
+
     def largest_radius(self) -> float:
         """The radius that ``n_max`` agreeing votes prove."""
         p = (self.alpha * self.guess_weight) ** (1 / self.n_max)
         return self.sigma * float(torch.special.ndtri(torch.tensor(p, dtype=torch.float64)))
 
+    def radius_grid(self, step: float) -> tuple[float, ...]:
+        """Multiples of ``step`` within reach: deciding them all brackets the certified radius.
+
+        Raises:
+            CertificationError: ``step`` is not positive, or beyond the largest radius.
+        """
+        largest = self.largest_radius()
+        if not 0 < step <= largest:
+            raise CertificationError(
+                f"radius step {step:g} must be positive and at most {largest:g}, the largest "
+                f"radius that {self.n_max} draws prove at sigma {self.sigma:g}"
+            )
+        return tuple(round(k * step, 10) for k in range(1, int(largest / step) + 1))
+
 
 def make_plan(test: GroupSequential, radii: tuple[float, ...], classes: int) -> Plan:
     """Tables for the guess and the other classes at each radius, on one schedule of looks."""
-    others = max(classes - 1, 1)
-    levels = (test.alpha * test.guess_weight, test.alpha * (1 - test.guess_weight) / others)
-    first = _table(test, radii[0], levels[0], None)
-    looks = first.looks
-    tables = [[_table(test, radius, level, looks) for level in levels] for radius in radii]
+    tables = _tables(test, radii, classes)
+    looks = tables[0][0].looks
     return Plan(
         radii=radii,
         classes=classes,
@@ -144,6 +168,18 @@ def make_plan(test: GroupSequential, radii: tuple[float, ...], classes: int) -> 
         reject=_thresholds([[table.reject for table in pair] for pair in tables], looks),
         attainable=np.array([[t.attainable for t in pair] for pair in tables]),
     )
+
+
+def _tables(
+    test: GroupSequential, radii: tuple[float, ...], classes: int
+) -> list[tuple[Table, Table]]:
+    """The tables of the guess and of any other class, per radius, with the same looks."""
+    others = max(classes - 1, 1)
+    guess, other = test.alpha * test.guess_weight, test.alpha * (1 - test.guess_weight) / others
+    looks = _table(test, radii[0], guess, None).looks
+    return [
+        (_table(test, radius, guess, looks), _table(test, radius, other, looks)) for radius in radii
+    ]
 
 
 def _table(

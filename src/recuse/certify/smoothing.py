@@ -3,6 +3,7 @@
 The smoothed classifier is ``G(x) = argmax_c P(F(x + eta) = c)``, ``eta ~ N(0, sigma^2 I)``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from recuse.arrays import Images
 from recuse.certify.bounds import certified_radius, check_alpha, check_sigma
+from recuse.certify.decision import JointCertificate, check_radii
 from recuse.certify.tables import draws_needed
 from recuse.certify.votes import DrawSource, Voters
 from recuse.errors import CertificationError
@@ -54,6 +56,11 @@ class Cohen:
                 f"at least {needed} (and 1) are needed"
             )
 
+    @property
+    def norm(self) -> str:
+        """Norm of the balls it certifies."""
+        return "l2"
+
     def __call__(
         self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
     ) -> Certificate:
@@ -63,14 +70,28 @@ class Cohen:
             CertificationError: A norm other than L2, or a model that cannot be certified.
         """
         require_l2(threat)
+        return self.decide(model, x, (threat.eps,), noise=noise).at(threat.eps)
+
+    def decide(
+        self, model: nn.Module, x: Images, radii: Sequence[float], *, noise: SampleNoise
+    ) -> JointCertificate:
+        """Certify a batch at several radii, all from its one certified radius.
+
+        Raises:
+            CertificationError: Radii that do not ascend, or a model that cannot be certified.
+        """
+        radii = check_radii(radii)
         found = self.certify(model, x, noise=noise)
-        reached = found.radius >= threat.eps
-        status = tuple(
-            one if ok else Status.ABSTAINED
-            for one, ok in zip(found.status, reached.tolist(), strict=True)
+        proven = torch.tensor([s is Status.CERTIFIED for s in found.status], device=x.device)
+        steps = torch.tensor(radii, dtype=torch.float64, device=x.device)
+        return JointCertificate(
+            radii=radii,
+            certified=proven[:, None] & (found.radius[:, None] >= steps),
+            attainable=tuple(draws_needed(r, self.sigma, self.alpha) <= self.n for r in radii),
+            prediction=found.prediction,
+            samples=found.samples,
+            bound=found.radius,
         )
-        radius = torch.where(reached, found.radius, torch.zeros_like(found.radius))
-        return Certificate(status, found.prediction, radius, found.samples)
 
     def certify(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> Certificate:
         """The largest radius that the votes prove, with probability ``1 - alpha`` per input.

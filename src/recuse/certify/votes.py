@@ -17,7 +17,7 @@ from recuse.certify.tables import BLOCK
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise, stable_seed
 
-ROWS_CPU = 256
+ROWS_CPU = 128
 ROWS_ACCELERATOR = 4096
 _SEED_BITS = 32
 

@@ -1,0 +1,182 @@
+"""Certify a model on a data set and record, per sample, at which radii it is proven."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch import nn
+
+from recuse.certify import GroupSequential, JointCertificate, JointCertifier
+from recuse.data.split import Split
+from recuse.errors import ConfigError
+from recuse.evaluation.evaluate import clean_logits, fingerprint
+from recuse.progress import Progress, silent
+from recuse.random import SampleNoise
+from recuse.records.schema import Record, RecordMeta, make_record, radius_column
+from recuse.records.store import Shards
+from recuse.serialize import to_plain
+from recuse.threat import Threat
+
+METHODS = {"GroupSequential": "smoothing", "Cohen": "smoothing", "Ibp": "ibp"}
+
+
+@dataclass(frozen=True)
+class Certification:
+    """What is to be proven about a model.
+
+    Attributes:
+        certifier: Proves; draws are keyed by ``seed`` and sample id.
+        radii: Ascending, positive. Give eps and 2 eps: a selector of radius eps is surely
+            selecting only where 2 eps is certified.
+        seed: Of the noise.
+        limit: Certify only the first so many samples; all if absent.
+        chunk: Samples certified and written together: what a kill can cost. Results do not
+            depend on it.
+    """
+
+    certifier: JointCertifier
+    radii: tuple[float, ...]
+    seed: int = 0
+    limit: int | None = None
+    chunk: int = 32
+
+    def __post_init__(self) -> None:
+        positive = self.radii and min(self.radii) > 0
+        if not positive or list(self.radii) != sorted(set(self.radii)):
+            raise ConfigError(
+                f"radii must be positive and ascend without repeats, got {self.radii}"
+            )
+        if (self.limit is not None and self.limit < 1) or self.chunk < 1:
+            raise ConfigError(
+                f"limit {self.limit} and chunk {self.chunk} leave no sample to certify; give 1 or "
+                "more"
+            )
+        if isinstance(self.certifier, GroupSequential):
+            self.certifier.require_attainable(self.radii[0])
+
+    @property
+    def asked(self) -> tuple[float, ...]:
+        """Radius 0, which settles the prediction itself, and the radii."""
+        return (0.0, *self.radii)
+
+    def meta(self, split: Split, *, name: str, weights: str, tags: Mapping[str, Any]) -> RecordMeta:
+        """What identifies the record of a model of that name and weights on ``split``."""
+        plain = to_plain(self.certifier)
+        assert isinstance(plain, dict)
+        plain.pop("batch_size", None)  # changes no verdict
+        settings: dict[str, Any] = {"certifier": plain, "data": fingerprint(split)}
+        known: dict[str, Any] = {k: plain[k] for k in ("sigma", "alpha") if k in plain}
+        if isinstance(self.certifier, GroupSequential):
+            settings["level"] = self.certifier.level(self.asked, split.classes)
+        return RecordMeta(
+            model=name,
+            dataset=split.name,
+            attack=METHODS.get(type(self.certifier).__name__, "certified"),
+            norm=self.certifier.norm,
+            radii=tuple(Threat(self.certifier.norm, r).radius for r in self.radii),
+            weights=weights,
+            settings={**settings, **known},
+            seed=self.seed,
+            tags={k: known[k] for k in ("sigma",) if k in known} | dict(tags),
+        )
+
+
+def certify_dataset(
+    model: nn.Module,
+    split: Split,
+    certification: Certification,
+    *,
+    name: str,
+    records: Path,
+    weights: str = "",
+    tags: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Record:
+    """Certify a model and keep one row per sample; finished samples are never drawn again.
+
+    A row holds the certified class (null where not even radius 0 is certified), whether it is
+    the label, whether each radius is certified, the largest certified radius (also as ``score``)
+    and the noisy forward passes spent.
+
+    Args:
+        model: Maps images in [0, 1] to logits, in eval mode, on the device to compute on. The
+            certificate is about this very network in this precision.
+        split: Samples to certify.
+        certification: Certifier and radii.
+        name: Name of the model in reports.
+        records: Folder that holds all records of a run.
+        weights: SHA-256 of the weights; part of the record's key.
+        tags: What figures group by (see :class:`recuse.records.schema.RecordMeta`).
+        progress: Told after every chunk.
+
+    Returns:
+        The record of ``split`` (of its first ``limit`` samples).
+
+    Raises:
+        CertificationError: The model cannot be certified.
+        DataError: The model does not fit the data or returns values that are not finite.
+        RecordError: The folder cannot be written, or holds damaged shards.
+    """
+    meta = certification.meta(split, name=name, weights=weights, tags=tags or {})
+    wanted = split if certification.limit is None else split.head(certification.limit)
+    clean_logits(model, wanted.images[:1].to(_device(model)), wanted)
+    shards = Shards.open(records, meta)
+    finished = shards.finished_ids()
+    missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
+    done = len(wanted) - len(missing)
+    progress(f"certify {name}", done, len(wanted))
+    for chunk in wanted.take(missing).batches(certification.chunk) if missing else ():
+        shards.append(certify_chunk(model, chunk, certification, meta).frame)
+        done += len(chunk)
+        progress(f"certify {name}", done, len(wanted))
+    record = shards.record()
+    return Record(meta, record.frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
+
+
+def certify_chunk(
+    model: nn.Module, chunk: Split, certification: Certification, meta: RecordMeta
+) -> Record:
+    """The rows of samples that are certified together.
+
+    Raises:
+        CertificationError: The model cannot be certified.
+    """
+    found = certification.certifier.decide(
+        model,
+        chunk.images.to(_device(model)),
+        certification.asked,
+        noise=SampleNoise(certification.seed, chunk.ids, "certify"),
+    )
+    answered = found.certified[:, 0].cpu()
+    prediction = found.prediction.cpu()
+    columns: dict[str, Any] = {
+        "sample_id": list(chunk.ids),
+        "label": chunk.labels.numpy(),
+        "prediction": _nulled(prediction.tolist(), answered.tolist()),
+        "accurate": (answered & (prediction == chunk.labels)).numpy(),
+        "radius": found.radius.cpu().numpy(),
+        "score": found.radius.cpu().numpy(),
+        "samples": found.samples.cpu().numpy(),
+    }
+    return make_record(meta, columns | _certified(found, certification.radii))
+
+
+def _certified(found: JointCertificate, radii: Iterable[float]) -> dict[str, Any]:
+    return {
+        radius_column("certified", r): found.certified[:, found.radii.index(r)].cpu().numpy()
+        for r in radii
+    }
+
+
+def _nulled(values: list[int], known: list[bool]) -> list[int | None]:
+    return [value if ok else None for value, ok in zip(values, known, strict=True)]
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+__all__ = ["Certification", "certify_chunk", "certify_dataset"]
