@@ -19,10 +19,21 @@ from recuse.losses.self_consistent import (
     smooth_labels,
     squared_distance,
 )
+from recuse.losses.smoothing import (
+    cra,
+    cra_penalty,
+    gaussian,
+    macer,
+    mean_logits_cross_entropy,
+    mean_probability_cross_entropy,
+    soft_radius,
+)
 from recuse.losses.standard import cross_entropy, miss_probability, probability_of, runner_up
 
 __all__ = [
     "boosted_cross_entropy",
+    "cra",
+    "cra_penalty",
     "cross_entropy",
     "dga_penalty",
     "dga_penalty_separate",
@@ -33,15 +44,20 @@ __all__ = [
     "gairat_weights",
     "gairat_weights_discrete",
     "gairat_weights_sigmoid",
+    "gaussian",
     "js_divergence",
     "kl_regularizer",
+    "macer",
     "mart",
+    "mean_logits_cross_entropy",
+    "mean_probability_cross_entropy",
     "miss_probability",
     "probability_of",
     "runner_up",
     "score",
     "score_js",
     "smooth_labels",
+    "soft_radius",
     "squared_distance",
     "trades",
 ]

@@ -1,0 +1,221 @@
+"""Objectives of abstention training: a robust loss, and a penalty on being stably wrong."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from recuse.arrays import Images, Labels, Logits, PerSample
+from recuse.attacks.pgd import Pgd
+from recuse.losses import (
+    cross_entropy,
+    dga_penalty,
+    dga_penalty_separate,
+    era_penalty,
+    runner_up,
+)
+from recuse.random import SampleNoise
+from recuse.results import LossTerms
+from recuse.threat import Threat
+from recuse.training.adversarial import Trades
+from recuse.training.forward import (
+    BatchNorm,
+    attack_view,
+    deployed_logits,
+    loss_logits,
+    same_as_deployed,
+)
+from recuse.training.robust import (
+    NO_NOISE,
+    Ascent,
+    Pair,
+    RobustLoss,
+    StepCounter,
+    attack_pair,
+    towards_another_class,
+)
+from recuse.training.schedule import Ramp, Scheduled
+
+
+def blended(robust: PerSample, penalty: PerSample, *, beta: float, blend: float) -> LossTerms:
+    """From the robust loss alone (``blend`` 0) to ``beta * robust + penalty`` (``blend`` 1)."""
+    total = (1 - blend + blend * beta) * robust + blend * penalty
+    return LossTerms(total, {"robust": robust.detach(), "penalty": penalty.detach()})
+
+
+def shared_pair(
+    attack: Pgd,
+    batch_norm: BatchNorm,
+    model: nn.Module,
+    x: Images,
+    y: Labels,
+    threat: Threat,
+    noise: SampleNoise,
+) -> Pair:
+    """Clean and adversarial logits of one untargeted attack on F(x), which serves both terms."""
+    return attack_pair(
+        model,
+        x,
+        y,
+        threat,
+        attack=attack,
+        start=attack.begin(x, threat, noise.substream("attack")),
+        ascent=towards_another_class,
+        batch_norm=batch_norm,
+    )
+
+
+def robust_at(robust: RobustLoss, progress: float) -> RobustLoss:
+    """The robust half as it stands at ``progress`` of training."""
+    if not isinstance(robust, Scheduled):
+        return robust
+    now = robust.at(progress)
+    assert isinstance(now, RobustLoss)
+    return now
+
+
+@dataclass(frozen=True)
+class Era:
+    """ERA with one shared adversarial example: robust where right, movable where wrong.
+
+    Attributes:
+        beta: Weight of the robust loss; smaller values abstain more.
+        robust: Any robust loss; only its formula is used, not its attack.
+        attack: PGD on the predicted label, whose last iterate serves both terms.
+        hard: Penalise by the indicator F(x) != y instead of the soft miss.
+        detach: Treat the soft miss as a constant.
+        batch_norm: ``"eval"`` for fine-tuning, as the original does; ``"train"`` from scratch.
+        ramp: When the penalty fades in; for training from scratch.
+        blend: How far it has; set by the ramp.
+
+    Source: "Avoiding Robust Misclassifications for Improved Robustness without Accuracy Loss",
+    Eq. 5 and 8.
+    """
+
+    beta: float = 1.0
+    robust: RobustLoss = Trades()
+    attack: Pgd = Pgd()
+    hard: bool = False
+    detach: bool = False
+    batch_norm: BatchNorm = "eval"
+    ramp: Ramp = Ramp()
+    blend: float = 1.0
+
+    def at(self, progress: float) -> "Era":
+        """The objective with the penalty faded in as far as the ramp says."""
+        robust = robust_at(self.robust, progress)
+        return replace(self, blend=self.ramp(progress), robust=robust)
+
+    def __call__(
+        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+    ) -> LossTerms:
+        """``beta * L_rob + (1 - p(x)_y) * CE(f(x_adv), c*)``."""
+        pair = shared_pair(self.attack, self.batch_norm, model, x, y, threat, noise)
+        penalty = era_penalty(pair.logits, pair.logits_adv, y, hard=self.hard, detach=self.detach)
+        terms = blended(self.robust.loss(pair), penalty, beta=self.beta, blend=self.blend)
+        return replace(terms, correct=pair.correct)
+
+
+@dataclass(frozen=True)
+class LiteralEra:
+    """ERA to the letter of Eq. 5: each term gets the adversarial example that is its own extreme.
+
+    The robust loss is taken at the point its own attack finds, the penalty at the point closest
+    to another class. Costs two attacks. Attributes as in :class:`Era`; ``attack`` is that of
+    the penalty.
+    """
+
+    beta: float = 1.0
+    robust: RobustLoss = Trades()
+    attack: Pgd = Pgd()
+    hard: bool = False
+    detach: bool = False
+    batch_norm: BatchNorm = "eval"
+    ramp: Ramp = Ramp()
+    blend: float = 1.0
+
+    def at(self, progress: float) -> "LiteralEra":
+        """The objective with the penalty faded in as far as the ramp says."""
+        robust = robust_at(self.robust, progress)
+        return replace(self, blend=self.ramp(progress), robust=robust)
+
+    def __call__(
+        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+    ) -> LossTerms:
+        """``beta * L_rob(x, x_rob) + (1 - p(x)_y) * CE(f(x_pen), c*)``."""
+        robust_pair, leaving = self._pairs(model, x, y, threat, noise)
+        penalty = era_penalty(
+            leaving.logits, leaving.logits_adv, y, hard=self.hard, detach=self.detach
+        )
+        terms = blended(self.robust.loss(robust_pair), penalty, beta=self.beta, blend=self.blend)
+        return replace(terms, correct=leaving.correct)
+
+    def _pairs(
+        self, model: nn.Module, x: Images, y: Labels, threat: Threat, noise: SampleNoise
+    ) -> tuple[Pair, Pair]:
+        mode, robust, attack = self.batch_norm, self.robust, self.attack
+        shared = loss_logits(model, x, mode) if same_as_deployed(model, mode) else None
+        with attack_view(model) as attacked:
+            clean = deployed_logits(attacked, x) if shared is None else shared.detach()
+            counter = StepCounter(robust.ascent(clean, y), y)
+            begin = robust.start(x, threat, noise.substream("attack"))
+            x_rob = robust.attack.perturb(attacked, x, threat, counter, noise=NO_NOISE, start=begin)
+            begin = attack.begin(x, threat, noise.substream("penalty"))
+            x_pen = attack.perturb(attacked, x, threat, leave(clean), noise=NO_NOISE, start=begin)
+        inputs = [x, x_rob, x_pen] if shared is None else [x_rob, x_pen]
+        outputs = loss_logits(model, torch.cat(inputs), mode).chunk(len(inputs))
+        logits = outputs[0] if shared is None else shared
+        return (
+            Pair(logits, outputs[-2], y, counter.kappa, robust.attack.steps),
+            Pair(logits, outputs[-1], y, counter.kappa, attack.steps),
+        )
+
+
+def leave(clean: Logits) -> Ascent:
+    """What the penalty's own attack ascends: ``-CE(f(x'), c*)``, c* chosen anew at each point."""
+    prediction = clean.argmax(dim=1)
+    return lambda logits: -cross_entropy(logits, runner_up(logits, prediction))
+
+
+@dataclass(frozen=True)
+class Dga:
+    """Deep-gamblers abstention: a robust loss and a bet on being right or easy to move.
+
+    Attributes:
+        beta: Weight of the robust loss.
+        robust: Any robust loss; only its formula is used.
+        attack: PGD on the predicted label, whose last iterate serves both terms.
+        separate: Eq. 20 to the letter: label and neighbour are normalised separately, instead
+            of jointly as in the original code.
+        batch_norm: Statistics used by batch norm in the loss forwards.
+        ramp: When the penalty fades in; for training from scratch.
+        blend: How far it has; set by the ramp.
+
+    Source: Eq. 20 of the ERA paper (appendix A.3).
+    """
+
+    beta: float = 1.0
+    robust: RobustLoss = Trades()
+    attack: Pgd = Pgd()
+    separate: bool = False
+    batch_norm: BatchNorm = "eval"
+    ramp: Ramp = Ramp()
+    blend: float = 1.0
+
+    def at(self, progress: float) -> "Dga":
+        """The objective with the penalty faded in as far as the ramp says."""
+        robust = robust_at(self.robust, progress)
+        return replace(self, blend=self.ramp(progress), robust=robust)
+
+    def __call__(
+        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+    ) -> LossTerms:
+        """``beta * L_rob - log(q_y + q_a)``."""
+        pair = shared_pair(self.attack, self.batch_norm, model, x, y, threat, noise)
+        bet = dga_penalty_separate if self.separate else dga_penalty
+        penalty = bet(pair.logits, pair.logits_adv, y)
+        terms = blended(self.robust.loss(pair), penalty, beta=self.beta, blend=self.blend)
+        return replace(terms, correct=pair.correct)
+
+
+__all__ = ["Dga", "Era", "LiteralEra", "blended", "leave", "shared_pair"]

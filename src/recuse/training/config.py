@@ -1,0 +1,111 @@
+"""How one network is trained, as a frozen value."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from recuse.attacks.pgd import Pgd
+from recuse.data.augment import Augment, NoAugment
+from recuse.errors import ConfigError
+from recuse.models.prepared import Precision
+from recuse.protocols import Attack, Objective
+from recuse.threat import Threat
+from recuse.training.averaging import AVERAGES, NoAverage, WeightAverage
+from recuse.training.objectives import objective_classes
+from recuse.training.schedule import SCHEDULES, OneDrop, Schedule
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How the network is judged while it trains, on validation images only.
+
+    Attributes:
+        attack: Tries to change the predicted label within the training threat.
+        every: Epochs between judgements; the last epoch is always judged.
+        limit: Judge the first this many images; all if ``None``.
+        batch_size: Images per attack.
+    """
+
+    attack: Attack = Pgd(steps=10)
+    every: int = 1
+    limit: int | None = None
+    batch_size: int = 256
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """How much work a kill can cost. A rerun goes on from the last state and ends the same.
+
+    Attributes:
+        seconds: Save the state when this long has passed since the last time.
+        steps: Save the state every this many steps as well, if given.
+    """
+
+    seconds: float = 60.0
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides the weights at the end, besides data and initial weights.
+
+    Attributes:
+        objective: Loss and attack; ramps and burn-in are part of it.
+        threat: Where adversarial examples lie; also what validation attacks within.
+        epochs: Passes over the labelled data.
+        batch_size: Rows per step, extra data included.
+        lr: Peak learning rate.
+        momentum: Of SGD.
+        weight_decay: Of SGD.
+        schedule: Factor of ``lr`` over training.
+        seed: Of order, augmentation and noise.
+        precision: ``"bf16"`` runs forwards in autocast; weights, logits and losses stay fp32.
+        clip_norm: Largest norm of the gradient; unlimited if ``None``.
+        accumulate: Parts a batch is cut into, to fit in memory; 0 chooses when memory runs out.
+            Batch norm in training mode sees one part at a time.
+        augment: Applied to training images.
+        average: Average of weights along the path; it is what is judged and kept.
+        extra_share: Share of each batch that is pseudo-labelled data (robust self-training).
+        validation: How the network is judged.
+        keep: ``"last"``, or ``"best"`` for the epoch of lowest robust inaccuracy on validation
+            (equal ones: higher robust accuracy, then the earlier epoch).
+        checkpointing: How often the state is saved.
+    """
+
+    objective: Objective
+    threat: Threat
+    epochs: int = 50
+    batch_size: int = 200
+    lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: Schedule = OneDrop()
+    seed: int = 0
+    precision: Precision = "fp32"
+    clip_norm: float | None = None
+    accumulate: int = 1
+    augment: Augment = NoAugment()
+    average: WeightAverage = NoAverage()
+    extra_share: float = 0.0
+    validation: Validation = Validation()
+    keep: Literal["last", "best"] = "last"
+    checkpointing: Checkpointing = Checkpointing()
+
+    def __post_init__(self) -> None:
+        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr}
+        for name, value in positive.items():
+            if not value > 0:
+                raise ConfigError(f"{name} is {value}; training needs a value above 0")
+        if not 0 <= self.extra_share < 1:
+            raise ConfigError(f"extra_share is {self.extra_share}; give a share in [0, 1)")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ConfigError(f"clip_norm is {self.clip_norm}; give a norm above 0 or leave it out")
+
+
+TRAINING_CLASSES: tuple[type, ...] = (
+    TrainConfig,
+    Validation,
+    Checkpointing,
+    *SCHEDULES.values(),
+    *AVERAGES.values(),
+    *objective_classes().values(),
+)

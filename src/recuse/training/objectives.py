@@ -1,0 +1,67 @@
+"""Every training objective by name."""
+
+from recuse.attacks.margins import CrossEntropy
+from recuse.attacks.pgd import Pgd
+from recuse.protocols import Objective
+from recuse.training.abstention import Dga, Era, LiteralEra
+from recuse.training.adversarial import Adversarial, Mart, Score, ScoreJs, Standard, Trades
+from recuse.training.ibp import IbpTraining
+from recuse.training.noise import Cra, Gaussian, Macer
+from recuse.training.reweighted import GEOMETRY_WEIGHTS, Gairat, GairTrades
+from recuse.training.robust import RobustLoss
+from recuse.training.schedule import Ramp
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "standard": Standard,
+    "adversarial": Adversarial,
+    "trades": Trades,
+    "mart": Mart,
+    "gairat": Gairat,
+    "gair-trades": GairTrades,
+    "score": Score,
+    "score-js": ScoreJs,
+    "era": Era,
+    "literal-era": LiteralEra,
+    "dga": Dga,
+    "gaussian": Gaussian,
+    "macer": Macer,
+    "cra": Cra,
+    "ibp": IbpTraining,
+}
+ROBUST_LOSSES: dict[str, type[RobustLoss]] = {
+    "adversarial": Adversarial,
+    "trades": Trades,
+    "mart": Mart,
+    "gairat": Gairat,
+    "gair-trades": GairTrades,
+    "score": Score,
+    "score-js": ScoreJs,
+}
+
+
+def objective_classes() -> dict[str, type]:
+    """Every class a config of an objective may hold, by class name (for JSON)."""
+    parts = [*OBJECTIVES.values(), *GEOMETRY_WEIGHTS.values(), Pgd, CrossEntropy, Ramp]
+    return {part.__name__: part for part in parts}
+
+
+__all__ = [
+    "OBJECTIVES",
+    "ROBUST_LOSSES",
+    "Adversarial",
+    "Cra",
+    "Dga",
+    "Era",
+    "GairTrades",
+    "Gairat",
+    "Gaussian",
+    "IbpTraining",
+    "LiteralEra",
+    "Macer",
+    "Mart",
+    "Score",
+    "ScoreJs",
+    "Standard",
+    "Trades",
+    "objective_classes",
+]

@@ -1,0 +1,216 @@
+"""One adversarial example a step: how robust losses get their pair of clean and adversarial logits.
+
+A robust loss is a formula over such a :class:`Pair` plus the quantity its own attack ascends.
+Kept apart, any of them can be the robust half of ERA and DGA, where one shared example of
+another attack serves both terms.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from recuse.arrays import Counts, Images, Labels, Logits, PerSample
+from recuse.attacks.pgd import Pgd
+from recuse.losses import cross_entropy
+from recuse.random import SampleNoise
+from recuse.results import LossTerms
+from recuse.threat import Threat
+from recuse.training.forward import (
+    BatchNorm,
+    attack_view,
+    deployed_logits,
+    loss_logits,
+    same_as_deployed,
+)
+
+Ascent = Callable[[Logits], PerSample]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What one step has to compute its loss from.
+
+    Attributes:
+        logits: At the clean inputs, with a graph to the weights.
+        logits_adv: At the adversarial examples, with a graph to the weights.
+        y: True labels.
+        kappa: Attack steps until each example was first misclassified, 0 to ``steps``.
+        steps: Steps of the attack.
+    """
+
+    logits: Logits
+    logits_adv: Logits
+    y: Labels
+    kappa: Counts
+    steps: int
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether the clean prediction is right."""
+        return self.logits.detach().argmax(dim=1) == self.y
+
+
+@runtime_checkable
+class RobustLoss(Protocol):
+    """A robust training loss: a formula, and what the attack of its own ascends."""
+
+    @property
+    def attack(self) -> Pgd:
+        """Steps and step size of its own attack."""
+        ...
+
+    @property
+    def batch_norm(self) -> BatchNorm:
+        """Statistics that batch norm uses in the loss forwards."""
+        ...
+
+    def ascent(self, clean: Logits, y: Labels) -> Ascent:
+        """What its attack increases, given the clean logits (constants) and the labels."""
+        ...
+
+    def start(self, x: Images, threat: Threat, noise: SampleNoise) -> Images:
+        """First iterate of its attack."""
+        ...
+
+    def loss(self, pair: Pair) -> PerSample:
+        """The loss per sample."""
+        ...
+
+
+class StepCounter:
+    """Counts, inside an attack, the steps each example survives before it is first misclassified.
+
+    Wraps what the attack ascends and looks at the logits it is shown anyway, so that the count
+    costs no pass.
+    """
+
+    def __init__(self, ascent: Ascent, y: Labels) -> None:
+        self._ascent, self._y = ascent, y
+        self._alive = torch.ones_like(y, dtype=torch.bool)
+        self.kappa: Counts = torch.zeros_like(y)
+
+    def __call__(self, logits: Logits) -> PerSample:
+        """The wrapped value."""
+        self._alive = self._alive & (logits.detach().argmax(dim=1) == self._y)
+        self.kappa = self.kappa + self._alive.to(self.kappa.dtype)
+        return self._ascent(logits)
+
+
+def attack_pair(
+    model: nn.Module,
+    x: Images,
+    y: Labels,
+    threat: Threat,
+    *,
+    attack: Pgd,
+    start: Images,
+    ascent: Callable[[Logits, Labels], Ascent],
+    batch_norm: BatchNorm,
+) -> Pair:
+    """Clean and adversarial logits with a graph, the example found on the deployed network.
+
+    Where the loss forward is the deployed function itself (no dropout, batch norm in eval mode
+    or absent), the clean logits are computed once and guide the attack as well: 12 forwards for
+    10 attack steps. Otherwise the attack gets clean logits of its own, and both loss forwards
+    run as one batch, so that batch norm sees clean and adversarial inputs together: 13.
+
+    Args:
+        model: The network in training.
+        x: Clean inputs.
+        y: True labels.
+        threat: Where the adversarial examples lie.
+        attack: Steps and step size.
+        start: First iterate.
+        ascent: From clean logits and labels to what is ascended.
+        batch_norm: Mode of batch norm in the loss forwards.
+    """
+    shared = loss_logits(model, x, batch_norm) if same_as_deployed(model, batch_norm) else None
+    with attack_view(model) as attacked:
+        clean = deployed_logits(attacked, x) if shared is None else shared.detach()
+        counter = StepCounter(ascent(clean, y), y)
+        x_adv = attack.perturb(attacked, x, threat, counter, noise=NO_NOISE, start=start)
+    if shared is None:
+        both = loss_logits(model, torch.cat([x, x_adv]), batch_norm)
+        logits, logits_adv = both.chunk(2)
+    else:
+        logits, logits_adv = shared, loss_logits(model, x_adv, batch_norm)
+    return Pair(logits, logits_adv, y, counter.kappa, attack.steps)
+
+
+# An attack with a given start draws nothing; an empty batch of ids would fail if it did.
+NO_NOISE = SampleNoise(0, ())
+
+
+def robust_terms(
+    objective: RobustLoss,
+    model: nn.Module,
+    x: Images,
+    y: Labels,
+    threat: Threat,
+    noise: SampleNoise,
+) -> LossTerms:
+    """The loss of a robust objective on the adversarial examples of its own attack."""
+    pair = attack_pair(
+        model,
+        x,
+        y,
+        threat,
+        attack=objective.attack,
+        start=objective.start(x, threat, noise.substream("attack")),
+        ascent=objective.ascent,
+        batch_norm=objective.batch_norm,
+    )
+    total = objective.loss(pair)
+    return LossTerms(total, {"robust": total.detach()}, pair.correct)
+
+
+def attacked_terms(
+    objective: RobustLoss,
+    formula: Callable[[Logits, Labels, Counts], PerSample],
+    model: nn.Module,
+    x: Images,
+    y: Labels,
+    threat: Threat,
+    noise: SampleNoise,
+) -> LossTerms:
+    """The loss of an objective that never looks at the clean inputs: 11 forwards, not 12.
+
+    Args:
+        objective: Whose attack to run; its ``ascent`` must not use the clean logits.
+        formula: From adversarial logits, labels and kappa to the loss.
+        model: The network in training.
+        x: Clean inputs.
+        y: True labels.
+        threat: Where the adversarial examples lie.
+        noise: Of the attack's start.
+    """
+    start = objective.start(x, threat, noise.substream("attack"))
+    counter = StepCounter(objective.ascent(torch.empty(0, 0), y), y)
+    with attack_view(model) as attacked:
+        x_adv = objective.attack.perturb(attacked, x, threat, counter, noise=NO_NOISE, start=start)
+    total = formula(loss_logits(model, x_adv, objective.batch_norm), y, counter.kappa)
+    return LossTerms(total, {"robust": total.detach()})
+
+
+def towards_another_class(clean: Logits, y: Labels) -> Ascent:
+    """The untargeted attack on the *predicted* label, which one example can serve two terms with.
+
+    Labels play no part: the example is the point closest to leaving F(x).
+    """
+    prediction = clean.argmax(dim=1)
+    return lambda logits: cross_entropy(logits, prediction)
+
+
+__all__ = [
+    "Ascent",
+    "Pair",
+    "RobustLoss",
+    "StepCounter",
+    "attack_pair",
+    "attacked_terms",
+    "robust_terms",
+    "towards_another_class",
+]

@@ -1,0 +1,49 @@
+"""Robust self-training: unlabelled images get the labels that a standard network predicts."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from recuse.attacks.verify import evaluation_mode
+from recuse.data.split import Split
+from recuse.errors import DataError
+
+
+def pseudo_labelled(
+    model: nn.Module, unlabelled: Split, *, min_confidence: float = 0.0, batch_size: int = 500
+) -> Split:
+    """The images with predicted labels, to be mixed into batches by ``extra_share``.
+
+    Args:
+        model: A network that is accurate, not necessarily robust.
+        unlabelled: Images whose labels are ignored.
+        min_confidence: Leave out images predicted with less softmax than this.
+        batch_size: Images per forward pass.
+
+    Returns:
+        The images kept, under their ids.
+
+    Raises:
+        DataError: No image is predicted with that confidence.
+
+    Source: Carmon et al., NeurIPS 2019.
+    """
+    parameter = next(model.parameters())
+    labels, kept = [], []
+    with torch.no_grad(), evaluation_mode(model):
+        for part in unlabelled.batches(batch_size):
+            x = part.images.to(parameter.device, parameter.dtype)
+            confidence, label = model(x).softmax(dim=1).max(dim=1)
+            labels.append(label.cpu())
+            kept.append(confidence.cpu() >= min_confidence)
+    rows = torch.cat(kept).nonzero().flatten()
+    if not len(rows):
+        raise DataError(
+            f"{unlabelled.name}: no image is predicted with confidence {min_confidence:g} or more; "
+            "lower min_confidence"
+        )
+    part = unlabelled.take(rows)
+    return replace(
+        part, name=f"{unlabelled.name} (pseudo-labelled)", labels=torch.cat(labels)[rows]
+    )

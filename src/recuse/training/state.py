@@ -1,0 +1,142 @@
+"""The state of a run on disk: what a rerun needs to end at the same weights, bit for bit."""
+
+import hashlib
+import io
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as deserialize
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from recuse.data.split import Split
+from recuse.errors import ConfigError, DataError
+from recuse.models.checkpoint import weights_sha256
+from recuse.records.store import write_atomically
+from recuse.serialize import to_plain
+from recuse.training.config import TrainConfig
+
+Row = dict[str, float | int]
+
+
+@dataclass
+class Position:
+    """Where a run is.
+
+    Attributes:
+        epoch: Epochs finished.
+        step: Steps of the current epoch finished.
+        sums: Sums over the current epoch's samples, for the log.
+        samples: Samples of the current epoch seen.
+        history: One log row per finished epoch.
+        best_epoch: Epoch of the best weights on disk; ``None`` before the first judgement.
+        parts: Parts a batch is cut into.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    samples: int = 0
+    history: list[Row] = field(default_factory=list)
+    best_epoch: int | None = None
+    parts: int = 1
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one run.
+
+    Attributes:
+        folder: Holds nothing else.
+        name: Of the model.
+    """
+
+    folder: Path
+    name: str
+
+    @property
+    def state(self) -> Path:
+        """What a rerun goes on from."""
+        return self.folder / "state.pt"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the epoch with the lowest robust inaccuracy on validation."""
+        return self.folder / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Weights at the end of the last finished epoch."""
+        return self.folder / "last.safetensors"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line and epoch."""
+        return self.folder / f"{self.name}.jsonl"
+
+    def write_log(self, history: list[Row]) -> None:
+        """Write the training log."""
+        write_atomically(self.log, "".join(json.dumps(row) + "\n" for row in history).encode())
+
+
+def fingerprint(
+    network: nn.Module, train: Split, validation: Split, extra: Split | None, config: TrainConfig
+) -> str:
+    """What a state belongs to: config, data and initial weights, as a digest."""
+    digest = hashlib.sha256(json.dumps(to_plain(config), sort_keys=True).encode())
+    digest.update(weights_sha256(network).encode())
+    for split in (train, validation, *([extra] if extra is not None else [])):
+        digest.update("\x1f".join(split.ids).encode())
+        digest.update(split.labels.cpu().numpy().tobytes())
+        digest.update(str(tuple(split.images.shape)).encode())
+    return digest.hexdigest()
+
+
+def save_state(path: Path, identity: str, parts: Mapping[str, Any]) -> None:
+    """Write a state whole or not at all.
+
+    Raises:
+        RecordError: The file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save({"identity": identity, **parts}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_state(path: Path, identity: str) -> dict[str, Any] | None:
+    """Read a state, if there is one.
+
+    Raises:
+        ConfigError: It belongs to a different run.
+        DataError: It cannot be read.
+    """
+    if not path.is_file():
+        return None
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        owner = loaded["identity"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is damaged and cannot be resumed from; delete {path.parent} and rerun"
+        ) from error
+    if owner != identity:
+        raise ConfigError(
+            f"{path.parent} holds a different run (config, data or initial weights differ); choose "
+            "another output folder or delete it"
+        )
+    return dict(loaded)
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write bare weights as safetensors."""
+    write_atomically(path, serialize({k: v.detach().cpu().clone() for k, v in state.items()}))
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read what :func:`save_weights` wrote."""
+    return deserialize(path.read_bytes())

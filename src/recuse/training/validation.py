@@ -1,0 +1,48 @@
+"""What the training log says about a network: three rates on validation images."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from recuse.analysis.metrics import natural_accuracy, robust_accuracy, robust_inaccuracy
+from recuse.data.split import Split
+from recuse.models.prepared import prepare
+from recuse.random import SampleNoise
+from recuse.threat import Threat
+from recuse.training.config import Validation
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Natural accuracy, robust accuracy and robust inaccuracy on validation."""
+
+    natural_accuracy: float
+    robust_accuracy: float
+    robust_inaccuracy: float
+
+    def better_than(self, other: "Rates | None") -> bool:
+        """Lower robust inaccuracy; equal ones by higher robust accuracy."""
+        if other is None:
+            return True
+        return (self.robust_inaccuracy, -self.robust_accuracy) < (
+            other.robust_inaccuracy,
+            -other.robust_accuracy,
+        )
+
+
+def judge(network: nn.Module, split: Split, threat: Threat, how: Validation, *, seed: int) -> Rates:
+    """Attack the predicted labels of validation images; noise is the same in every epoch."""
+    parameter = next(network.parameters())
+    prepared = prepare(network)
+    accurate, robust = [], []
+    for part in split.head(how.limit or len(split)).batches(how.batch_size):
+        x = part.images.to(parameter.device, parameter.dtype)
+        with torch.no_grad():
+            prediction = prepared(x).argmax(dim=1)
+        noise = SampleNoise(seed, part.ids, "validation")
+        broken = how.attack(prepared, x, prediction, threat, noise=noise).success
+        accurate.append(prediction.cpu() == part.labels.cpu())
+        robust.append(~broken.cpu())
+    acc, rob = torch.cat(accurate).numpy(), torch.cat(robust).numpy()
+    return Rates(natural_accuracy(acc), robust_accuracy(acc, rob), robust_inaccuracy(acc, rob))
