@@ -1,8 +1,9 @@
 """How long work is reported: a callback, so that nothing below the command line prints."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Called as work proceeds; the command line draws a bar with an ETA from it."""
 

@@ -1,0 +1,235 @@
+"""``recuse geometry``: how far classes are apart, how smooth a classifier is."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from recuse.data import Split
+    from recuse.geometry import Lipschitz, Separation
+    from recuse.threat import Threat
+
+
+def separation(
+    data: Annotated[Positional[str], arg(metavar="DATA")],
+    /,
+    norm: Literal["linf", "l2"] = "linf",
+    out: Path = Path("runs/separation"),
+    eps: tuple[str, ...] = ("2/255", "8/255"),
+    limit: int | None = None,
+    pairs: int = 12,
+    workers: int | None = None,
+    data_root: Path | None = None,
+) -> None:
+    """Measure exactly how far differently labelled images are apart, and what radius that permits.
+
+    Every image is compared with every training image of another class: once the training images
+    themselves (train-train), once the test images (test-train). The folder receives
+    separation.json, a histogram and the nearest pairs as a picture.
+
+    Args:
+        data: A data set by name (recuse data list), a folder of images or a parquet file.
+        norm: linf or l2.
+        out: Folder for the figures.
+        eps: Radii to hold against the distances.
+        limit: Only the first so many training and test images.
+        pairs: Nearest pairs to draw.
+        workers: Threads; default one per processor.
+        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
+    """
+    from rich.console import Console
+
+    from recuse.cli import options
+    from recuse.cli.console import progress_display
+    from recuse.data import find_data_root
+    from recuse.geometry import separation as measure
+    from recuse.radius import parse_radius
+    from recuse.records.store import write_atomically
+
+    radii = {text: parse_radius(text) for text in eps}
+    splits = options.data_source(data).load(find_data_root(data_root))
+    train, test = splits.train.head(limit or len(splits.train)), splits.test
+    test = test.head(limit or len(test))
+    references = (train.images, train.labels)
+    results: dict[str, Any] = {"data": train.name.partition("/")[0], "train": len(train)}
+    for kind, part in {"train-train": train, "test-train": test}.items():
+        with progress_display() as progress:
+            found = measure(
+                (part.images, part.labels),
+                references,
+                norm=norm,
+                classes=train.classes,
+                workers=workers,
+                progress=progress,
+            )
+        held = {text: found.within(value) for text, value in radii.items()}
+        results[kind] = found.summary(train.label_names) | {"share_within_2eps": held}
+        _draw_pairs(out / f"nearest-{kind}-{norm}.png", found, part, train, pairs)
+        Console(soft_wrap=True, highlight=False).print(_sentence(kind, found, held))
+    write_atomically(out / f"separation-{norm}.json", json.dumps(results, indent=1).encode())
+    _draw_histogram(out, norm, results, radii)
+
+
+def lipschitz(
+    data: Annotated[Positional[str], arg(metavar="DATA")],
+    model: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL")],
+    /,
+    threat: str = "linf:2/255",
+    out: Path | None = None,
+    output: Literal["logits", "probabilities"] = "logits",
+    steps: int = 10,
+    limit: int | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    data_root: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Measure how fast models change near training and test images, beside their accuracy gap.
+
+    The slope is the mean over images of the largest |f(x') - f(x)|_1 / |x' - x|_p that gradient
+    ascent finds in the ball.
+
+    Args:
+        data: A data set by name (recuse data list), a folder of images or a parquet file.
+        model: Checkpoints, or names in the models folder (recuse models list).
+        threat: Ball, for example linf:2/255.
+        out: Write the numbers to this JSON file as well.
+        output: Slopes of the logits or of the softmax.
+        steps: Ascent steps of a fifth of the radius.
+        limit: Only the first so many images of each part.
+        batch_size: Images per forward pass.
+        seed: Of the random starts.
+        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
+        device: auto, cpu or cuda.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from recuse.cli import options
+    from recuse.data import find_data_root
+    from recuse.geometry import Lipschitz
+    from recuse.records.store import write_atomically
+    from recuse.threat import Threat
+
+    root, ball = find_data_root(data_root), Threat.parse(threat)
+    splits = options.data_source(data).load(root)
+    parts = {
+        name: split.head(limit or len(split))
+        for name, split in {"train": splits.train, "test": splits.test}.items()
+    }
+    table = Table("model", "slope train", "slope test", "accuracy train", "accuracy test", "gap")
+    rows = []
+    for reference in model:
+        loaded = options.model(reference, root)
+        network = loaded.network.to(options.device(device))
+        method = Lipschitz(steps=steps, output=output)
+        found = _smoothness(network, parts, ball, method, seed=seed, batch_size=batch_size)
+        gap = found["train"]["accuracy"] - found["test"]["accuracy"]
+        slopes = (f"{found[part]['lipschitz']:.3g}" for part in parts)
+        shares = (100 * share for share in (*(found[part]["accuracy"] for part in parts), gap))
+        table.add_row(loaded.name, *slopes, *(f"{share:.1f}" for share in shares))
+        rows.append({"model": loaded.name, "weights": loaded.weights, "gap": gap, **found})
+    if out is not None:
+        settings = {"data": data, "threat": str(ball), "output": output, "steps": steps}
+        text = json.dumps({**settings, "seed": seed, "rows": rows}, indent=1)
+        write_atomically(out, text.encode())
+    Console(soft_wrap=True).print(table)
+
+
+def _smoothness(
+    network: "nn.Module",
+    parts: dict[str, "Split"],
+    threat: "Threat",
+    method: "Lipschitz",
+    *,
+    seed: int,
+    batch_size: int,
+) -> dict[str, dict[str, float]]:
+    from dataclasses import asdict
+
+    from recuse.cli.console import progress_display
+    from recuse.geometry import smoothness
+
+    found = {}
+    for name, split in parts.items():
+        with progress_display() as progress:
+            measured = smoothness(
+                network,
+                split.images,
+                split.labels,
+                split.ids,
+                threat,
+                method=method,
+                seed=seed,
+                batch_size=batch_size,
+                progress=progress,
+            )
+        found[name] = asdict(measured)
+    return found
+
+
+def _sentence(kind: str, found: "Separation", held: dict[str, float]) -> str:
+    steps = f" ({255 * found.minimum:.4g}/255)" if found.norm == "linf" else ""
+    shares = ", ".join(f"{100 * share:.2f} % within 2·{eps}" for eps, share in held.items())
+    return (
+        f"{kind}, {found.norm}: minimum {found.minimum:.4f}{steps}, 5 % quantile "
+        f"{found.quantile(0.05):.4f}; the data permit eps {found.permitted_eps:.4f}; "
+        f"nearest other class {shares}"
+    )
+
+
+def _draw_pairs(path: Path, found: "Separation", part: "Split", train: "Split", count: int) -> None:
+    from recuse.data.sheet import contact_sheet
+    from recuse.records.store import write_atomically
+
+    images, captions = [], []
+    for pair in found.nearest_pairs(count):
+        for split, row in ((part, pair.query), (train, pair.reference)):
+            images.append(split.images[row])
+            captions.append(split.label_names[int(split.labels[row])])
+        captions[-1] += f"  {pair.distance:.3f}"
+    if images[0].dim() == 3:
+        write_atomically(path, contact_sheet(images, captions, columns=6))
+
+
+def _draw_histogram(out: Path, norm: str, results: dict[str, Any], radii: dict[str, float]) -> None:
+    import altair as alt
+    import polars as pl
+
+    from recuse.report.figures import save_figure
+    from recuse.report.page import Figure
+
+    kinds = ("train-train", "test-train")
+    rows = [
+        {"kind": kind, "from": low, "to": high, "share": count / results[kind]["queries"]}
+        for kind in kinds
+        for count, low, high in zip(
+            results[kind]["histogram"]["counts"],
+            results[kind]["histogram"]["edges"][:-1],
+            results[kind]["histogram"]["edges"][1:],
+            strict=True,
+        )
+    ]
+    bars = (
+        alt.Chart(pl.DataFrame(rows))
+        .mark_bar(opacity=0.55)
+        .encode(
+            x=alt.X("from:Q", title=f"distance to the nearest other class ({norm})"),
+            x2="to:Q",
+            y=alt.Y("share:Q", title="share of images", stack=None, axis=alt.Axis(format="%")),
+            color=alt.Color("kind:N", title=None),
+        )
+    )
+    marks = pl.DataFrame(
+        [{"at": 2 * value, "text": f"2·{text}"} for text, value in radii.items()],
+        schema={"at": pl.Float64, "text": pl.String},
+    )
+    rules = alt.Chart(marks).mark_rule(strokeDash=[4, 3]).encode(x="at:Q")
+    words = alt.Chart(marks).mark_text(align="left", dx=3, y=8).encode(x="at:Q", text="text:N")
+    chart = (bars + rules + words).properties(width=420, height=220)
+    title = "How far differently labelled images are apart"
+    save_figure(Figure(f"separation-{norm}", title, chart), out, ("png",))
