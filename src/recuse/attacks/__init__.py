@@ -8,13 +8,25 @@ from recuse.attacks.criteria import (
     Rejected,
     WrongAndSelected,
 )
+from recuse.attacks.ensemble import Ensemble, standard_ensemble
+from recuse.attacks.indicator import Decision, StreamSettings, decide_stream
 from recuse.attacks.margins import LOSSES, Confidence, CrossEntropy, Dlr, Margin, TargetedDlr
+from recuse.attacks.masking import MaskingCheck, MaskingFlags
 from recuse.attacks.pgd import Pgd, pgd
 from recuse.attacks.radii import RadiiOutcome, attack_radii
+from recuse.attacks.screen import Screened
+from recuse.attacks.square import Square
 from recuse.attacks.verify import verify
 from recuse.protocols import Attack
 
-ATTACKS: dict[str, type[Attack]] = {"pgd": Pgd, "apgd": Apgd}
+ATTACKS: dict[str, type[Attack]] = {
+    "pgd": Pgd,
+    "apgd": Apgd,
+    "square": Square,
+    "ensemble": Ensemble,
+}
+"""Attacks that are plain values. ``Screened`` holds a network, so it is built where one is."""
+
 
 __all__ = [
     "ATTACKS",
@@ -24,16 +36,25 @@ __all__ = [
     "Confidence",
     "ConfidentlyWrong",
     "CrossEntropy",
+    "Decision",
     "Dlr",
+    "Ensemble",
     "LabelChanged",
     "Margin",
+    "MaskingCheck",
+    "MaskingFlags",
     "Maximum",
     "Pgd",
     "RadiiOutcome",
     "Rejected",
+    "Screened",
+    "Square",
+    "StreamSettings",
     "TargetedDlr",
     "WrongAndSelected",
     "attack_radii",
+    "decide_stream",
     "pgd",
+    "standard_ensemble",
     "verify",
 ]

@@ -8,10 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from recuse.arrays import Images, Mask
 from recuse.results import AttackOutcome
+
+Rows = Int[Tensor, " rows"]
+"""Indices into a batch."""
 
 
 def every_step(step: int) -> bool:
@@ -152,6 +156,7 @@ class ActiveSet:
 __all__ = [
     "ActiveSet",
     "Compaction",
+    "Rows",
     "at_powers_of_two",
     "every_step",
     "exact_size",

@@ -5,47 +5,23 @@ input is dropped as soon as its adversarial point is found, the last step comput
 and the state is updated without reading anything back from the device.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from recuse.arrays import Counts, Images, Labels, Logits, PerSample
-from recuse.attacks.active import ActiveSet, Compaction
+from recuse.attacks.active import ActiveSet, Compaction, Rows
 from recuse.attacks.margins import CrossEntropy, bind
 from recuse.attacks.search import Problem, attack_batch, clean_pass, input_gradient
+from recuse.attacks.trajectories import MOMENTUM, Trajectories, checkpoints
 from recuse.attacks.verify import evaluation_mode, forward
 from recuse.errors import ConfigError
 from recuse.protocols import AscentLoss, Criterion
 from recuse.random import SampleNoise
 from recuse.results import AttackOutcome
 from recuse.threat import Threat, expand_as
-
-_MOMENTUM = 0.75
-_FIRST_STEP = 2.0
-_FIRST_WINDOW, _SHRINK, _SHORTEST_WINDOW = 0.22, 0.03, 0.06
-
-
-def checkpoints(steps: int) -> tuple[int, ...]:
-    """After how many steps the step size is reviewed.
-
-    The windows between reviews start at 22 % of the run and shrink by 3 % down to 6 %, in whole
-    steps.
-
-    >>> checkpoints(40)
-    (8, 15, 21, 26, 30, 33, 35, 37, 39)
-    """
-    window = max(int(_FIRST_WINDOW * steps), 1)
-    shrink = max(int(_SHRINK * steps), 1)
-    shortest = max(int(_SHORTEST_WINDOW * steps), 1)
-    found = []
-    at = window
-    while at <= steps:
-        found.append(at)
-        window = max(window - shrink, shortest)
-        at += window
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -65,89 +41,9 @@ class Maximum:
     backwards: Counts
 
 
-@dataclass
-class _State:
-    """One entry per active row; images first, numbers after."""
-
-    x: Tensor
-    x_adv: Tensor
-    x_old: Tensor
-    x_best: Tensor
-    grad: Tensor
-    grad_best: Tensor
-    step_size: Tensor
-    best: Tensor
-    previous: Tensor
-    rises: Tensor
-    best_at_review: Tensor
-    reduced: Tensor
-
-    @classmethod
-    def begin(
-        cls, x: Images, x_adv: Images, value: PerSample, grad: Images, eps: float
-    ) -> "_State":
-        # The published code compares its first step with a row of zeros, not with the value at
-        # the start; with ``previous = 0`` the count of rises is the same.
-        zeros = torch.zeros_like(value)
-        return cls(
-            x=x,
-            x_adv=x_adv,
-            x_old=x_adv,
-            x_best=x_adv.clone(),
-            grad=grad,
-            grad_best=grad.clone(),
-            step_size=torch.full_like(value, _FIRST_STEP * eps),
-            best=value.clone(),
-            previous=zeros,
-            rises=zeros.clone(),
-            best_at_review=value.clone(),
-            reduced=torch.ones_like(value, dtype=torch.bool),
-        )
-
-    def take(self, keep: Tensor) -> "_State":
-        return _State(*(getattr(self, f.name)[keep] for f in fields(self)))
-
-    def move(self, threat: Threat, momentum: float) -> Images:
-        """The next iterate: a projected gradient step, averaged with the last displacement."""
-        direction = threat.ascent_direction(self.grad)
-        x_next = threat.project(
-            torch.addcmul(self.x_adv, direction, expand_as(self.step_size, direction)), self.x
-        )
-        if momentum < 1:
-            # x + a(z - x) + (1 - a)(x - x_old), collected by point
-            x_next.mul_(momentum).add_(self.x_adv, alpha=2 - 2 * momentum)
-            x_next.sub_(self.x_old, alpha=1 - momentum)
-            x_next = threat.project(x_next, self.x)
-        self.x_old, self.x_adv = self.x_adv, x_next
-        return x_next
-
-    def observe(self, value: PerSample, grad: Images) -> None:
-        """Compare the current iterate's value with the best and with the last one."""
-        self.grad = grad
-        better = value > self.best
-        where = expand_as(better, self.x_adv)
-        torch.where(where, self.x_adv, self.x_best, out=self.x_best)
-        torch.where(where, self.grad, self.grad_best, out=self.grad_best)
-        self.best = torch.maximum(value, self.best)
-        self.rises += value > self.previous
-        self.previous = value
-
-    def review(self, window: int, rho: float) -> None:
-        """Halve the step and return to the best point where a window brought too little."""
-        stalled = self.rises <= rho * window
-        stuck = ~self.reduced & (self.best_at_review >= self.best)
-        self.reduced = stalled | stuck
-        self.step_size = torch.where(self.reduced, self.step_size / 2, self.step_size)
-        where = expand_as(self.reduced, self.x_adv)
-        self.x_adv = torch.where(where, self.x_best, self.x_adv)
-        self.grad = torch.where(where, self.grad_best, self.grad)
-        self.best_at_review = self.best.clone()
-        self.rises = torch.zeros_like(self.rises)
-
-
 def ascend(
     problem: Problem, start: Images, active: ActiveSet, *, steps: int, rho: float
-) -> tuple[Images, PerSample]:
+) -> tuple[Tensor, Tensor]:
     """One run of Auto-PGD over the active rows.
 
     Args:
@@ -162,18 +58,18 @@ def ascend(
     """
     reviews = checkpoints(steps)
     x_adv = problem.threat.project(start, problem.x[active.rows])
-    state: _State | None = None
+    state: Trajectories | None = None
     reviewed = 0
     for step in range(steps + 1):
         if state is not None:
-            x_adv = state.move(problem.threat, 1.0 if step == 1 else _MOMENTUM)
+            x_adv = state.move(problem.threat, 1.0 if step == 1 else MOMENTUM)
         last = step == steps
         logits, value, grad = _evaluate(problem, x_adv, active.rows, last=last)
         active.spend(forwards=1, backwards=int(not last))
         hit = problem.hits(x_adv, logits, active.rows)
         if state is None:
             centre = problem.x[active.rows]
-            state = _State.begin(centre, x_adv, value, grad, problem.threat.eps)
+            state = Trajectories.begin(centre, x_adv, value, grad, problem.threat.eps)
         if (keep := active.settle(x_adv, hit, step, last=last)) is not None:
             state, value, grad = state.take(keep), value[keep], grad[keep]
         if len(active.rows) == 0:
@@ -305,11 +201,11 @@ class Apgd:
         noise: SampleNoise,
         start: Images | None,
         restart: int,
-        rows: Labels,
-    ) -> Images:
+        rows: Rows,
+    ) -> Tensor:
         if start is not None and restart == 0:
             return start[rows]
         return threat.random_start(x[rows], noise.take(rows.tolist()).substream("apgd", restart))
 
 
-__all__ = ["Apgd", "Maximum", "ascend", "checkpoints"]
+__all__ = ["Apgd", "Maximum", "ascend"]

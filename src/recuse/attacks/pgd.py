@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Logits, PerSample
-from recuse.attacks.active import ActiveSet
+from recuse.attacks.active import ActiveSet, Rows
 from recuse.attacks.margins import CrossEntropy
 from recuse.attacks.search import Problem, attack_batch, input_gradient
 from recuse.attacks.verify import forward
@@ -127,7 +127,7 @@ class Pgd:
         ``clean_logits``, the logits at ``x``, save the pass that tests the input itself.
         """
 
-        def starts(restart: int, rows: Labels) -> Images:
+        def starts(restart: int, rows: Rows) -> Tensor:
             if start is not None and restart == 0:
                 return start[rows]
             return self.begin(x[rows], threat, noise.take(rows.tolist()).substream("pgd", restart))

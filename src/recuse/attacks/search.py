@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Logits, Mask, PerSample
-from recuse.attacks.active import ActiveSet, Compaction
+from recuse.attacks.active import ActiveSet, Compaction, Rows
 from recuse.attacks.criteria import LabelChanged
 from recuse.attacks.margins import RowLoss, bind
 from recuse.attacks.verify import evaluation_mode, forward, full_precision, verified
@@ -46,7 +46,7 @@ class Problem:
 
 Run = Callable[[Problem, Images, ActiveSet], None]
 """One run from a start per active row; records what it finds in the active set."""
-Starts = Callable[[int, Labels], Images]
+Starts = Callable[[int, Rows], Tensor]
 """The first iterate of the given rows in the given restart."""
 
 

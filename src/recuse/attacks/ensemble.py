@@ -1,0 +1,98 @@
+"""Several attacks as one: an input is broken if any of them breaks it."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from recuse.arrays import Images, Labels, Logits
+from recuse.attacks.apgd import Apgd
+from recuse.attacks.criteria import LabelChanged
+from recuse.attacks.margins import CrossEntropy, Dlr, TargetedDlr
+from recuse.attacks.search import clean_pass
+from recuse.attacks.square import Square
+from recuse.attacks.verify import evaluation_mode
+from recuse.errors import ConfigError
+from recuse.protocols import Attack, Criterion
+from recuse.random import SampleNoise
+from recuse.results import AttackOutcome
+from recuse.threat import Threat
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The point-wise worst case over its members, each run on what the earlier ones left.
+
+    Attributes:
+        members: Attacks, cheapest first.
+    """
+
+    members: tuple[Attack, ...]
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise ConfigError("an ensemble needs at least one attack")
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        criterion: Criterion | None = None,
+        start: Images | None = None,
+        clean_logits: Logits | None = None,
+    ) -> AttackOutcome:
+        """Attack a batch; see :class:`recuse.protocols.Attack`.
+
+        ``start`` is the first point of every member.
+        """
+        test = LabelChanged() if criterion is None else criterion
+        with evaluation_mode(model):
+            logits, spent = clean_pass(model, x, clean_logits)
+        success, x_adv = test(x, logits, y), x.detach().clone()
+        forwards, backwards = (y * 0 + spent, y * 0)
+        for number, member in enumerate(self.members):
+            rows = (~success).nonzero().squeeze(1)
+            if len(rows) == 0:
+                break
+            found = member(
+                model,
+                x[rows],
+                y[rows],
+                threat,
+                noise=noise.take(rows.tolist()).substream("member", number),
+                criterion=criterion,
+                start=None if start is None else start[rows],
+                clean_logits=logits[rows],
+            )
+            success[rows], x_adv[rows] = found.success, found.x_adv
+            forwards[rows] += found.forwards
+            backwards[rows] += found.backwards
+        return AttackOutcome(x_adv, success, forwards, backwards)
+
+
+def standard_ensemble(classes: int, *, steps: int = 40, queries: int = 500) -> Ensemble:
+    """The ensemble of a thorough evaluation, several times cheaper than AutoAttack's standard.
+
+    Auto-PGD on cross-entropy and on the difference of logits ratio, Auto-PGD towards each of the
+    most likely other classes (nine at most), and the gradient-free square attack.
+
+    Args:
+        classes: Number of classes, which bounds the number of targets.
+        steps: Steps of every run of Auto-PGD.
+        queries: Queries of the square attack.
+    """
+    targets = range(1, min(classes - 1, 9) + 1)
+    return Ensemble(
+        (
+            Apgd(steps, CrossEntropy()),
+            Apgd(steps, Dlr()),
+            *(Apgd(steps, TargetedDlr(rank)) for rank in targets),
+            Square(queries),
+        )
+    )
+
+
+__all__ = ["Ensemble", "standard_ensemble"]

@@ -1,0 +1,225 @@
+"""The robustness indicator over a stream of inputs, with the batch kept full.
+
+Each input is decided as soon as it can be: the clean pass gives its label, an adversarial point
+ends its search at once, and only robust inputs take every step of Auto-PGD. Slots that become
+free are refilled from the stream, so the network always sees batches of nearly one size.
+Rows of one batch are therefore at different steps; each keeps its own clock.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from recuse.attacks.apgd import Apgd
+from recuse.attacks.search import input_gradient
+from recuse.attacks.trajectories import MOMENTUM, Trajectories, checkpoints
+from recuse.attacks.verify import evaluation_mode, forward
+from recuse.errors import ConfigError
+from recuse.random import SampleNoise
+from recuse.threat import Threat, expand_as
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the indicator says about one input.
+
+    Attributes:
+        sample_id: The input's id.
+        label: The classifier's answer F(x).
+        robust: No other label was found in the ball: select. Otherwise abstain.
+        forwards: Forward passes spent.
+        backwards: Backward passes to the input spent.
+    """
+
+    sample_id: str
+    label: int
+    robust: bool
+    forwards: int
+    backwards: int
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """How a stream is worked on.
+
+    Attributes:
+        slots: Inputs under attack at a time.
+        refill: Take new inputs when so many slots are free (all of them at the end).
+        seed: Of the random starts, together with each input's id.
+        stream: Names the noise, as in :class:`recuse.random.SampleNoise`.
+    """
+
+    slots: int = 64
+    refill: int = 8
+    seed: int = 0
+    stream: str = "indicator"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.refill <= self.slots:
+            raise ConfigError(
+                f"refill {self.refill} must lie between 1 and the number of slots, {self.slots}"
+            )
+
+
+@dataclass
+class _Pool:
+    """The inputs under attack: trajectories, labels, ids, and how many steps each has made."""
+
+    paths: Trajectories
+    labels: Tensor
+    clock: Tensor
+    ids: list[str]
+
+    def take(self, keep: Tensor) -> "_Pool":
+        ids = [self.ids[i] for i in keep.tolist()]
+        return _Pool(self.paths.take(keep), self.labels[keep], self.clock[keep], ids)
+
+    def joined(self, other: "_Pool") -> "_Pool":
+        return _Pool(
+            self.paths.joined(other.paths),
+            torch.cat([self.labels, other.labels]),
+            torch.cat([self.clock, other.clock]),
+            self.ids + other.ids,
+        )
+
+
+def decide_stream(
+    model: nn.Module,
+    inputs: Iterable[tuple[str, Tensor]],
+    threat: Threat,
+    *,
+    attack: Apgd,
+    settings: StreamSettings,
+) -> Iterator[Decision]:
+    """Decide for every input of a stream whether its label is stable over the ball.
+
+    Strength is that of ``attack`` on each input, with the same random starts.
+
+    Args:
+        model: The classifier, on the device to compute on; put in eval mode while it runs.
+        inputs: Pairs of a stable id and one image, without a batch dimension.
+        threat: The indicator's ball.
+        attack: Auto-PGD with one run; its steps, loss and rho.
+        settings: Number of slots and seed.
+
+    Yields:
+        One decision per input, in the order in which they are reached.
+
+    Raises:
+        ConfigError: An attack with more than one run.
+    """
+    if attack.restarts != 1:
+        raise ConfigError("a stream is decided by one run per input; use Apgd(restarts=1)")
+    engine = _Engine(model, threat, attack, settings)
+    source = iter(inputs)
+    pool: _Pool | None = None
+    with evaluation_mode(model):
+        while True:
+            free = settings.slots - (len(pool.ids) if pool else 0)
+            fresh = list(islice(source, free)) if free >= settings.refill or pool is None else []
+            if pool is None and not fresh:
+                return
+            pool, decisions = engine.advance(pool, fresh)
+            yield from decisions
+
+
+@dataclass(frozen=True)
+class _Engine:
+    model: nn.Module
+    threat: Threat
+    attack: Apgd
+    settings: StreamSettings
+
+    def advance(
+        self, pool: _Pool | None, fresh: list[tuple[str, Tensor]]
+    ) -> tuple[_Pool | None, list[Decision]]:
+        """One step of every row: the rows at their end decided, new ones admitted."""
+        pool, decisions = self._without_gradient(pool, fresh)
+        if pool is None or len(pool.ids) == 0:
+            return None, decisions
+        objective = partial(self.attack.loss, y=pool.labels)
+        logits, value, grad = input_gradient(self.model, pool.paths.x_adv, objective)
+        changed = logits.argmax(1) != pool.labels
+        decisions += self._decided(pool, changed, robust=False)
+        if bool(changed.any()):
+            keep = (~changed).nonzero().squeeze(1)
+            pool, value, grad = pool.take(keep), value[keep], grad[keep]
+        if len(pool.ids) == 0:
+            return None, decisions
+        self._step(pool, value, grad)
+        return pool, decisions
+
+    def _without_gradient(
+        self, pool: _Pool | None, fresh: list[tuple[str, Tensor]]
+    ) -> tuple[_Pool | None, list[Decision]]:
+        """One forward pass for the last evaluation of some rows and the clean one of others."""
+        last = _rows(pool.clock == self.attack.steps) if pool is not None else None
+        ending = pool.take(last) if pool is not None and last is not None and len(last) else None
+        parts = [ending.paths.x_adv] if ending is not None else []
+        if fresh:
+            device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+            parts.append(torch.stack([image for _, image in fresh]).to(device))
+        if not parts:
+            return pool, []
+        logits = forward(self.model, torch.cat(parts))
+        decisions: list[Decision] = []
+        if ending is not None and pool is not None:
+            changed = logits[: len(ending.ids)].argmax(1) != ending.labels
+            decisions += self._decided(ending, changed, robust=False)
+            decisions += self._decided(ending, ~changed, robust=True)
+            pool = pool.take(_rows(pool.clock < self.attack.steps))
+        if fresh:
+            admitted = self._admit(parts[-1], logits[-len(fresh) :].argmax(1), fresh)
+            pool = admitted if pool is None else pool.joined(admitted)
+        return pool, decisions
+
+    def _admit(self, x: Tensor, labels: Tensor, fresh: list[tuple[str, Tensor]]) -> _Pool:
+        ids = [sample_id for sample_id, _ in fresh]
+        noise = SampleNoise(self.settings.seed, tuple(ids), self.settings.stream)
+        start = self.threat.random_start(x, noise.substream("apgd", 0))
+        unknown = x.new_full((len(x),), -torch.inf)
+        paths = Trajectories.begin(x, start, unknown, torch.zeros_like(x), self.threat.eps)
+        return _Pool(paths, labels, torch.zeros_like(labels), ids)
+
+    def _step(self, pool: _Pool, value: Tensor, grad: Tensor) -> None:
+        """Note the value of each row's current iterate and move it to the next."""
+        paths, first = pool.paths, pool.clock == 0
+        paths.observe(value, grad)
+        zero = torch.zeros_like(value)
+        paths.rises = torch.where(first, zero, paths.rises)
+        paths.previous = torch.where(first, zero, paths.previous)
+        paths.best_at_review = torch.where(first, value, paths.best_at_review)
+        reviews = checkpoints(self.attack.steps)
+        for before, at in zip((0, *reviews), reviews, strict=False):
+            due = pool.clock == at
+            if bool(due.any()):
+                paths.review(at - before, self.attack.rho, due)
+        momentum = expand_as(torch.where(first, 1.0, MOMENTUM).to(value.dtype), paths.x)
+        paths.move(self.threat, momentum)
+        pool.clock += 1
+
+    def _decided(self, pool: _Pool, which: Tensor, *, robust: bool) -> list[Decision]:
+        found = []
+        for row in _rows(which).tolist():
+            steps = int(pool.clock[row])
+            found.append(
+                Decision(
+                    sample_id=pool.ids[row],
+                    label=int(pool.labels[row]),
+                    robust=robust,
+                    forwards=steps + 2,
+                    backwards=min(steps + 1, self.attack.steps),
+                )
+            )
+        return found
+
+
+def _rows(mask: Tensor) -> Tensor:
+    return mask.nonzero().squeeze(1)
+
+
+__all__ = ["Decision", "StreamSettings", "decide_stream"]

@@ -1,0 +1,89 @@
+"""A fast search first, the full search on whatever it leaves standing."""
+
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from recuse.arrays import Images, Labels, Logits
+from recuse.attacks.criteria import LabelChanged
+from recuse.attacks.search import clean_pass
+from recuse.attacks.verify import evaluation_mode, verified
+from recuse.protocols import Attack, Criterion
+from recuse.random import SampleNoise
+from recuse.results import AttackOutcome
+from recuse.threat import Threat
+
+
+@dataclass(frozen=True)
+class Screened:
+    """Attacks a low-precision copy of the model first; every verdict is the full model's.
+
+    What the screen claims is verified on the full model, and what is not broken then is attacked
+    in full, from the same start as without a screen. So the broken set contains that of
+    ``attack`` alone: the screen can add a break, never hide one.
+
+    Attributes:
+        attack: The full search, on the model the caller gives.
+        screen: The fast copy, for example the same network prepared in bf16.
+        first: The search on the fast copy; fewer steps suffice, most inputs break early.
+    """
+
+    attack: Attack
+    screen: nn.Module = field(repr=False, compare=False)
+    first: Attack
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        criterion: Criterion | None = None,
+        start: Images | None = None,
+        clean_logits: Logits | None = None,
+    ) -> AttackOutcome:
+        """Attack a batch; see :class:`recuse.protocols.Attack`."""
+        test = LabelChanged() if criterion is None else criterion
+        with evaluation_mode(model):
+            logits, spent = clean_pass(model, x, clean_logits)
+            quick = self.first(
+                self.screen,
+                x,
+                y,
+                threat,
+                noise=noise,
+                criterion=test,
+                start=start,
+                clean_logits=logits,
+            )
+            quick = replace(quick, forwards=quick.forwards + spent)
+            quick = verified(quick, model, x, y, threat, test)
+        rows = (~quick.success).nonzero().squeeze(1)
+        if len(rows) == 0:
+            return quick
+        full = self.attack(
+            model,
+            x[rows],
+            y[rows],
+            threat,
+            noise=noise.take(rows.tolist()),
+            criterion=criterion,
+            start=None if start is None else start[rows],
+            clean_logits=logits[rows],
+        )
+        return merged(quick, rows, full)
+
+
+def merged(whole: AttackOutcome, rows: Labels, part: AttackOutcome) -> AttackOutcome:
+    """The outcome of a batch with some rows replaced by a further search; passes add up."""
+    return AttackOutcome(
+        whole.x_adv.index_copy(0, rows, part.x_adv.to(whole.x_adv.dtype)),
+        whole.success.index_copy(0, rows, part.success),
+        whole.forwards.index_add(0, rows, part.forwards),
+        whole.backwards.index_add(0, rows, part.backwards),
+    )
+
+
+__all__ = ["Screened", "merged"]
