@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from recuse.data.digits import Digits
 from recuse.data.gaussians import Gaussians, sample_gaussians
-from recuse.data.split import Split, Splits, hold_out, stratified_parts
+from recuse.data.split import Split, Splits, hold_out, join, stratified_parts
 from recuse.errors import DataError
 
 NAMES = ("a", "b", "c")
@@ -103,6 +103,17 @@ def test_held_out_rows_keep_their_ids() -> None:
     assert len(held) == 6
     assert held.name == "toy/validation"
     assert sorted(kept.ids + held.ids) == sorted(split.ids)
+
+
+def test_joining_what_was_held_out_gives_all_rows_back() -> None:
+    split = _split(30)
+    kept, held = hold_out(split, 0.2, seed=0, name="toy/validation")
+    both = join(kept, held, name="toy/train")
+    assert sorted(both.ids) == sorted(split.ids)
+    row = split.ids.index(both.ids[-1])
+    assert torch.equal(both.images[-1], split.images[row])
+    with pytest.raises(DataError, match="different sample ids"):
+        join(kept, kept, name="toy/train")
 
 
 def test_parts_that_do_not_belong_together_are_refused() -> None:

@@ -29,7 +29,8 @@ def test_linear_model_has_its_closed_form_slope(threat: Threat) -> None:
     slope = Lipschitz()(model, _inside(), threat, noise=SampleNoise(0, IDS))
     assert (slope <= expected * (1 + 1e-4)).all()
     # The step of a fifth of the radius leaves a few of the 300 pixels off by as much (linf).
-    assert (slope >= expected * 0.95).all()
+    assert (slope >= expected * 0.9).all()
+    assert slope.mean() >= expected * 0.98
 
 
 def test_slope_scales_with_the_weights_and_not_with_a_shift() -> None:

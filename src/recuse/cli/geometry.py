@@ -9,8 +9,9 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     from torch import nn
 
-    from recuse.data import Split
+    from recuse.data import Split, Splits
     from recuse.geometry import Lipschitz, Separation
+    from recuse.radius import Norm
     from recuse.threat import Threat
 
 
@@ -41,22 +42,42 @@ def separation(
         workers: Threads; default one per processor.
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
     """
-    from rich.console import Console
-
     from recuse.cli import options
-    from recuse.cli.console import progress_display
     from recuse.data import find_data_root
-    from recuse.geometry import separation as measure
     from recuse.radius import parse_radius
-    from recuse.records.store import write_atomically
 
     radii = {text: parse_radius(text) for text in eps}
     splits = options.data_source(data).load(find_data_root(data_root))
-    train, test = splits.train.head(limit or len(splits.train)), splits.test
-    test = test.head(limit or len(test))
+    study(splits, norm, out, radii, limit=limit, pairs=pairs, workers=workers)
+
+
+def study(
+    splits: "Splits",
+    norm: "Norm",
+    out: Path,
+    radii: dict[str, float],
+    *,
+    limit: int | None = None,
+    pairs: int = 12,
+    workers: int | None = None,
+) -> None:
+    """Measure train-train and test-train separation; write JSON, histogram and nearest pairs."""
+    import time
+
+    from rich.console import Console
+
+    from recuse.cli.console import progress_display
+    from recuse.data.split import join
+    from recuse.geometry import separation as measure
+    from recuse.records.store import write_atomically
+
+    # Held-out rows are training images as well: distances do not care about the cut.
+    train = join(splits.train, splits.validation, name=splits.train.name)
+    train, test = train.head(limit or len(train)), splits.test.head(limit or len(splits.test))
     references = (train.images, train.labels)
-    results: dict[str, Any] = {"data": train.name.partition("/")[0], "train": len(train)}
+    results: dict[str, Any] = {"data": train.name.partition("/")[0], "references": len(train)}
     for kind, part in {"train-train": train, "test-train": test}.items():
+        started = time.monotonic()
         with progress_display() as progress:
             found = measure(
                 (part.images, part.labels),
@@ -66,8 +87,10 @@ def separation(
                 workers=workers,
                 progress=progress,
             )
+        seconds = round(time.monotonic() - started, 1)
         held = {text: found.within(value) for text, value in radii.items()}
-        results[kind] = found.summary(train.label_names) | {"share_within_2eps": held}
+        measured = found.summary(train.label_names)
+        results[kind] = measured | {"share_within_2eps": held, "seconds": seconds}
         _draw_pairs(out / f"nearest-{kind}-{norm}.png", found, part, train, pairs)
         Console(soft_wrap=True, highlight=False).print(_sentence(kind, found, held))
     write_atomically(out / f"separation-{norm}.json", json.dumps(results, indent=1).encode())

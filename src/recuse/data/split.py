@@ -157,6 +157,18 @@ def hold_out(split: Split, fraction: float, *, seed: int, name: str) -> tuple[Sp
     return split.take(kept), split.take(held).renamed(name)
 
 
+def join(first: Split, second: Split, *, name: str) -> Split:
+    """The rows of two parts in one, for example training rows and those held out of them.
+
+    Raises:
+        DataError: Their ids overlap, or they do not belong together.
+    """
+    Splits(first, second, first)
+    images = torch.cat([first.images, second.images])
+    labels = torch.cat([first.labels, second.labels])
+    return Split(name, images, labels, first.ids + second.ids, first.label_names)
+
+
 def _check_images(name: str, images: Tensor) -> None:
     if images.dtype != torch.float32 or images.dim() not in _DIMENSIONS:
         raise DataError(
