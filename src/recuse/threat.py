@@ -76,7 +76,7 @@ class Threat:
 
     def doubled(self) -> "Threat":
         """The ball of radius 2 eps, which robust selection needs."""
-        return self.scaled(2)
+        return self.scaled(2.0)
 
     def scaled(self, factor: float) -> "Threat":
         """The ball of ``factor`` times the radius (capped at 1 for ``linf``)."""
