@@ -4,6 +4,7 @@ Every file appears whole or not at all (written beside, then renamed), so a kill
 only finished shards and a rerun computes what is missing.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -33,7 +34,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be no folder to delete from
+            partial.unlink()
         raise RecordError(
             f"cannot write {path}: {error.strerror or error}; nothing was left half-written"
         ) from error

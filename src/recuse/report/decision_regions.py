@@ -73,7 +73,7 @@ def read_regions(path: Path) -> Regions:
         RecordError: Damaged, or arrays missing.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         return Regions(
             names=tuple(map(str, arrays["names"])),

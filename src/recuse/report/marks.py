@@ -266,9 +266,9 @@ def _names(
     points = [frame.pixel(100 * m.x, 100 * m.y) for m in marks]
     points += [(frame.pixel(100 * g.x, 0.0)[0], frame.height - _FOOT) for g in guides]
     texts = [m.label for m in marks] + [g.label for g in guides]
-    lines = [Box(x - 2, 0, x + 2, frame.height) for x, _ in points[len(marks) :]]
+    lines = [Box(x - 2, 0.0, x + 2, float(frame.height)) for x, _ in points[len(marks) :]]
     lines += [box for start, end in _segments(marks, frame) for box in along(start, end)]
-    area = Box(0, 0, frame.width, frame.height)
+    area = Box(0.0, 0.0, float(frame.width), float(frame.height))
     places = place_labels(points, texts, area, avoided=lines)
     rows = []
     for text, box in zip(texts, places, strict=True):

@@ -61,8 +61,11 @@ def natural_against_robust(marks: Sequence[Mark]) -> Chart:
         shapes=KIND_SHAPES,
     )
     far = {id(m) for m in marks if _far_below(m, marks)}
+    # Panels keep the order of all marks, whether or not their core is drawn as a line.
+    order = tuple(dict.fromkeys(m.panel for m in marks))
     lines = [Guide(m.x, f"core ↓ {100 * m.y:.1f}", m.panel) for m in marks if id(m) in far]
-    return scatter([m for m in marks if id(m) not in far], axes, lines)
+    rest = sorted((m for m in marks if id(m) not in far), key=lambda m: order.index(m.panel))
+    return scatter(rest, axes, lines)
 
 
 def _far_below(mark: Mark, marks: Sequence[Mark]) -> bool:
@@ -96,7 +99,7 @@ def split_bars(bars: Sequence[SplitBar]) -> alt.TopLevelMixin:
 
 def _split_panel(bars: list[SplitBar], title: str) -> Chart:
     pieces = [
-        (bar.model, name, 100 * sum(bar.shares[:place]), 100 * share)
+        (bar.model, name, 100 * sum(bar.shares[:place], start=0.0), 100 * share)
         for bar in bars
         for place, (name, share) in enumerate(zip(SPLITS, bar.shares, strict=True))
     ]

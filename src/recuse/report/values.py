@@ -112,7 +112,7 @@ def headings(table: Table) -> list[Column]:
     return [Column(c) if isinstance(c, str) else c for c in table.columns]
 
 
-def _finite(value: float) -> float | None:
+def _finite(value: float | int) -> float | None:
     return float(value) if math.isfinite(value) and abs(value) < _EXACT_INTEGERS else None
 
 

@@ -1,0 +1,278 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from recuse.analysis.accounting import Core, indicator_stage, paper_account, sound_account
+from recuse.analysis.intervals import wilson_of
+from recuse.cli.report import report
+from recuse.errors import ConfigError, RecordError
+from recuse.records.schema import make_record
+from recuse.records.store import read_records
+from recuse.report.html import render_html
+from recuse.report.page import Gallery, Points, Rate, Spread
+from recuse.report.run import build_report, write_report
+
+
+def table(page, title):
+    return next(t for t in page.tables() if t.title == title)
+
+
+def row(shown, *start):
+    return next(r for r in shown.rows if r[: len(start)] == start)
+
+
+def test_the_model_table_holds_what_the_records_say(write_run):
+    run = write_run()
+    shown = table(build_report([run]), "Every model at every radius")
+    assert len(shown.rows) == 3 * 2
+    for record in read_records(run):
+        frame = record.frame
+        right = frame["accurate"].to_numpy()
+        for eps, double in (("8/255", "16/255"), ("16/255", "32/255")):
+            stable, sure = frame[f"robust@{eps}"].to_numpy(), frame[f"robust@{double}"].to_numpy()
+            found = row(shown, record.meta.model, f"linf {eps}")[2:]
+            masks = (right, right & stable, ~right & stable, sure)
+            for cell, mask in zip(found, masks, strict=False):
+                assert cell.value == np.mean(mask)
+                interval = wilson_of(mask)
+                assert (cell.low, cell.high) == (interval.low, interval.high)
+            if sure.any():
+                assert found[4].value == np.mean((right & stable)[sure])
+
+
+def test_compositions_are_counted_soundly_and_by_the_paper(write_run):
+    run = write_run(extras=True)
+    records = {r.meta.model: r.frame for r in read_records(run)}
+    shown = table(build_report([run]), "Compositions")
+    core = records["core"]
+    last = Core(core["accurate"].to_numpy(), core["robust@8/255"].to_numpy())
+    for name in ("era_1", "trades"):
+        frame = records[name]
+        near = frame["robust@8/255"].to_numpy()
+        stage = indicator_stage(
+            frame["accurate"].to_numpy(), near, near, frame["robust@16/255"].to_numpy()
+        )
+        sound, paper = sound_account([stage], last), paper_account([stage], last)
+        cells = row(shown, name, "linf 8/255")[2:]
+        natural, cost, robust, gain, attacked, paper_natural, paper_robust, share = cells
+        assert natural.value == sound.natural.mean()
+        assert robust.value == sound.robust.mean()
+        assert paper_natural.value == paper.natural.mean()
+        assert paper_robust.value == paper.robust.mean()
+        assert share.value == near.mean()
+        assert isinstance(gain, Points)
+        assert gain.low <= gain.value <= gain.high
+        assert cost.value == pytest.approx(sound.natural.mean() - last.accurate.mean())
+        assert attacked == (Rate(0.4321) if name == "era_1" else None)
+
+
+def test_the_summary_leads_with_sound_numbers_and_their_price(write_run):
+    page = build_report([write_run()])
+    cells = row(table(page, "Compositions"), "era_1", "linf 8/255")
+    first = page.summary[0]
+    assert "On 200 samples of digits/test, core alone is right on 95.0\u00a0%" in first
+    assert f"{100 * cells[4].value:.1f}\u00a0% stay right" in first
+    assert page.tiles[0].value.value == cells[4].value
+    assert "8/255" in first
+    assert "16/255" in page.summary[1]
+
+
+def test_the_recommended_composition_gives_up_at_most_a_point(write_run):
+    page = build_report([write_run()])
+    shown = table(page, "Compositions")
+    for index in shown.emphasis:
+        chosen = shown.rows[index]
+        rivals = [r for r in shown.rows if r[1] == chosen[1] and r[3] is not None]
+        cheap = [r for r in rivals if r[3].value >= -0.01] or rivals
+        assert chosen[4].value == max(r[4].value for r in cheap)
+    assert len(shown.emphasis) == 2
+
+
+def test_every_number_of_every_table_is_on_the_page(write_run):
+    page = build_report([write_run(extras=True)])
+    text = render_html(page)
+    rates = [c for t in page.tables() for r in t.rows for c in r if isinstance(c, Rate)]
+    assert len(rates) > 50
+    for cell in rates:
+        if not np.isnan(cell.value):
+            assert f'data-v="{float(cell.value)}">{100 * cell.value:.1f}' in text
+
+
+def test_splits_sum_to_one(write_run):
+    for cells in table(build_report([write_run()]), "The four splits as numbers").rows:
+        assert sum(c.value for c in cells if isinstance(c, Rate)) == pytest.approx(1)
+
+
+def test_whatever_a_run_leaves_is_shown(write_run):
+    page = build_report([write_run(extras=True)])
+    titles = [s.title for s in page.sections]
+    assert titles == [
+        "What composition gains",
+        "Every model",
+        "Decision regions",
+        "Training",
+        "Inputs that were abstained on",
+        "How this was computed",
+    ]
+    assert any(isinstance(b, Gallery) for s in page.sections for b in s.blocks)
+    text = render_html(page)
+    assert "&#34;seed&#34;: 7" in text
+    assert "cpu.cores" in text
+
+
+def test_bare_records_are_enough(write_run):
+    run = write_run()
+    (run / "config.json").unlink()
+    page = build_report([run / "records"])
+    assert [s.title for s in page.sections] == [
+        "What composition gains",
+        "Every model",
+        "How this was computed",
+    ]
+
+
+def test_runs_are_compared_in_the_same_tables(write_run, known_records):
+    runs = [write_run("one"), write_run("two", known_records[1:])]
+    page = build_report(runs)
+    shown = table(page, "Every model at every radius")
+    assert {r[0] for r in shown.rows} == {"one", "two"}
+    # The second run has no core of its own: its models meet the first run's.
+    composed = table(page, "Compositions").rows
+    assert {r[:2] for r in composed} >= {("one", "era_1"), ("two", "era_1")}
+    alike = [row(table(page, "Compositions"), run, "era_1")[3:] for run in ("one", "two")]
+    assert alike[0] == alike[1]
+
+
+def test_folders_of_one_name_are_told_apart(write_run):
+    page = build_report([write_run("a/run"), write_run("b/run")])
+    assert {r[0] for r in table(page, "Every model at every radius").rows} == {"a/run", "b/run"}
+
+
+def test_seeds_become_mean_and_standard_deviation(write_run, known_records):
+    from dataclasses import replace
+
+    seeds = [
+        replace(
+            record, meta=replace(record.meta, model=f"era_s{n}", seed=n, tags=tags | {"seed": n})
+        )
+        for n, record in enumerate(known_records[1:])
+        for tags in [{"role": "robust", "loss": "era"}]
+    ]
+    page = build_report([write_run(records=[known_records[0], *seeds])])
+    cells = row(table(page, "Over several seeds"), "ERA", "linf 8/255", 2)
+    robust = [(r.frame["accurate"] & r.frame["robust@8/255"]).mean() for r in known_records[1:]]
+    assert isinstance(cells[4], Spread)
+    assert cells[4].mean == pytest.approx(np.mean(robust))
+    assert cells[4].sd == pytest.approx(np.std(robust, ddof=1))
+
+
+def test_the_stronger_attack_decides(write_run, known_records):
+    from dataclasses import replace
+
+    era = known_records[1]
+    weaker = era.frame.with_columns(*(era.frame[c] | True for c in era.frame.columns if "@" in c))
+    weak = replace(era, meta=replace(era.meta, attack="pgd"), frame=weaker)
+    alone = build_report([write_run("alone")])
+    both = build_report([write_run("both", [*known_records, weak])])
+    assert len(table(both, "Every model at every radius").rows) == 8
+    # The page says which attack judged; the compositions are the same as without the weak one.
+    expected = {r[0]: r[2:] for r in table(alone, "Compositions").rows if r[1] == "linf 8/255"}
+    found = {r[0]: r[2:] for r in table(both, "Compositions").rows if r[1] == "linf 8/255"}
+    assert found == expected
+
+
+def test_without_labels_only_label_free_rates_are_shown(write_run, known_records):
+    bare = known_records[1]
+    columns = {c: bare.frame[c] for c in bare.frame.columns if "@" in c or c == "sample_id"}
+    page = build_report([write_run(records=[make_record(bare.meta, columns)])])
+    cells = row(table(page, "Every model at every radius"), "era_1", "linf 8/255")
+    assert cells[2:5] == (None, None, None)
+    assert cells[5].value == bare.frame["robust@16/255"].mean()
+    assert "no labels" in page.summary[0]
+    assert render_html(page)
+
+
+def test_models_of_one_run_on_different_samples_are_refused(write_run, known_records):
+    short = known_records[1]
+    cut = make_record(short.meta, short.frame.head(50).to_dict())
+    with pytest.raises(RecordError, match="different samples"):
+        build_report([write_run(records=[known_records[0], cut])])
+
+
+def test_hostile_names_do_not_reach_the_markup(write_run, known_records):
+    from dataclasses import replace
+
+    name = "<img src=x onerror=alert(1)></script>"
+    era = known_records[1]
+    hostile = replace(era, meta=replace(era.meta, model=name))
+    text = render_html(build_report([write_run(records=[known_records[0], hostile])]))
+    drawn = text[text.index("<body>") : text.index("</main>")]
+    assert "<img" not in drawn
+    assert "&lt;img src=x onerror" in drawn
+    assert drawn.count("</script>") == drawn.count("<script")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "{"),
+        ("config.json", "[1]"),
+        ("environment.json", "nothing"),
+        ("composition.json", '[{"name": "x", "attacked": "much"}]'),
+        ("training/era_1.jsonl", "not json"),
+        ("gallery/gallery.parquet", "no parquet"),
+        ("regions.npz", "no npz"),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_sentence(write_run, tmp_path, name, content):
+    run = write_run()
+    path = run / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    with pytest.raises(RecordError, match=path.name) as caught:
+        write_report([run], tmp_path / "out" / "report.html")
+    assert "\n" not in str(caught.value).strip()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_records_is_named(tmp_path):
+    with pytest.raises(RecordError, match="no records below"):
+        build_report([tmp_path])
+    with pytest.raises(RecordError, match="no run"):
+        build_report([])
+
+
+def test_the_verb_writes_beside_the_run(write_run):
+    run = write_run()
+    report((run,), figures=True)
+    assert (run / "report.html").stat().st_size > 500_000
+    names = {p.name for p in (run / "figures").iterdir()}
+    assert {
+        "natural_against_robust.pdf",
+        "four_splits.svg",
+        "robust_against_inaccurate.png",
+    } <= names
+    with pytest.raises(ConfigError, match="no run"):
+        report(())
+
+
+def test_a_report_needs_no_torch(write_run, tmp_path):
+    out = tmp_path / "page.html"
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from recuse.report.run import write_report\n"
+        f"write_report([Path({str(write_run(extras=True))!r})], Path({str(out)!r}))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert out.stat().st_size > 500_000
+
+
+def test_the_config_chooses_the_radii(write_run, known_records):
+    run = write_run(eps=(16 / 255,))
+    shown = table(build_report([run]), "Every model at every radius")
+    assert {r[1] for r in shown.rows} == {"linf 16/255"}
