@@ -72,7 +72,9 @@ def record_column(name: str) -> str | None:
     return PLAIN.get(name)
 
 
-def imported(name: LogName, model: str, frame: pl.DataFrame, source: str) -> Imported:
+def imported(
+    name: LogName, model: str, frame: pl.DataFrame, source: str, *, prefix: str = ""
+) -> Imported:
     """A published log as a record.
 
     Args:
@@ -81,6 +83,7 @@ def imported(name: LogName, model: str, frame: pl.DataFrame, source: str) -> Imp
         frame: ``sample_idx`` and published columns, model prefix removed; columns that are
             null throughout count as not evaluated.
         source: The file, for messages.
+        prefix: What was removed from the column names, for messages.
 
     Raises:
         RecordError: Sample ids that are missing or duplicated, a value of the wrong kind,
@@ -90,7 +93,7 @@ def imported(name: LogName, model: str, frame: pl.DataFrame, source: str) -> Imp
     _check_samples(frame, where)
     columns = {c: record_column(c) for c in frame.columns if c != SAMPLE}
     kept = {c: r for c, r in columns.items() if r and frame[c].null_count() < frame.height}
-    raw = _typed(frame, kept, where)
+    raw = _typed(frame, kept, where, prefix)
     raw = _smoothed(raw) if name.attack == "smoothing" else raw
     raw = _selection(raw, where).sort("sample_id")
     meta = RecordMeta(
@@ -125,15 +128,15 @@ def _check_samples(frame: pl.DataFrame, where: str) -> None:
         raise RecordError(f"{where}: column {SAMPLE!r} holds {twice} more than once")
 
 
-def _typed(frame: pl.DataFrame, kept: dict[str, str], where: str) -> pl.DataFrame:
+def _typed(frame: pl.DataFrame, kept: dict[str, str], where: str, prefix: str) -> pl.DataFrame:
     ids = _cast(frame[SAMPLE], pl.Int64, f"{where}: column {SAMPLE!r}")
     columns = [ids.cast(pl.String).str.zfill(ID_WIDTH).alias("sample_id")]
     for published, name in kept.items():
         series = frame[published]
         if published != "label" and (nulls := series.null_count()):
-            raise RecordError(f"{where}: column {published!r} is empty in {nulls} rows")
+            raise RecordError(f"{where}: column '{prefix}{published}' is empty in {nulls} rows")
         kind = pl.Boolean if published in SELECTION else column_type(name)
-        columns.append(_cast(series, kind, f"{where}: column {published!r}").alias(name))
+        columns.append(_cast(series, kind, f"{where}: column '{prefix}{published}'").alias(name))
     return pl.DataFrame(columns)
 
 

@@ -26,8 +26,12 @@ def read_csv(path: Path, log: str) -> Imported:
     frame = _table(path)
     if SAMPLE not in frame.columns:
         raise RecordError(f"{path}: column {SAMPLE!r} is missing")
-    bare = _smoothing(frame, path) if name.attack == "smoothing" else _unprefixed(frame, name, path)
-    return imported(name, Path(name.folder).name, bare, str(path))
+    model = Path(name.folder).name
+    if name.attack == "smoothing":
+        return imported(name, model, _smoothing(frame, path), str(path))
+    prefix = _prefix(frame, path)
+    bare = _unprefixed(frame, prefix, name, path)
+    return imported(name, model, bare, str(path), prefix=prefix)
 
 
 def _table(path: Path) -> pl.DataFrame:
@@ -48,8 +52,7 @@ def _smoothing(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     return frame.select(SAMPLE, *(c for c in _SMOOTHING if c in frame.columns))
 
 
-def _unprefixed(frame: pl.DataFrame, name: LogName, path: Path) -> pl.DataFrame:
-    prefix = _prefix(frame, path)
+def _unprefixed(frame: pl.DataFrame, prefix: str, name: LogName, path: Path) -> pl.DataFrame:
     bare = {}
     for column in frame.columns:
         if column in _INDEX or column == SAMPLE:

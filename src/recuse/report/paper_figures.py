@@ -14,19 +14,37 @@ from recuse.analysis.metrics import (
 )
 from recuse.analysis.verdicts import add_radii
 from recuse.radius import parse_radius
-from recuse.report.marks import Mark
+from recuse.report.marks import Axes, Mark, scatter
 from recuse.report.page import Figure, Section, Text, anchor
 from recuse.report.paper_book import Book, Entry
 from recuse.report.paper_points import TAUS, Abstaining
-from recuse.report.plots import (
-    CORE,
-    PAPER,
-    SOUND,
-    natural_against_robust,
-    robust_against_inaccurate,
-    selective_accuracy,
-)
+from recuse.report.plots import robust_against_inaccurate, selective_accuracy
+from recuse.report.style import RING
 
+SELECTORS = {"RI": "circle", "SR": "diamond", "SN": "square"}
+SOUND, CORE = "RI, sound", "core"
+COUNTS = {
+    "RI": RING,
+    SOUND: "circle",
+    "SR": "triangle-up",
+    "SN": "square",
+    CORE: "diamond",
+}
+_SELECTION = Axes(
+    "robust selection",
+    "robust accuracy of the selected",
+    series_title="loss",
+    kind_title="selector",
+    shapes=SELECTORS,
+)
+_COMPOSITION = Axes(
+    "natural accuracy",
+    "robust accuracy",
+    height=300,
+    series_title="loss",
+    kind_title="selector",
+    shapes=COUNTS,
+)
 # A confidence attack at fewer radii than this says nothing about how radii compare (Figure 6).
 _RADII_OF_FIGURE_6 = 3
 
@@ -55,7 +73,7 @@ def _inaccuracy(book: Book, dataset: str) -> Iterator[Figure]:
         for r in e.raw.judged()
         if e.trained_at(r)
     ]
-    if marks:
+    if marks := _compared(marks):
         yield _figure(
             "figure-2-7",
             dataset,
@@ -68,18 +86,15 @@ def _inaccuracy(book: Book, dataset: str) -> Iterator[Figure]:
 
 def _selection(models: Sequence[Abstaining], dataset: str) -> Iterator[Figure]:
     marks = [
-        mark
+        _abstaining_mark(model, panel, model.published.selection, model.published.accuracy)
         for model, panel in _in_panels(models)
-        for mark in [
-            _abstaining_mark(model, panel, model.published.selection, model.published.accuracy)
-        ]
     ]
-    if marks:
+    if marks := _compared(marks):
         yield _figure(
             "figure-3-8",
             dataset,
             "Figures 3 and 8, abstaining models",
-            selective_accuracy(_with_fronts(_by_radius(marks), lambda m: (m.x, m.y))),
+            scatter(_with_fronts(_by_radius(marks), lambda m: (m.x, m.y)), _SELECTION),
             "Robust accuracy of what is robustly selected, against how much is: robustness "
             "indicator (RI), softmax response over its thresholds (SR), selection network (SN). "
             "Up and to the right is better.",
@@ -93,12 +108,12 @@ def _compositions(book: Book, models: Sequence[Abstaining], dataset: str) -> Ite
             continue
         paper = model.published.paper(model.core)
         mark = _abstaining_mark(model, panel, rate(paper.natural), rate(paper.robust))
-        marks.append(replace(mark, kind=PAPER))
+        marks.append(mark)
         if model.published.method == "RI":
             sound = model.repaired.sound(model.core_repaired)
             x, y = rate(sound.natural), rate(sound.robust)
             marks.append(replace(mark, x=x, y=y, kind=SOUND, trail=""))
-    core = book.core(dataset)
+    marks, core = _compared(marks), book.core(dataset)
     if not marks or core is None:
         return
     for panel, eps in dict.fromkeys((m.panel, m.hover["ε"]) for m in marks):
@@ -109,8 +124,8 @@ def _compositions(book: Book, models: Sequence[Abstaining], dataset: str) -> Ite
         "figure-4-9",
         dataset,
         "Figures 4 and 9, compositions with the core",
-        natural_against_robust(_by_radius(marks)),
-        "Rings: the paper's formula. Discs: the same robustness-indicator compositions by the "
+        scatter(_by_radius(marks), _COMPOSITION),
+        "By the paper's formula; discs are the robustness-indicator compositions (rings) by the "
         "sound count. Up and to the right is better.",
     )
 
@@ -188,13 +203,21 @@ def _mark(entry: Entry, eps: str, x: float, y: float, series: str) -> Mark:
 
 def _abstaining_mark(model: Abstaining, panel: str, x: float, y: float) -> Mark:
     published = model.published
-    series = f"{model.entry.loss}, {published.method}"
-    mark = replace(_mark(model.entry, published.eps, x, y, series), panel=panel)
+    mark = _mark(model.entry, published.eps, x, y, model.entry.loss)
+    mark = replace(mark, panel=panel, kind=published.method)
     if published.tau is None:
         return mark
     hover = {**mark.hover, "τ": f"{published.tau:.2f}"}
-    trail = f"{panel} {model.entry.name} {series}"
+    trail = f"{panel} {model.entry.name}"
     return replace(mark, hover=hover, trail=trail, order=published.tau)
+
+
+def _compared(marks: Sequence[Mark]) -> list[Mark]:
+    """Marks of panels with at least two models; one model alone compares with nothing."""
+    models: dict[str, set[str]] = {}
+    for mark in marks:
+        models.setdefault(mark.panel, set()).add(mark.hover["model"])
+    return [mark for mark in marks if len(models[mark.panel]) > 1]
 
 
 def _by_radius(marks: Sequence[Mark]) -> list[Mark]:
@@ -208,14 +231,14 @@ def _with_fronts(
 ) -> list[Mark]:
     """Join the models of a panel and series that no other of them beats in both coordinates."""
     joined = list(marks)
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, str, str], list[int]] = {}
     for index, mark in enumerate(marks):
         if not mark.trail:
-            groups.setdefault((mark.panel, mark.series), []).append(index)
-    for (panel, series), members in groups.items():
+            groups.setdefault((mark.panel, mark.series, mark.kind), []).append(index)
+    for key, members in groups.items():
         values = [goodness(marks[i]) for i in members]
         for place in pareto([v[0] for v in values], [v[1] for v in values]):
             index = members[place]
             mark = marks[index]
-            joined[index] = replace(mark, trail=f"{panel} {series} front", order=mark.x)
+            joined[index] = replace(mark, trail=" ".join((*key, "front")), order=mark.x)
     return joined

@@ -222,7 +222,7 @@ def _searched(pool: Pool, loss: float) -> Iterator[tuple[Cell, ...]]:
         yield (
             pool.dataset,
             pool.eps,
-            Points(-loss) if loss else "none",
+            f"{100 * loss:g}",
             stages,
             len(pool.names),
             Spread(mean.natural, spread.natural),

@@ -22,8 +22,9 @@ def summary(
 ) -> tuple[str, ...]:
     """A few sentences in plain words."""
     rows = sum(item.raw.height for item in logs.imports)
-    sets = ", ".join(dict.fromkeys(e.data for e in book.entries))
-    text = [f"{len(logs.imports)} logs of {sets} with {rows} verdict rows were read."]
+    sets = ", ".join(dict.fromkeys(e.raw.meta.dataset for e in book.entries))
+    counted_rows = f"{rows:,}".replace(",", " ")
+    text = [f"{len(logs.imports)} logs of {sets} were read: {counted_rows} rows of verdicts."]
     if cells:
         text.append(_agreement(cells))
     if published:
@@ -49,7 +50,7 @@ def _agreement(cells: Sequence[Computed]) -> str:
     if states["missing-log"]:
         words.append(f"{states['missing-log']} lack a log")
     if states["not-from-logs"]:
-        words.append(f"{states['not-from-logs']} are not a matter of logs")
+        words.append(f"{states['not-from-logs']} cannot be told from logs")
     return "; ".join(words) + "."
 
 
@@ -63,11 +64,12 @@ def _largest(counted: Sequence[Counted]) -> list[str]:
     natural = [rate(c.sound.natural) - rate(c.published.natural) for c in indicators]
     steepest = min(range(len(natural)), key=natural.__getitem__)
     return [
-        f"Counted soundly, {len(indicators)} compositions lose up to {points(drops[worst])} points "
-        f"of robust accuracy ({indicators[worst].model.entry.name} at "
-        f"{indicators[worst].model.published.eps}) and up to {points(natural[steepest])} points "
-        f"of natural accuracy ({indicators[steepest].model.entry.name} at "
-        f"{indicators[steepest].model.published.eps}) against the paper's formula."
+        f"Counted soundly, the {len(indicators)} compositions with a robustness indicator differ "
+        f"from the paper's formula by down to {points(drops[worst])} points of robust accuracy "
+        f"({indicators[worst].model.entry.name} at {indicators[worst].model.published.eps}) and "
+        f"{points(natural[steepest])} points of natural accuracy "
+        f"({indicators[steepest].model.entry.name} at "
+        f"{indicators[steepest].model.published.eps})."
     ]
 
 

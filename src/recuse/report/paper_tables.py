@@ -8,9 +8,9 @@ from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.metrics import splits
 from recuse.analysis.verdicts import add_radii
 from recuse.radius import format_radius, parse_radius
-from recuse.report.page import Cell, Column, Rate, Table
+from recuse.report.page import Cell, Column, Points, Rate, Table, Text
 from recuse.report.paper_book import Book, Entry
-from recuse.report.paper_cells import Computed
+from recuse.report.paper_cells import PROSE, Computed
 
 # Losses that fine-tune for abstention; the others are what Tables 1 and 8 report.
 ABSTENTION_LOSSES = frozenset({"era", "dga", "cra"})
@@ -24,16 +24,22 @@ PRINTED = {
     "T7": "Table 7, core models",
     "T8": "Table 8, the four splits",
     "T9": "Table 9, the four splits",
-    "TEXT": "Numbers in the text",
+    PROSE: "Numbers in the text",
 }
 
 
-def printed_tables(cells: Sequence[Computed]) -> list[Table]:
+def printed_tables(cells: Sequence[Computed]) -> list[Table | Text]:
     """Every printed cell beside its value from the logs, one table each, mismatches set off."""
-    return [
-        _printed(name, [c for c in cells if c.printed.table == name])
-        for name in dict.fromkeys(c.printed.table for c in cells)
+    names = sorted({c.printed.table for c in cells})
+    blocks: list[Table | Text] = [
+        _printed(name, [c for c in cells if c.printed.table == name]) for name in names
     ]
+    for name in sorted(PRINTED.keys() - set(names) - {PROSE}):
+        title = PRINTED[name]
+        words = f"{title}: no printed cell is given. Its form is below, for all models of the logs."
+        blocks.append(Text((words,)))
+    noted = [c for c in cells if c.status != "match" and (c.reason or c.printed.note)]
+    return [*blocks, _notes(noted)] if noted else blocks
 
 
 def _printed(name: str, cells: Sequence[Computed]) -> Table:
@@ -44,10 +50,9 @@ def _printed(name: str, cells: Sequence[Computed]) -> Table:
             c.printed.eps,
             c.printed.formula,
             c.printed.paper,
-            None if c.value is None else f"{c.value:.3f}",
-            None if c.difference is None else f"{c.difference:+.3f}",
+            c.value,
+            None if c.difference is None else Points(c.difference / 100, decimals=3),
             c.status,
-            c.reason or c.printed.note,
         )
         for c in cells
     )
@@ -58,10 +63,9 @@ def _printed(name: str, cells: Sequence[Computed]) -> Table:
         "ε",
         "formula",
         Column("printed", "%"),
-        Column("from the logs", "%"),
+        Column("from the logs", "%", decimals=3),
         Column("difference", "points"),
         "status",
-        "note",
     )
     return Table(
         PRINTED.get(name, name),
@@ -69,6 +73,24 @@ def _printed(name: str, cells: Sequence[Computed]) -> Table:
         rows,
         caption=f"{matched} of {len(cells)} cells agree to half a unit of the last digit.",
         emphasis=frozenset(i for i, c in enumerate(cells) if c.status == "mismatch"),
+    )
+
+
+def _notes(cells: Sequence[Computed]) -> Table:
+    """Why a cell differs or has no value; cells that share a reason share a row."""
+    reasons: dict[str, list[Computed]] = {}
+    for cell in cells:
+        reasons.setdefault(cell.reason or cell.printed.note, []).append(cell)
+    rows = tuple(
+        (
+            "; ".join(f"{c.printed.table} {c.printed.row}, {c.printed.column}" for c in found),
+            found[0].status,
+            reason,
+        )
+        for reason, found in reasons.items()
+    )
+    return Table(
+        "Cells that differ or cannot be computed, and why", ("cells", "status", "why"), rows
     )
 
 

@@ -1,0 +1,84 @@
+"""The search finds what trying everything finds, and says so when it did not try enough."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recuse.analysis.accounting import Core, Stage, indicator_stage, sound_account
+from recuse.analysis.bits import count, pack
+from recuse.analysis.cascade_search import Searchable, best_cascade
+
+
+def world(seed: int, models: int, samples: int = 90) -> tuple[list[Stage], Core]:
+    """Models that share what is hard, as real ones do."""
+    rng = np.random.default_rng(seed)
+    hard = rng.random(samples)
+    stages = []
+    for _ in range(models):
+        own = np.clip(hard + 0.25 * rng.standard_normal(samples), 0, 1)
+        robust = own < rng.uniform(0.4, 0.9)
+        accurate = own < rng.uniform(0.6, 0.95)
+        stages.append(indicator_stage(accurate, robust, robust, robust & (own < 0.5)))
+    return stages, Core(hard < 0.93, hard < 0.15)
+
+
+def everything(stages: list[Stage], core: Core, floor: int, most: int) -> tuple[int, int]:
+    best = (-1, -1)
+    for length in range(most + 1):
+        for chain in permutations(stages, length):
+            account = sound_account(list(chain), core)
+            natural, robust = int(account.natural.sum()), int(account.robust.sum())
+            if natural >= floor:
+                best = max(best, (robust, natural))
+    return best
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 3), st.integers(0, 12))
+def test_the_search_equals_trying_every_cascade(
+    seed: int, models: int, most: int, loss: int
+) -> None:
+    stages, core = world(seed, models)
+    floor = int(core.accurate.sum()) - loss
+    found = best_cascade(Searchable.of(stages, core), floor=floor, max_stages=most)
+    assert found.optimal
+    assert found.sound == everything(stages, core, floor, most)[0]
+    account = sound_account([stages[i] for i in found.stages], core)
+    assert (found.natural, found.sound) == (account.natural.sum(), account.robust.sum())
+    assert found.natural >= floor
+    assert len(found.stages) <= most
+
+
+def test_more_stages_are_never_worse_and_the_bound_is_honest() -> None:
+    stages, core = world(3, 30, samples=2000)
+    pool, floor = Searchable.of(stages, core), int(core.accurate.sum()) - 40
+    found = [best_cascade(pool, floor=floor, max_stages=k) for k in (1, 2, 3)]
+    assert [f.sound for f in found] == sorted(f.sound for f in found)
+    hasty = best_cascade(pool, floor=floor, max_stages=3, budget=5)
+    assert hasty.sound <= found[-1].sound <= hasty.bound
+    if hasty.sound < found[-1].sound:
+        assert not hasty.optimal
+
+
+def test_the_core_alone_is_an_answer() -> None:
+    stages, core = world(0, 3)
+    found = best_cascade(Searchable.of(stages, core), floor=90, max_stages=2)
+    assert found.stages == ()
+    assert found.sound == np.count_nonzero(core.accurate & core.robust)
+
+
+def test_a_cascade_without_stages_is_refused() -> None:
+    stages, core = world(0, 3)
+    with pytest.raises(ValueError, match="at least 1 stage"):
+        best_cascade(Searchable.of(stages, core), floor=0, max_stages=0)
+
+
+@given(st.lists(st.booleans(), max_size=300).map(lambda v: np.array(v, dtype=bool)))
+def test_packing_keeps_the_count(mask) -> None:
+    assert int(count(pack(mask))) == np.count_nonzero(mask)
+    if mask.size:
+        both = pack(np.stack([mask, ~mask]))
+        assert count(both).tolist() == [np.count_nonzero(mask), np.count_nonzero(~mask)]
