@@ -67,6 +67,12 @@ def test_the_most_accurate_standard_model_is_the_core() -> None:
     assert set(pool.names) == {"a", *(c.meta.model for c in cores)} - {pool.core_name}
 
 
+def test_networks_of_one_name_are_told_apart_by_their_weights() -> None:
+    twins = [model("a", seed, weights=str(seed) * 64) for seed in (1, 2)]
+    pool = pool_of(model("core", 0, loss="std"), *twins)
+    assert pool.names == ("a (11111111)", "a (22222222)")
+
+
 def test_several_attacks_on_a_model_count_as_the_worst_of_them() -> None:
     one, two = model("a", 2), model("a", 3, attack="square")
     cores = [model("core", 0, loss="std"), model("core", 1, loss="std", attack="square")]

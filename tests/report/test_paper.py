@@ -163,6 +163,15 @@ def test_cells_without_labels_say_so(rail: Path) -> None:
     assert free.value is not None
 
 
+def test_a_report_without_any_label_shows_what_needs_none(rail: Path, tmp_path: Path) -> None:
+    for kind, folder in FOLDERS.items():
+        path = rail / folder / "testset_rail_Linf_apgd.csv"
+        pl.read_csv(path).drop(f"{PREFIX[kind]}is_acc").write_csv(path)
+    report = run_paper(rail, tmp_path / "out")
+    assert report.counted == ()
+    assert "only label-free rates exist" in report.html.read_text()
+
+
 def test_nothing_is_written_for_bad_logs(rail: Path, tmp_path: Path) -> None:
     path = rail / FOLDERS["era"] / "testset_rail_Linf_apgd.csv"
     pl.read_csv(path).rename({"m_era_is_acc": "m_era_right"}).write_csv(path)

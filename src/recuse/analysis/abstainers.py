@@ -55,6 +55,16 @@ class Abstainer:
         return share(self.stage.accurate & self.stage.robust, self.stage.surely_selects)
 
     @property
+    def inaccuracy(self) -> float:
+        """Robust and wrong among the robustly selected; NaN where nothing is."""
+        return share(~self.stage.accurate & self.stage.robust, self.stage.surely_selects)
+
+    @property
+    def false_abstention(self) -> float:
+        """Share of the right answers at x on which the selector abstains."""
+        return share(~self.stage.selects, self.stage.accurate)
+
+    @property
     def coverage(self) -> float:
         """Share of samples kept at x itself."""
         return rate(self.stage.selects)

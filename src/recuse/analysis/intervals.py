@@ -1,10 +1,10 @@
 """Confidence intervals: Wilson for one rate, paired bootstrap for differences."""
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from recuse.analysis.verdicts import Mask
 
@@ -48,7 +48,7 @@ def wilson(successes: int, samples: int, *, confidence: float = 0.95) -> Interva
         raise ValueError(f"confidence {confidence} must lie between 0 and 1")
     if samples == 0:
         return Interval(float("nan"), 0.0, 1.0)
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     p = successes / samples
     shrink = 1 + z * z / samples
     centre = (p + z * z / (2 * samples)) / shrink

@@ -28,7 +28,8 @@ from recuse.report.paper_points import (
     compare_points,
     points_csv,
 )
-from recuse.report.paper_tables import computed_tables, printed_tables
+from recuse.report.paper_printed import printed_tables
+from recuse.report.paper_tables import computed_tables
 
 CELLS = "paper_cells.csv"
 POINTS = "figure_points.csv"
@@ -103,7 +104,7 @@ def paper_page(
         figure_section(book, models),
         Section(
             "Tables from the logs",
-            tuple(computed_tables(book, cells)),
+            tuple(computed_tables(book, cells, models)),
             "The paper's tables in form, for every model of the logs.",
         ),
         front_section(counted, cells),

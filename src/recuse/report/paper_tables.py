@@ -1,6 +1,6 @@
 """Tables 1–3, 5 and 7–9 of the paper, in their form, for whatever models the logs hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -8,100 +8,87 @@ from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.metrics import splits
 from recuse.analysis.verdicts import add_radii
 from recuse.radius import format_radius, parse_radius
-from recuse.report.page import Cell, Column, Points, Rate, Table, Text
+from recuse.report.page import Cell, Column, Rate, Table
 from recuse.report.paper_book import Book, Entry
-from recuse.report.paper_cells import PROSE, Computed
+from recuse.report.paper_cells import Computed
+from recuse.report.paper_points import Abstaining
 
 # Losses that fine-tune for abstention; the others are what Tables 1 and 8 report.
 ABSTENTION_LOSSES = frozenset({"era", "dga", "cra"})
-PRINTED = {
-    "T1": "Table 1, robust inaccuracy of existing models",
-    "T2": "Table 2, certified robust accuracy and inaccuracy",
-    "T3": "Table 3, certified selection",
-    "T4": "Table 4, gain over the core",
-    "T5": "Table 5, ERA against DGA",
-    "T6": "Table 6, compositions",
-    "T7": "Table 7, core models",
-    "T8": "Table 8, the four splits",
-    "T9": "Table 9, the four splits",
-    PROSE: "Numbers in the text",
-}
 
 
-def printed_tables(cells: Sequence[Computed]) -> list[Table | Text]:
-    """Every printed cell beside its value from the logs, one table each, mismatches set off."""
-    names = sorted({c.printed.table for c in cells})
-    blocks: list[Table | Text] = [
-        _printed(name, [c for c in cells if c.printed.table == name]) for name in names
-    ]
-    for name in sorted(PRINTED.keys() - set(names) - {PROSE}):
-        title = PRINTED[name]
-        words = f"{title}: no printed cell is given. Its form is below, for all models of the logs."
-        blocks.append(Text((words,)))
-    noted = [c for c in cells if c.status != "match" and (c.reason or c.printed.note)]
-    return [*blocks, _notes(noted)] if noted else blocks
-
-
-def _printed(name: str, cells: Sequence[Computed]) -> Table:
-    rows = tuple(
-        (
-            c.printed.row,
-            c.printed.column,
-            c.printed.eps,
-            c.printed.formula,
-            c.printed.paper,
-            c.value,
-            None if c.difference is None else Points(c.difference / 100, decimals=3),
-            c.status,
-        )
-        for c in cells
-    )
-    matched = sum(c.status == "match" for c in cells)
-    columns = (
-        "row",
-        "column",
-        "ε",
-        "formula",
-        Column("printed", "%"),
-        Column("from the logs", "%", decimals=3),
-        Column("difference", "points"),
-        "status",
-    )
-    return Table(
-        PRINTED.get(name, name),
-        columns,
-        rows,
-        caption=f"{matched} of {len(cells)} cells agree to half a unit of the last digit.",
-        emphasis=frozenset(i for i, c in enumerate(cells) if c.status == "mismatch"),
-    )
-
-
-def _notes(cells: Sequence[Computed]) -> Table:
-    """Why a cell differs or has no value; cells that share a reason share a row."""
-    reasons: dict[str, list[Computed]] = {}
-    for cell in cells:
-        reasons.setdefault(cell.reason or cell.printed.note, []).append(cell)
-    rows = tuple(
-        (
-            "; ".join(f"{c.printed.table} {c.printed.row}, {c.printed.column}" for c in found),
-            found[0].status,
-            reason,
-        )
-        for reason, found in reasons.items()
-    )
-    return Table(
-        "Cells that differ or cannot be computed, and why", ("cells", "status", "why"), rows
-    )
-
-
-def computed_tables(book: Book, cells: Sequence[Computed]) -> list[Table]:
+def computed_tables(
+    book: Book, cells: Sequence[Computed], models: Mapping[str, Sequence[Abstaining]]
+) -> list[Table]:
     """The paper's tables in form, computed from all models of all data sets."""
     tables: list[Table] = []
     for dataset in book.datasets:
         tables += _split_table(book, dataset)
         tables += _abstention_table(book, dataset)
         tables += _all_models(book, dataset)
+        tables += _abstaining(models[dataset], dataset)
+        tables += _unlabelled(book, dataset)
     return [*tables, *_certified(book, cells)]
+
+
+def _abstaining(models: Sequence[Abstaining], dataset: str) -> Iterator[Table]:
+    """Every selector at every radius and threshold, by every rate of selection."""
+    rows = tuple(
+        (
+            m.entry.name,
+            m.published.method,
+            m.published.eps,
+            m.published.tau,
+            *(
+                Rate(value, decimals=2)
+                for value in (
+                    m.published.coverage,
+                    m.published.risk,
+                    m.published.false_abstention,
+                    m.published.selection,
+                    m.published.accuracy,
+                    m.published.inaccuracy,
+                )
+            ),
+        )
+        for m in models
+    )
+    if rows:
+        columns = (
+            "model",
+            Column("selector", meaning="RI: robustness indicator, SR: softmax response"),
+            "ε",
+            Column("τ", decimals=2),
+            Column("coverage", "%", "Selected at x"),
+            Column("selective risk", "%", "Wrong among those selected at x"),
+            Column("false abstention", "%", "Not selected at x among those right at x"),
+            Column("robust selection", "%", "Selected in the whole ball"),
+            Column("robust accuracy", "%", "Robust and right among the robustly selected"),
+            Column("robust inaccuracy", "%", "Robust and wrong among the robustly selected"),
+        )
+        yield Table(f"Every abstaining model: {dataset}", columns, rows, folded=True)
+
+
+def _unlabelled(book: Book, dataset: str) -> Iterator[Table]:
+    """What needs no label, for logs that have none."""
+    rows: list[tuple[Cell, ...]] = []
+    for entry in book.attacked(dataset):
+        if entry.raw.labelled:
+            continue
+        for eps in entry.raw.judged():
+            double = add_radii(eps, eps)
+            has_double = entry.raw.has("robust", double)
+            selection = _rate(wilson_of(entry.raw.robust(double))) if has_double else None
+            rows.append((entry.name, eps, _rate(wilson_of(entry.raw.robust(eps))), selection))
+    if rows:
+        columns = (
+            "model",
+            "ε",
+            Column("stable", "%", "No perturbation within ε was found to change the answer"),
+            Column("robust selection", "%", "Stable to 2ε"),
+        )
+        caption = "These logs do not say which answers are right: only label-free rates exist."
+        yield Table(f"Models without labels: {dataset}", columns, tuple(rows), caption)
 
 
 def _rate(interval: Interval) -> Rate:
