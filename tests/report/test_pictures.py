@@ -92,8 +92,9 @@ def test_regions_show_each_model_with_its_status(write_run):
     regions = read_regions(write_run(extras=True) / "regions.npz")
     spec = decision_regions(regions).to_dict()
     (panel,) = spec["concat"]
-    rows = spec["datasets"][panel["layer"][1]["data"]["name"]]
-    assert [row["status"] for row in rows] == ["not robust", "robust and wrong"]
+    names = [layer["data"]["name"] for layer in panel["layer"][1:]]
+    status = [[row["status"] for row in spec["datasets"][name]] for name in names]
+    assert status == [[], ["not robust"], ["robust and wrong"]]
     assert panel["title"]["subtitle"] == "0.0 % robust and right, 50.0 % robust and wrong"
 
 

@@ -20,12 +20,20 @@ from recuse.report.style import HUES
 _SIDE = 260
 _PALE = 0.72
 _SALTIRE = "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0Z"
+
+
+@dataclass(frozen=True)
+class _PointLook:
+    shape: str
+    size: float
+    stroke: str
+
+
 _STATUS = {
-    "robust and right": "circle",
-    "not robust": "triangle-up",
-    "robust and wrong": _SALTIRE,
+    "robust and right": _PointLook("circle", 14.0, "#fefefe"),
+    "not robust": _PointLook("triangle-up", 46.0, "#222222"),
+    "robust and wrong": _PointLook(_SALTIRE, 80.0, "#222222"),
 }
-_SIZES = {"robust and right": 14.0, "not robust": 46.0, "robust and wrong": 110.0}
 
 Array = npt.NDArray[Any]
 
@@ -95,7 +103,7 @@ def decision_regions(regions: Regions) -> Chart:
     """One panel a model: regions in pale colours, points by class, and what is wrong with them."""
     panels = [_panel(regions, number) for number in range(len(regions.names))]
     row: Chart = alt.concat(*panels, columns=3, spacing=24).resolve_scale(
-        color="shared", shape="shared", size="shared"
+        color="shared", shape="shared"
     )
     return row
 
@@ -127,7 +135,7 @@ def _panel(regions: Regions, number: int) -> Chart:
         )
     )
     title = alt.TitleParams(regions.names[number], subtitle=_rates(regions, number))
-    chart: Chart = alt.layer(picture, _points(regions, number)).properties(
+    chart: Chart = alt.layer(picture, *_points(regions, number)).properties(
         width=_SIDE, height=_SIDE, title=title
     )
     return chart
@@ -140,8 +148,8 @@ def _rates(regions: Regions, number: int) -> str:
     return f"{right:.1f} % robust and right, {wrong:.1f} % robust and wrong"
 
 
-def _points(regions: Regions, number: int) -> alt.Chart:
-    statuses = list(_STATUS)
+def _points(regions: Regions, number: int) -> list[alt.Chart]:
+    """One layer a status; what is wrong is drawn last, on top of what is not."""
     rows = [
         {
             "x": round(float(x), 4),
@@ -157,34 +165,22 @@ def _points(regions: Regions, number: int) -> alt.Chart:
             strict=True,
         )
     ]
-    # What is wrong is drawn last, on top of what is not.
-    rows.sort(key=lambda row: statuses.index(str(row["status"])))
     names = list(regions.label_names)
     # In lower case these are not the page's own hues: the map below them stays pale in the dark.
     hues = [HUES[i % len(HUES)].lower() for i in range(len(names))]
-    status_scale = alt.Scale(domain=statuses, range=list(_STATUS.values()))
-    chart: alt.Chart = (
-        alt.Chart(alt.InlineData(rows))
-        .mark_point(filled=True, opacity=0.9, strokeWidth=0.5)
+    shapes = alt.Scale(domain=list(_STATUS), range=[look.shape for look in _STATUS.values()])
+    return [
+        alt.Chart(alt.InlineData([row for row in rows if row["status"] == status]))
+        .mark_point(filled=True, size=look.size, stroke=look.stroke, strokeWidth=0.6)
         .encode(
             alt.X("x:Q"),
             alt.Y("y:Q"),
             alt.Color("class:N", title="class", scale=alt.Scale(domain=names, range=hues)),
-            alt.Shape("status:N", title="status", scale=status_scale),
-            alt.Size(
-                "status:N",
-                scale=alt.Scale(domain=statuses, range=[_SIZES[s] for s in statuses]),
-                legend=None,
-            ),
-            alt.Stroke(
-                "status:N",
-                scale=alt.Scale(domain=statuses, range=["#fefefe", "#222222", "#222222"]),
-                legend=None,
-            ),
+            alt.Shape("status:N", title="point", scale=shapes),
             tooltip=["class:N", "status:N", "x:Q", "y:Q"],
         )
-    )
-    return chart
+        for status, look in _STATUS.items()
+    ]
 
 
 def _status(accurate: bool, robust: bool) -> str:

@@ -133,13 +133,14 @@ def _panel(marks: list[Mark], guides: list[Guide], title: str, plot: _Plot) -> C
     x = alt.X("x:Q", title=f"{axes.x} (%)", scale=_scale(frame.x), axis=alt.Axis(tickCount=_TICKS))
     y = alt.Y("y:Q", title=f"{axes.y} (%)", scale=_scale(frame.y), axis=alt.Axis(tickCount=_TICKS))
     colour = _colour(axes, plot.styles)
-    rows = alt.InlineData([_row(m, axes) for m in marks])
+    names = list(dict.fromkeys(name for m in marks for name in m.hover))
+    rows = alt.InlineData([_row(m, axes, names) for m in marks])
     points = alt.Chart(rows).mark_point(filled=True, opacity=1)
     layers = [
         *_guides(guides, frame, x, y),
         *_intervals(marks, x, y, colour),
         *_trails(marks, x, y, colour),
-        points.encode(x, y, colour, _shape(plot), tooltip=_tooltip(marks, axes)),
+        points.encode(x, y, colour, _shape(plot), tooltip=_tooltip(names, axes)),
         *_names(marks, guides, frame, x, y),
     ]
     return alt.layer(*layers).properties(
@@ -167,13 +168,13 @@ def _shape(plot: _Plot) -> alt.Shape:
     return alt.Shape("series:N", title=axes.series_title or None, scale=scale)
 
 
-def _row(mark: Mark, axes: Axes) -> dict[str, Any]:
+def _row(mark: Mark, axes: Axes, names: list[str]) -> dict[str, Any]:
     return {
         "x": round(100 * mark.x, 4),
         "y": round(100 * mark.y, 4),
         "series": mark.series,
         "kind": mark.kind,
-        **{f"hover {name}": text for name, text in mark.hover.items()},
+        **{f"hover {name}": mark.hover.get(name, "–") for name in names},
         f"hover {axes.x}": _with_interval(mark.x, mark.x_interval),
         f"hover {axes.y}": _with_interval(mark.y, mark.y_interval),
     }
@@ -186,9 +187,9 @@ def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
     return f"{text} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
 
 
-def _tooltip(marks: list[Mark], axes: Axes) -> list[alt.Tooltip]:
-    names = dict.fromkeys([name for m in marks for name in m.hover] + [axes.x, axes.y])
-    return [alt.Tooltip(field=f"hover {name}", type="nominal", title=name) for name in names]
+def _tooltip(names: list[str], axes: Axes) -> list[alt.Tooltip]:
+    shown = dict.fromkeys([*names, axes.x, axes.y])
+    return [alt.Tooltip(field=f"hover {name}", type="nominal", title=name) for name in shown]
 
 
 def _joined(marks: list[Mark]) -> list[list[Mark]]:
