@@ -276,3 +276,20 @@ def test_the_config_chooses_the_radii(write_run, known_records):
     run = write_run(eps=(16 / 255,))
     shown = table(build_report([run]), "Every model at every radius")
     assert {r[1] for r in shown.rows} == {"linf 16/255"}
+
+
+def test_what_was_chosen_is_measured_on_other_samples(write_run, known_records):
+    page = build_report([write_run()])
+    shown = table(page, "Chosen on one half, measured on the other")
+    rows = [r for r in shown.rows if r[1] == "linf 8/255"]
+    alone, *systems = rows
+    core = known_records[0].frame
+    # Halves average to the whole up to their spread; no choice can lose more than it may.
+    assert alone[3].mean == pytest.approx(core["accurate"].mean(), abs=0.02)
+    assert [r[2] for r in systems] == [0.0, 0.0, 1.0, 1.0]
+    assert all(r[4].mean >= alone[4].mean - 0.02 for r in systems)
+
+
+def test_one_robust_model_needs_no_choosing(write_run, known_records):
+    page = build_report([write_run(records=known_records[:2])])
+    assert "Chosen on one half, measured on the other" not in {t.title for t in page.tables()}

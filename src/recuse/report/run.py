@@ -11,6 +11,7 @@ from recuse.report.curves import certified_accuracy, training_curves
 from recuse.report.decision_regions import decision_regions
 from recuse.report.figures import FORMATS, save_figures
 from recuse.report.gallery import gallery
+from recuse.report.held_out import held_out, held_out_table
 from recuse.report.html import write_html
 from recuse.report.measured import ROBUST, Judged, Measured, in_order, measure_all, strongest
 from recuse.report.model_figures import (
@@ -124,8 +125,10 @@ def _compositions(
             "soundly; a line leads to the same system by the paper's count. The dashed line is "
             "the core where it is too far below to be drawn.",
         ),
-        accounting_table(compositions),
     ]
+    searches = held_out(compositions)
+    blocks += [held_out_table(searches)] if searches else []
+    blocks.append(accounting_table(compositions))
     return Section(
         "What composition gains",
         tuple(blocks),

@@ -1,0 +1,138 @@
+"""What compositions and cascades are worth on samples that did not choose them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recuse.analysis.cascade_pool import Pool, build_pool
+from recuse.analysis.cascade_splits import SearchResult, search_splits
+from recuse.errors import RecordError
+from recuse.records.schema import Record
+from recuse.report.composed import Composed
+from recuse.report.page import Cell, Column, Spread, Table
+
+# Natural accuracy against the core that may be given up while choosing.
+ALLOWED_LOSSES = (0.0, 0.01)
+MAX_STAGES = (1, 2)
+_SPLITS = 20
+_BUDGET = 2_000
+_FEWEST_SAMPLES = 20
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Searches over the models of one run at one radius.
+
+    Attributes:
+        run: The run.
+        pool: The models.
+        results: One for each allowed loss and number of stages, the shorter cascades first.
+    """
+
+    run: str
+    pool: Pool
+    results: tuple[SearchResult, ...]
+
+
+def held_out(compositions: Sequence[Composed]) -> list[HeldOut]:
+    """Choose on one half of the samples, report on the other, for every run and radius.
+
+    Questions with a single robust model need no choosing and are left out, as are those with
+    too few samples to halve.
+    """
+    groups: dict[tuple[str, ...], list[Composed]] = {}
+    for c in compositions:
+        if c.stage.run == c.core.run:
+            meta = c.stage.meta
+            key = (c.stage.run, meta.dataset, meta.norm, c.eps, c.core.meta.model)
+            groups.setdefault(key, []).append(c)
+    found = [
+        _search(run, group)
+        for (run, *_), group in groups.items()
+        if len({c.stage.meta.model for c in group}) > 1 and group[0].samples >= _FEWEST_SAMPLES
+    ]
+    return [search for search in found if search is not None]
+
+
+def held_out_table(searches: Sequence[HeldOut]) -> Table:
+    """Mean and standard deviation over random halves, the core alone first."""
+    runs = len({s.run for s in searches}) > 1
+    data = len({s.pool.dataset for s in searches}) > 1
+    columns = (
+        *(("run",) if runs else ()),
+        *(("data",) if data else ()),
+        "system",
+        "ε",
+        Column("natural loss allowed", "points", "against the core, while choosing"),
+        Column("natural accuracy", "%", best="high"),
+        Column("robust accuracy, sound", "%", best="high"),
+        "chosen most often",
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for search in searches:
+        lead = (*((search.run,) if runs else ()), *((search.pool.dataset,) if data else ()))
+        rows += [(*lead, *cells) for cells in _rows(search)]
+    caption = (
+        "The system is chosen on a random half of the samples and measured on the other half: "
+        f"mean ± standard deviation over {_SPLITS} halves. Two stages: a second robust model is "
+        "asked where the first abstains."
+    )
+    within = ("run", "data", "ε")
+    return Table(
+        "Chosen on one half, measured on the other", columns, tuple(rows), caption, within=within
+    )
+
+
+def _search(run: str, group: Sequence[Composed]) -> HeldOut | None:
+    """None where the models were not all judged by the attacks that judged the core."""
+    core = group[0].core
+    records: list[Record] = [
+        Record(v.meta, v.frame) for v in [core.verdicts, *(c.stage.verdicts for c in group)]
+    ]
+    try:
+        pool = build_pool(
+            records, dataset=core.meta.dataset, eps=group[0].eps, core=core.meta.model
+        )
+    except RecordError:
+        return None
+    results = tuple(
+        search_splits(
+            pool, max_natural_loss=loss, max_stages=stages, splits=_SPLITS, budget=_BUDGET
+        )
+        for loss in ALLOWED_LOSSES
+        for stages in MAX_STAGES
+    )
+    return HeldOut(run, pool, results)
+
+
+def _rows(search: HeldOut) -> list[tuple[Cell, ...]]:
+    radius = f"{search.pool.norm} {search.pool.eps}"
+    first = search.results[0]
+    mean, sd = first.mean, first.deviation
+    alone = (
+        Spread(float(mean.core_natural), float(sd.core_natural)),
+        Spread(float(mean.core_robust), float(sd.core_robust)),
+    )
+    rows: list[tuple[Cell, ...]] = [(f"{search.pool.core_name} alone", radius, None, *alone, "")]
+    for result in search.results:
+        mean, sd = result.mean, result.deviation
+        stages = (
+            "one robust model" if result.max_stages == 1 else f"up to {result.max_stages} stages"
+        )
+        rows.append(
+            (
+                f"{stages}, then the core",
+                radius,
+                100 * result.max_natural_loss,
+                Spread(float(mean.natural), float(sd.natural)),
+                Spread(float(mean.sound), float(sd.sound)),
+                _favourite(result),
+            )
+        )
+    return rows
+
+
+def _favourite(result: SearchResult) -> str:
+    counts = Counter(split.stages for split in result.splits)
+    stages, times = counts.most_common(1)[0]
+    return f"{' → '.join(stages) or 'the core alone'} ({times} of {len(result.splits)})"
