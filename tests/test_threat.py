@@ -33,6 +33,16 @@ def test_projection_is_inside_and_idempotent(norm, eps, seed, reach):
 
 
 @settings(deadline=None)
+@given(norm=NORMS, eps=EPS, seed=SEEDS, reach=st.floats(0.0, 5.0))
+def test_projector_is_projection_in_place(norm, eps, seed, reach):
+    threat, x = Threat(norm, eps), images(seed, dtype=torch.float64)
+    far = x + reach * (images(seed + 1, dtype=torch.float64) - 0.5)
+    expected = threat.project(far, x)
+    torch.testing.assert_close(threat.projector(x)(far), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(far, expected, rtol=0, atol=1e-12)
+
+
+@settings(deadline=None)
 @given(norm=NORMS, eps=EPS, seed=SEEDS)
 def test_projection_leaves_inner_points_alone(norm, eps, seed):
     threat, x = Threat(norm, eps), images(seed, dtype=torch.float64)

@@ -3,6 +3,7 @@
 ``Threat`` is a value that owns its geometry, so an attack never asks which norm it is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -114,8 +115,24 @@ class Threat:
         shrink = (self.eps / per_sample_l2(delta).clamp_min(_TINY)).clamp_max(1.0)
         return (x + delta * expand_as(shrink, delta)).clamp_(0, 1)
 
+    def projector(self, x: Images) -> Callable[[Tensor], Tensor]:
+        """:meth:`project` around a fixed ``x``, for loops: it overwrites its argument.
+
+        What depends on ``x`` alone is computed once.
+        """
+        if self.norm == "linf":
+            low, high = (x - self.eps).clamp_(0, 1), (x + self.eps).clamp_(0, 1)
+            return lambda points: points.clamp_(low, high)
+
+        def project_l2(points: Tensor) -> Tensor:
+            delta = points.sub_(x)
+            shrink = (self.eps / per_sample_l2(delta).clamp_min(_TINY)).clamp_max(1.0)
+            return delta.mul_(expand_as(shrink, delta)).add_(x).clamp_(0, 1)
+
+        return project_l2
+
     def ascent_direction(self, grad: Images) -> Images:
-        """The unit-length step that increases a loss with gradient ``grad`` the most.
+        """The unit-length step that increases a loss with gradient ``grad`` the most, a new tensor.
 
         Sign for linf; gradient over its norm for l2 (0 where the gradient vanishes).
         """

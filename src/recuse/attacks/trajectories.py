@@ -1,6 +1,7 @@
 """The state of Auto-PGD, one trajectory per row: where it is, where it was best, how it goes."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -65,6 +66,7 @@ class Trajectories:
     rises: Tensor
     best_at_review: Tensor
     reduced: Tensor
+    _project: Callable[[Tensor], Tensor] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def begin(
@@ -96,13 +98,15 @@ class Trajectories:
 
     def take(self, keep: Tensor) -> "Trajectories":
         """The trajectories at ``keep``, in that order."""
-        return Trajectories(*(getattr(self, f.name)[keep] for f in fields(self)))
+        return Trajectories(*(tensor[keep] for tensor in self._tensors()))
+
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(self, f.name) for f in fields(self) if f.name != "_project"]
 
     def joined(self, other: "Trajectories") -> "Trajectories":
         """These trajectories and then the others."""
-        return Trajectories(
-            *(torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self))
-        )
+        pairs = zip(self._tensors(), other._tensors(), strict=True)
+        return Trajectories(*(torch.cat(pair) for pair in pairs))
 
     def move(self, threat: Threat, momentum: float | Tensor) -> Images:
         """The next iterate: a projected gradient step, averaged with the last displacement.
@@ -112,14 +116,18 @@ class Trajectories:
             momentum: Weight of the gradient step, 1 in the first step; one number, or one per
                 row in the shape of the images.
         """
-        direction = threat.ascent_direction(self.grad)
-        x_next = threat.project(
-            torch.addcmul(self.x_adv, direction, expand_as(self.step_size, direction)), self.x
-        )
-        if isinstance(momentum, Tensor) or momentum < 1:
-            # x + a(z - x) + (1 - a)(x - x_old), collected by point
-            x_next = x_next * momentum + self.x_adv * (2 - 2 * momentum)
-            x_next = threat.project(x_next.sub_(self.x_old * (1 - momentum)), self.x)
+        if self._project is None:
+            self._project = threat.projector(self.x)
+        step = threat.ascent_direction(self.grad)
+        x_next = step.mul_(expand_as(self.step_size, step)).add_(self.x_adv)
+        x_next = self._project(x_next)
+        # x + a(z - x) + (1 - a)(x - x_old), collected by point
+        if isinstance(momentum, Tensor):
+            x_next.mul_(momentum).addcmul_(self.x_adv, 2 - 2 * momentum)
+            x_next = self._project(x_next.addcmul_(self.x_old, momentum - 1))
+        elif momentum < 1:
+            x_next.mul_(momentum).add_(self.x_adv, alpha=2 - 2 * momentum)
+            x_next = self._project(x_next.sub_(self.x_old, alpha=1 - momentum))
         self.x_old, self.x_adv = self.x_adv, x_next
         return x_next
 
