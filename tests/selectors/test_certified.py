@@ -1,0 +1,118 @@
+"""The certified indicator: both readings of robust selection, and that answers cannot change."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from recuse.certify import Cohen, GroupSequential, Ibp
+from recuse.composition.cascade import Cascade
+from recuse.composition.members import Core, Stage
+from recuse.errors import CertificationError, ConfigError
+from recuse.random import SampleNoise
+from recuse.results import Guarantee
+from recuse.selectors.certified import CertifiedIndicator
+from recuse.selectors.scores import BudgetedSelector
+from recuse.threat import Threat
+
+BUDGET = Threat("l2", 0.12)
+TEST = GroupSequential(0.12, n_max=5000)
+
+
+class HalfSpace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        score = x.flatten(1).sum(dim=1) / 4 - 1.0
+        return torch.stack([-score, score], dim=1)
+
+
+def line(distances):
+    x = ((torch.tensor(distances) + 1) / 4).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
+    return HalfSpace().eval(), x, SampleNoise(0, tuple(f"p{d}" for d in distances))
+
+
+def test_paper_and_sound_selection_are_the_two_radii():
+    model, x, noise = line([-0.35, -0.18, 0.05, 0.18, 0.35])
+    found = CertifiedIndicator(BUDGET, TEST).selection(model, x, noise=noise)
+    assert found.paper.tolist() == [True, True, False, True, True]
+    assert found.sound.tolist() == [True, False, False, False, True]
+    assert found.sound_attainable
+    wide = CertifiedIndicator(BUDGET, TEST, radius=0.16).selection(model, x, noise=noise)
+    assert wide.sound.tolist() == [True, False, False, False, True]
+
+
+def test_sound_selection_that_no_budget_proves_says_so():
+    model, x, noise = line([0.6])
+    found = CertifiedIndicator(Threat("l2", 0.25), TEST).selection(model, x, noise=noise)
+    assert found.paper.all()
+    assert not found.sound.any()
+    assert not found.sound_attainable
+
+
+def test_soundly_selected_inputs_are_selected_wherever_an_attacker_moves_them():
+    model, x, noise = line([0.3, 0.3, 0.3])
+    selector = CertifiedIndicator(BUDGET, TEST)
+    assert selector.selection(model, x, noise=noise).sound.all()
+    # Straight to the boundary, away from it, and sideways.
+    step = torch.full((16,), -0.25)
+    aside = torch.zeros(16)
+    aside[0], aside[1] = 0.5**0.5, -(0.5**0.5)
+    moved = x + 0.12 * torch.stack([step, -step, aside]).view(3, 1, 4, 4)
+    assert (selector(model, moved, noise=noise) >= selector.threshold).all()
+
+
+def test_score_is_the_certified_radius_and_the_threshold_selects_it():
+    model, x, noise = line([0.05, 0.2])
+    selector = CertifiedIndicator(BUDGET, TEST)
+    score = selector(model, x, noise=noise)
+    assert score.tolist() == [0.0, 0.12]
+    assert selector.threshold == 0.12
+    assert selector.guarantee is Guarantee.CERTIFIED
+    assert isinstance(selector, BudgetedSelector)
+    assert [ball.radius for ball in selector.reach.ascending] == ["0.12", "0.24"]
+
+
+def test_an_answer_other_than_the_certified_one_is_not_selected():
+    class Odd(nn.Module):
+        """Answers 1 exactly at the centre of a region where everything else is 0."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            odd = (x.flatten(1) == 0.5).all(dim=1)
+            return torch.stack([~odd, odd], dim=1).float()
+
+    x, noise = torch.full((1, 1, 4, 4), 0.5), SampleNoise(0, ("a",))
+    selector = CertifiedIndicator(BUDGET, TEST)
+    certified = TEST(Odd().eval(), x, BUDGET, noise=noise)
+    assert certified.radius.tolist() == [0.12]
+    assert certified.prediction.tolist() == [0]
+    assert selector(Odd().eval(), x, noise=noise).tolist() == [0.0]
+    assert not selector.selection(Odd().eval(), x, noise=noise).paper.any()
+
+
+def test_interval_bounds_select_deterministically():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[-0.25], [0.25]]).expand(2, 4))
+        model[1].bias.copy_(torch.tensor([0.5, -0.5]))
+    x = torch.tensor([0.5, 0.53, 0.57]).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()
+    noise = SampleNoise(0, ("a", "b", "c"))
+    found = CertifiedIndicator(Threat("linf", 0.02), Ibp()).selection(model, x, noise=noise)
+    assert found.paper.tolist() == [False, True, True]
+    assert found.sound.tolist() == [False, False, True]
+
+
+def test_a_cascade_answers_with_a_certificate_behind_it():
+    model, x, noise = line([0.05, 0.3])
+    stage = Stage(model, CertifiedIndicator(BUDGET, TEST), name="certified")
+    cascade = Cascade((stage,), Core(model), BUDGET)
+    answers = cascade(x, noise=noise)
+    assert answers.stage.tolist() == [1, 0]
+    assert answers.guarantee[0] is Guarantee.CERTIFIED
+    assert answers.score[1] == pytest.approx(0.12)
+
+
+def test_what_does_not_fit_together_is_refused():
+    with pytest.raises(CertificationError, match="norm"):
+        CertifiedIndicator(Threat("linf", "1/255"), TEST)
+    with pytest.raises(CertificationError, match="norm"):
+        CertifiedIndicator(BUDGET, Ibp())
+    with pytest.raises(ConfigError, match="smaller than the attacker"):
+        CertifiedIndicator(BUDGET, Cohen(0.12), radius=0.06)
