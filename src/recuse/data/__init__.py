@@ -7,7 +7,8 @@ from recuse.data.gaussians import Gaussians
 from recuse.data.gtsrb import Gtsrb
 from recuse.data.mnist import Mnist
 from recuse.data.parquet import ParquetFiles
-from recuse.data.sources import DATASETS, Source, find_data_root, source
+from recuse.data.shards import ShardFolder
+from recuse.data.sources import DATASETS, Source, find_data_root, source, source_at
 from recuse.data.split import Split, Splits
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "ImageFolder",
     "Mnist",
     "ParquetFiles",
+    "ShardFolder",
     "Source",
     "Split",
     "Splits",
     "find_data_root",
     "source",
+    "source_at",
 ]

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from recuse.errors import DataError
 
-Box = tuple[float, float, float, float]
+# Whole or fractional pixels; written out because the runtime type checker does not promote.
+Box = tuple[int | float, int | float, int | float, int | float]
 _MODES: dict[int, str] = {1: "L", 3: "RGB"}
 _CHUNK = 256
 # What Pillow raises on damaged input, by format: truncation, bad headers, bad PNG chunks, bombs.
@@ -118,13 +119,14 @@ class EncodedImages:
 
 
 def crop_resize(image: Image.Image, box: Box | None, size: int | None) -> Image.Image:
-    """Cut out ``box`` (which may lie between pixels) and resize it to a square of ``size``."""
-    if size is not None:
-        return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    if box is None:
+    """Cut out ``box``, to whole pixels, and resize what is left to a square of ``size``."""
+    if box is not None:
+        # Cut first: a resize of a box would let the filter reach beyond its edges.
+        x_min, y_min, x_max, y_max = (round(edge) for edge in box)
+        image = image.crop((x_min, y_min, x_max, y_max))
+    if size is None:
         return image
-    x_min, y_min, x_max, y_max = (round(edge) for edge in box)
-    return image.crop((x_min, y_min, x_max, y_max))
+    return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def to_unit_interval(pixels: npt.NDArray[np.uint8]) -> Tensor:

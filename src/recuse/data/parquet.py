@@ -45,7 +45,9 @@ class ImageTable:
     def split(
         self, name: str, how: Decoding, *, prefix: str, boxes: Sequence[Box] | None = None
     ) -> Split:
-        """Decode all rows; ids are ``prefix/<index>`` from column ``index``, else the row number.
+        """Decode all rows.
+
+        Ids are ``prefix/<key>`` from a column ``key`` or ``index``, else ``prefix/<row>``.
 
         Raises:
             DataError: A damaged image, a missing label, or a label without a name.
@@ -54,8 +56,7 @@ class ImageTable:
         if labels.null_count():
             row = int(labels.is_null().arg_max() or 0)
             raise DataError(f"{self.path}, row {row}: the label is missing")
-        index = self.frame["index"].to_list() if "index" in self.frame.columns else None
-        ids = tuple(f"{prefix}/{i:05d}" for i in index or range(len(self.frame)))
+        ids = tuple(f"{prefix}/{key}" for key in self._keys())
         images = EncodedImages(str(self.path), self.blobs, boxes=boxes).decode(how)
         y = torch.tensor(labels.to_list(), dtype=torch.int64)
         try:
@@ -63,21 +64,26 @@ class ImageTable:
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
 
+    def _keys(self) -> list[str]:
+        if "key" in self.frame.columns:
+            return [str(key) for key in self.frame["key"]]
+        indexed = "index" in self.frame.columns
+        numbers = self.frame["index"].to_list() if indexed else range(len(self.frame))
+        return [f"{number:05d}" for number in numbers]
+
 
 def read_table(path: Path) -> ImageTable:
-    """Read a parquet file and find its image and label columns.
+    """Read a parquet file, or a folder of parquet shards, and find image and label columns.
 
     Raises:
         DataError: Missing, truncated, not parquet, or without the columns; names what it has.
     """
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path} does not exist; give a parquet file with columns img and label")
-    try:
-        frame = pl.read_parquet(path)
-        features = pl.read_parquet_metadata(path).get("huggingface", "{}")
-    except _DAMAGED as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is truncated or not a parquet file ({reason})") from error
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path} holds no .parquet file")
+    frame, features = _read(path, files)
     if not len(frame):
         raise DataError(f"{path}: there is no row")
     image = _column(path, frame, IMAGE_COLUMNS, "image")
@@ -93,12 +99,27 @@ def read_table(path: Path) -> ImageTable:
     return ImageTable(path, frame, image, label, names)
 
 
+def _read(path: Path, files: Sequence[Path]) -> tuple[pl.DataFrame, str]:
+    frames: list[pl.DataFrame] = []
+    for file in files:
+        try:
+            frames.append(pl.read_parquet(file))
+            features = pl.read_parquet_metadata(file).get("huggingface", "{}")
+        except _DAMAGED as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{file} is truncated or not a parquet file ({reason})") from error
+    try:
+        return pl.concat(frames), features
+    except _DAMAGED as error:
+        raise DataError(f"{path}: the shards have different columns ({error})") from error
+
+
 @dataclass(frozen=True)
 class ParquetFiles:
-    """Two parquet files with the Hugging Face image schema.
+    """Two parquet files (or folders of shards) with the Hugging Face image schema.
 
     Attributes:
-        train: Training file, a path or a name below the data root.
+        train: Training file or folder, a path or a name below the data root.
         test: Test file.
         size: Side to resize to, or None where all images have one size.
         channels: 3 for RGB, 1 for grey.
@@ -134,7 +155,7 @@ class ParquetFiles:
         return Decoding(self.channels, self.size)
 
     def _find(self, data_root: Path | None, path: Path) -> Path:
-        if path.is_absolute() or path.is_file():
+        if path.is_absolute() or path.exists():
             return path
         return data_file(data_root, str(path), how="a parquet file with columns img and label")
 

@@ -11,6 +11,7 @@ from recuse.data.gtsrb import Gtsrb
 from recuse.data.mnist import Mnist
 from recuse.data.parquet import ParquetFiles
 from recuse.data.roots import find_data_root
+from recuse.data.shards import ShardFolder
 from recuse.data.split import Split, Splits
 from recuse.errors import DataError
 
@@ -41,8 +42,16 @@ DATASETS: dict[str, type[Source]] = {
     "mnist": Mnist,
     "parquet": ParquetFiles,
     "folder": ImageFolder,
+    "shards": ShardFolder,
 }
-NEED_PATHS = ("parquet", "folder")
+NEED_PATHS = ("parquet", "folder", "shards")
+# What a set reads from the data folder by default; sets that are not named need no file.
+FILES: dict[str, tuple[str, ...]] = {
+    "cifar10": ("cifar10_jpeg_train.parquet", "cifar10_lossless_test.parquet"),
+    "cifar100": ("cifar-100-python.tar.gz",),
+    "gtsrb": ("gtsrb_train.parquet", "gtsrb_test.parquet"),
+    "mnist": ("mnist_train.parquet", "mnist_test.parquet"),
+}
 
 
 def source(name: str) -> Source:
@@ -59,4 +68,21 @@ def source(name: str) -> Source:
     return DATASETS[name]()
 
 
-__all__ = ["DATASETS", "NEED_PATHS", "Source", "find_data_root", "source"]
+def source_at(path: Path) -> Source:
+    """The data set at a path: a parquet file, a folder of shards, or a folder of images.
+
+    A single parquet file is both training and test rows: for evaluation, not for training.
+
+    Raises:
+        DataError: Nothing is there.
+    """
+    if path.suffix == ".parquet":
+        return ParquetFiles(train=path, test=path)
+    if any(path.glob("train/*.parquet")):
+        return ShardFolder(path)
+    if path.is_dir():
+        return ImageFolder(path)
+    raise DataError(f"{path} is neither a folder nor a parquet file")
+
+
+__all__ = ["DATASETS", "FILES", "NEED_PATHS", "Source", "find_data_root", "source", "source_at"]

@@ -141,6 +141,16 @@ def stratified_parts(
     return tuple(sorted(part) for part in parts)
 
 
+def stratified_order(labels: Tensor) -> list[int]:
+    """Rows so that classes take turns: the first of each class, then the second, and so on."""
+    turns: dict[int, int] = {}
+    keys = []
+    for row, label in enumerate(labels.tolist()):
+        turns[label] = turns.get(label, -1) + 1
+        keys.append((turns[label], label, row))
+    return [row for _, _, row in sorted(keys)]
+
+
 def hold_out(split: Split, fraction: float, *, seed: int, name: str) -> tuple[Split, Split]:
     """Cut a stratified validation part out of the training rows.
 

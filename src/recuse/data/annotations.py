@@ -1,0 +1,226 @@
+"""Detection annotations as scenes: an image and the signs marked in it. MTSD v2, COCO, GTSRB.
+
+Every layout has a training part; validation and test are empty where their files are missing,
+since test annotations are often not published.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from recuse.data.decode import Box
+from recuse.data.gtsrb import hold_out_tracks, sign_boxes
+from recuse.data.parquet import read_table
+from recuse.data.roots import data_file
+from recuse.errors import DataError
+
+Part = Literal["train", "validation", "test"]
+Layout = Literal["mtsd", "coco", "gtsrb"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+FLAGS = frozenset(
+    {
+        "barrier",
+        "occluded",
+        "out-of-frame",
+        "exterior",
+        "ambiguous",
+        "included",
+        "direction-or-information",
+        "highway",
+        "dummy",
+    }
+)
+_FILE_NAMES: dict[Part, str] = {"train": "train", "validation": "val", "test": "test"}
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One marked object.
+
+    Attributes:
+        key: Identifies it within the data set.
+        label: Name of its class.
+        box: ``(x_min, y_min, x_max, y_max)`` in pixels, right and lower edge exclusive.
+        flags: What the annotators noted, for example ``occluded``.
+    """
+
+    key: str
+    label: str
+    box: Box
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image with its marked objects.
+
+    Attributes:
+        name: File name, for messages.
+        image: The file, or its bytes; None where there is none.
+        size: Width and height the annotation was made for.
+        targets: The objects.
+    """
+
+    name: str
+    image: Path | bytes | None
+    size: tuple[int, int]
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class SceneList:
+    """The scenes of one part, and the listed ones that have no annotation.
+
+    Attributes:
+        scenes: In the order of the split.
+        unannotated: Names without annotation.
+    """
+
+    scenes: tuple[Scene, ...] = ()
+    unannotated: tuple[str, ...] = ()
+
+
+def read_mtsd(root: Path, part: Part) -> SceneList:
+    """A part of the Mapillary Traffic Sign Dataset, version 2, fully annotated.
+
+    Layout: ``annotations/<key>.json``, ``splits/{train,val,test}.txt``, ``images/<key>.jpg``.
+
+    Raises:
+        DataError: No split file, a damaged annotation, or a flag this reader does not know.
+    """
+    listing = root / "splits" / f"{_FILE_NAMES[part]}.txt"
+    if part != "train" and not listing.is_file():
+        return SceneList()
+    if not listing.is_file():
+        raise DataError(
+            f"{listing} is missing: expected the folder of mtsd_v2_fully_annotated with "
+            "annotations, splits and images"
+        )
+    keys = listing.read_text().split()
+    files = {key: root / "annotations" / f"{key}.json" for key in keys}
+    scenes = tuple(_mtsd_scene(root, files[key]) for key in keys if files[key].is_file())
+    return SceneList(scenes, tuple(key for key in keys if not files[key].is_file()))
+
+
+def read_coco(root: Path, part: Part) -> SceneList:
+    """A part in COCO format: ``annotations/{train,val,test}.json`` and ``images/<file_name>``.
+
+    An object's ``attributes`` of the names in ``FLAGS`` count as flags; ``iscrowd`` is one too.
+
+    Raises:
+        DataError: No such file, or one that is not COCO.
+    """
+    path = root / "annotations" / f"{_FILE_NAMES[part]}.json"
+    if part != "train" and not path.is_file():
+        return SceneList()
+    raw = _read_json(path)
+    try:
+        names = {entry["id"]: str(entry["name"]) for entry in raw["categories"]}
+        targets: dict[int, list[Target]] = defaultdict(list)
+        for entry in raw["annotations"]:
+            x, y, width, height = (float(value) for value in entry["bbox"])
+            marks = {**entry.get("attributes", {}), "crowd": entry.get("iscrowd", 0)}
+            targets[entry["image_id"]].append(
+                Target(
+                    str(entry["id"]),
+                    names[entry["category_id"]],
+                    (x, y, x + width, y + height),
+                    frozenset(k for k, on in marks.items() if on and k in FLAGS | {"crowd"}),
+                )
+            )
+        return SceneList(
+            tuple(
+                Scene(
+                    entry["file_name"],
+                    _existing(root / "images" / entry["file_name"]),
+                    (int(entry["width"]), int(entry["height"])),
+                    tuple(targets[entry["id"]]),
+                )
+                for entry in raw["images"]
+            )
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is not in COCO format ({_what(error)})") from error
+
+
+def read_gtsrb(root: Path, part: Part) -> SceneList:
+    """GTSRB from its parquet files, every image a scene with one sign.
+
+    Raises:
+        DataError: A file is missing, damaged, or without boxes.
+    """
+    file = "gtsrb_test.parquet" if part == "test" else "gtsrb_train.parquet"
+    table = read_table(data_file(root, file, how="GTSRB as parquet with boxes and tracks"))
+    labels = [int(label) for label in table.frame[table.label]]
+    rows = list(range(len(labels)))
+    if part != "test":
+        kept, held = hold_out_tracks(labels, table.frame["track"].to_list(), seed=0)
+        rows = kept if part == "train" else held
+    boxes, blobs = sign_boxes(table), table.blobs
+    sizes = table.frame.select("width", "height").rows()
+    stem = file.removesuffix(".parquet")
+    scenes = []
+    for row in rows:
+        name = f"{stem}/{row:05d}"
+        target = Target(name, table.label_names[labels[row]], boxes[row])
+        scenes.append(Scene(name, blobs[row], sizes[row], (target,)))
+    return SceneList(tuple(scenes))
+
+
+LAYOUTS: dict[Layout, Callable[[Path, Part], SceneList]] = {
+    "mtsd": read_mtsd,
+    "coco": read_coco,
+    "gtsrb": read_gtsrb,
+}
+
+
+def _mtsd_scene(root: Path, path: Path) -> Scene:
+    raw = _read_json(path)
+    images = [root / "images" / f"{path.stem}{suffix}" for suffix in _IMAGE_SUFFIXES]
+    image = next((file for file in images if file.is_file()), None)
+    try:
+        targets = tuple(_mtsd_target(path, entry) for entry in raw["objects"])
+        size = (int(raw["width"]), int(raw["height"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is not an MTSD v2 annotation ({_what(error)})") from error
+    return Scene(path.stem, image, size, targets)
+
+
+def _mtsd_target(path: Path, entry: dict[str, Any]) -> Target:
+    properties: dict[str, bool] = entry["properties"]
+    if unknown := sorted(set(properties) - FLAGS):
+        raise DataError(
+            f"{path}: object {entry['key']} has the unknown flag {unknown[0]!r}; known: "
+            f"{', '.join(sorted(FLAGS))}"
+        )
+    flags = {flag for flag, on in properties.items() if on}
+    box = entry["bbox"]
+    if "cross_boundary" in box:
+        # Such a box of a panorama wraps around its edge and is no rectangle of the image.
+        flags.add("cross-boundary")
+    edges = (float(box["xmin"]), float(box["ymin"]), float(box["xmax"]), float(box["ymax"]))
+    return Target(str(entry["key"]), str(entry["label"]), edges, frozenset(flags))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise DataError(f"{path} is missing: expected a JSON file of annotations")
+    try:
+        raw = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is truncated or not JSON ({error})") from error
+    if not isinstance(raw, dict):
+        raise DataError(f"{path} holds a {type(raw).__name__}, not an object with annotations")
+    return raw
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def _what(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)

@@ -1,0 +1,196 @@
+"""From a marked box to a classification image: enlarge at random, clip, cut, resize.
+
+Source: "Avoiding Robust Misclassifications for Improved Robustness without Accuracy Loss",
+Appendix, Eq. 19.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from recuse.data.annotations import Scene, Target
+from recuse.data.decode import DAMAGED, Box, crop_resize
+from recuse.random import generator
+
+EXCLUDED_FLAGS = (
+    "occluded",
+    "out-of-frame",
+    "exterior",
+    "ambiguous",
+    "included",
+    "dummy",
+    "cross-boundary",
+    "crowd",
+)
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How boxes become images; part of what names a cropped data set.
+
+    Attributes:
+        size: Side of the images.
+        slack: How much of the box's width and height to add in all, split at random between
+            the two sides.
+        seed: Of the split; with the object's key it decides where the sign lies in its image.
+        excluded_flags: Objects so flagged are left out.
+        excluded_labels: Objects of these classes are left out.
+        min_samples: Classes with fewer training images are left out.
+    """
+
+    size: int = 64
+    slack: float = 1.0
+    seed: int = 0
+    excluded_flags: tuple[str, ...] = EXCLUDED_FLAGS
+    excluded_labels: tuple[str, ...] = ("other-sign",)
+    min_samples: int = 2
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A finished classification image.
+
+    Attributes:
+        key: The object's.
+        label: The object's.
+        png: The image, lossless.
+        box: Where it was cut, whole pixels.
+        mode: Colour mode of the scene; other than RGB means it was converted.
+    """
+
+    key: str
+    label: str
+    png: bytes
+    box: tuple[int, int, int, int]
+    mode: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An object or scene that gave no image.
+
+    Attributes:
+        scene: File name.
+        key: Object, empty where the whole scene was skipped.
+        reason: Short and countable.
+        detail: One sentence.
+    """
+
+    scene: str
+    key: str
+    reason: str
+    detail: str
+
+
+def place_of(key: str, seed: int) -> tuple[float, float]:
+    """The random split alpha per axis of one object, uniform in [0, 1)."""
+    x, y = torch.rand(2, generator=generator(seed, "crop", key)).tolist()
+    return x, y
+
+
+def enlarged_box(
+    box: Box, alpha: tuple[float, float], *, slack: float, size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Eq. 19: the box with ``slack`` times its side added, split ``alpha`` : ``1 - alpha``.
+
+    Args:
+        box: ``(x_min, y_min, x_max, y_max)``, right and lower edge exclusive.
+        alpha: Share of the slack that goes left, and up.
+        slack: Total enlargement as a multiple of width and height.
+        size: Width and height of the image; the result is clipped to it.
+
+    Returns:
+        Whole pixels, nearest to the exact edges, at least one pixel wide and high.
+
+    >>> enlarged_box((10, 10, 30, 20), (0.25, 0.5), slack=1.0, size=(100, 100))
+    (5, 5, 45, 25)
+    """
+    x_min, x_max = _enlarged(box[0], box[2], alpha[0], slack, size[0])
+    y_min, y_max = _enlarged(box[1], box[3], alpha[1], slack, size[1])
+    return x_min, y_min, x_max, y_max
+
+
+def why_skipped(target: Target, scene: Scene, settings: CropSettings) -> Skipped | None:
+    """Why an object is left out by its annotation alone, or None where it is kept."""
+
+    def skipped(reason: str, detail: str) -> Skipped:
+        return Skipped(scene.name, target.key, reason, f"{scene.name}, {target.key}: {detail}")
+
+    for flag in settings.excluded_flags:
+        if flag in target.flags:
+            return skipped(f"flag {flag}", f"the object is flagged {flag}")
+    if target.label in settings.excluded_labels:
+        return skipped(f"label {target.label}", f"its label is {target.label}")
+    x_min, y_min, x_max, y_max = target.box
+    if not (x_max > x_min and y_max > y_min):
+        return skipped("empty box", f"the box {_text(target.box)} is empty")
+    width, height = scene.size
+    if x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
+        return skipped(
+            "box outside",
+            f"the box {_text(target.box)} lies outside the image of {width}x{height}",
+        )
+    return None
+
+
+def crop_scene(
+    scene: Scene, targets: tuple[Target, ...], settings: CropSettings
+) -> Iterator[Crop | Skipped]:
+    """Cut the objects out of one scene.
+
+    Args:
+        scene: Read once, however many objects.
+        targets: Those of its objects that :func:`why_skipped` kept.
+        settings: Size, slack, seed.
+
+    Yields:
+        One crop per object, or one note for the whole scene where its image is missing,
+        damaged, or not of the annotated size.
+    """
+    opened = _open(scene)
+    if isinstance(opened, Skipped):
+        yield opened
+        return
+    image, mode = opened
+    for target in targets:
+        alpha = place_of(target.key, settings.seed)
+        box = enlarged_box(target.box, alpha, slack=settings.slack, size=scene.size)
+        buffer = io.BytesIO()
+        crop_resize(image, box, settings.size).save(buffer, "PNG")
+        yield Crop(target.key, target.label, buffer.getvalue(), box, mode)
+
+
+def _open(scene: Scene) -> tuple[Image.Image, str] | Skipped:
+    if scene.image is None:
+        return Skipped(scene.name, "", "no image", f"{scene.name}: there is no image file")
+    source = io.BytesIO(scene.image) if isinstance(scene.image, bytes) else Path(scene.image)
+    try:
+        with Image.open(source) as file:
+            mode, image = file.mode, file.convert("RGB")
+    except DAMAGED as error:
+        detail = f"{scene.name}: the image is truncated or not an image ({error})"
+        return Skipped(scene.name, "", "damaged image", detail)
+    if image.size != scene.size:
+        detail = (
+            f"{scene.name}: the image is {image.width}x{image.height}, annotated is "
+            f"{scene.size[0]}x{scene.size[1]}"
+        )
+        return Skipped(scene.name, "", "size differs", detail)
+    return image, mode
+
+
+def _enlarged(
+    low: int | float, high: int | float, alpha: float, slack: float, end: int
+) -> tuple[int, int]:
+    side = high - low
+    first = min(max(round(low - slack * alpha * side), 0), end - 1)
+    last = min(round(high + slack * (1 - alpha) * side), end)
+    return first, max(last, first + 1)
+
+
+def _text(box: Box) -> str:
+    return "(" + ", ".join(f"{edge:g}" for edge in box) + ")"

@@ -1,0 +1,270 @@
+"""Detection data sets as classification data sets: parquet shards of crops, resumable.
+
+The folder receives ``train``, ``validation`` and ``test`` with parquet shards (``img``,
+``label``, ``key``, box), ``skipped.csv`` with every object left out and why, ``crop.json`` with
+settings and counts, and ``contact_sheet.png``. A killed run goes on where it was.
+"""
+
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recuse.data.annotations import LAYOUTS, PARTS, Layout, Part, Scene, SceneList, Target
+from recuse.data.crops import Crop, CropSettings, Skipped, crop_scene, why_skipped
+from recuse.data.decode import Decoding, EncodedImages
+from recuse.data.sheet import contact_sheet
+from recuse.errors import DataError
+from recuse.progress import Progress, silent
+from recuse.random import stable_seed
+from recuse.records.store import write_atomically
+
+SUMMARY = "crop.json"
+SKIPPED = "skipped.csv"
+SHEET = "contact_sheet.png"
+_SHARD = 256
+_SHEET_IMAGES = 96
+_SKIPPED_SCHEMA = dict.fromkeys(("part", "scene", "key", "reason", "detail"), pl.String())
+
+
+@dataclass(frozen=True)
+class CropReport:
+    """What a run left in its folder.
+
+    Attributes:
+        folder: The folder.
+        label_names: Classes, in the order of the label column.
+        images: Crops per part.
+        skipped: Objects or scenes left out, by reason.
+        converted: Crops from scenes in another colour mode, by mode.
+    """
+
+    folder: Path
+    label_names: tuple[str, ...]
+    images: dict[Part, int]
+    skipped: dict[str, int]
+    converted: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to cut, decided from the annotations alone."""
+
+    label_names: tuple[str, ...]
+    wanted: dict[Part, tuple[tuple[Scene, tuple[Target, ...]], ...]]
+    skipped: dict[Part, tuple[Skipped, ...]]
+
+
+def crop_detections(
+    root: Path,
+    out: Path,
+    *,
+    layout: Layout,
+    settings: CropSettings | None = None,
+    progress: Progress = silent,
+) -> CropReport:
+    """Turn a detection data set into a classification data set.
+
+    Args:
+        root: Folder of the detection data, laid out as :mod:`recuse.data.annotations` says.
+        out: Folder to fill.
+        layout: ``"mtsd"``, ``"coco"`` or ``"gtsrb"``.
+        settings: Size, slack, exclusions.
+        progress: Called as scenes are done.
+
+    Returns:
+        What was written and what was left out.
+
+    Raises:
+        DataError: Damaged annotations, no usable object, or ``out`` holds other crops.
+        RecordError: The disk is full or ``out`` cannot be written.
+    """
+    chosen = settings or CropSettings()
+    lists = {part: LAYOUTS[layout](root, part) for part in PARTS}
+    plan = _plan(lists, chosen)
+    if not plan.label_names:
+        raise DataError(f"{root}: no object is left after the exclusions")
+    origin = _origin(layout, chosen, plan)
+    _claim(out, origin)
+    done, total = 0, sum(len(scenes) for scenes in plan.wanted.values())
+    for part in PARTS:
+        scenes = plan.wanted[part]
+        for number, start in enumerate(range(0, len(scenes), _SHARD)):
+            shard = scenes[start : start + _SHARD]
+            _write_shard(out / part, number, shard, plan.label_names, chosen)
+            done += len(shard)
+            progress("crop", done, total)
+    return _finish(out, plan, origin)
+
+
+def _plan(lists: dict[Part, SceneList], settings: CropSettings) -> _Plan:
+    sorted_out = {part: _sort_out(listed, settings) for part, listed in lists.items()}
+    counts = Counter(
+        target.label for scene, target in sorted_out["train"][0] if scene.image is not None
+    )
+    names = tuple(sorted(name for name, n in counts.items() if n >= settings.min_samples))
+    wanted, skipped = {}, {}
+    for part, (kept, left_out) in sorted_out.items():
+        rare = [
+            _too_rare(scene, target, counts[target.label])
+            for scene, target in kept
+            if target.label not in names
+        ]
+        wanted[part] = _by_scene(kept, set(names))
+        skipped[part] = (*left_out, *rare)
+    return _Plan(names, wanted, skipped)
+
+
+def _sort_out(
+    listed: SceneList, settings: CropSettings
+) -> tuple[list[tuple[Scene, Target]], list[Skipped]]:
+    kept = []
+    skipped = [
+        Skipped(name, "", "no annotation", f"{name}: there is no annotation file")
+        for name in listed.unannotated
+    ]
+    for scene in listed.scenes:
+        for target in scene.targets:
+            if (why := why_skipped(target, scene, settings)) is None:
+                kept.append((scene, target))
+            else:
+                skipped.append(why)
+    return kept, skipped
+
+
+def _by_scene(
+    kept: Sequence[tuple[Scene, Target]], names: set[str]
+) -> tuple[tuple[Scene, tuple[Target, ...]], ...]:
+    grouped: dict[str, tuple[Scene, list[Target]]] = {}
+    for scene, target in kept:
+        if target.label in names:
+            grouped.setdefault(scene.name, (scene, []))[1].append(target)
+    return tuple((scene, tuple(targets)) for scene, targets in grouped.values())
+
+
+def _too_rare(scene: Scene, target: Target, count: int) -> Skipped:
+    detail = f"{scene.name}, {target.key}: class {target.label} has {count} training images"
+    return Skipped(scene.name, target.key, "rare class", detail)
+
+
+def _origin(layout: Layout, settings: CropSettings, plan: _Plan) -> dict[str, Any]:
+    keys = [t.key for part in PARTS for _, targets in plan.wanted[part] for t in targets]
+    return {
+        "layout": layout,
+        "settings": json.loads(json.dumps(asdict(settings))),
+        "label_names": list(plan.label_names),
+        "objects": f"{stable_seed(*keys):016x}",
+    }
+
+
+def _claim(out: Path, origin: dict[str, Any]) -> None:
+    path = out / SUMMARY
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text())
+        except ValueError as error:
+            raise DataError(f"{path} is damaged ({error}); delete the folder") from error
+        if {key: found.get(key) for key in origin} != origin:
+            raise DataError(
+                f"{out} holds crops of other objects or settings; choose another folder"
+            )
+        return
+    write_atomically(path, json.dumps(origin, indent=1).encode())
+
+
+def _write_shard(
+    folder: Path,
+    number: int,
+    scenes: Sequence[tuple[Scene, tuple[Target, ...]]],
+    names: tuple[str, ...],
+    settings: CropSettings,
+) -> None:
+    path = folder / f"{number:05d}.parquet"
+    if path.is_file():
+        return
+
+    def cut(wanted: tuple[Scene, tuple[Target, ...]]) -> list[Crop | Skipped]:
+        return list(crop_scene(*wanted, settings))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(chain.from_iterable(pool.map(cut, scenes)))
+    crops = [result for result in results if isinstance(result, Crop)]
+    skipped = [result for result in results if isinstance(result, Skipped)]
+    # The shard goes last: its presence says that both are there.
+    write_atomically(path.with_suffix(".skipped.csv"), _skipped_csv(folder.name, skipped))
+    write_atomically(path, _shard_bytes(crops, names))
+
+
+def _shard_bytes(crops: Sequence[Crop], names: tuple[str, ...]) -> bytes:
+    index = {name: label for label, name in enumerate(names)}
+    frame = pl.DataFrame(
+        {
+            "img": [{"bytes": crop.png, "path": f"{crop.key}.png"} for crop in crops],
+            "label": [index[crop.label] for crop in crops],
+            "key": [crop.key for crop in crops],
+            "box": [list(crop.box) for crop in crops],
+            "mode": [crop.mode for crop in crops],
+        },
+        schema={
+            "img": pl.Struct({"bytes": pl.Binary, "path": pl.String}),
+            "label": pl.Int64,
+            "key": pl.String,
+            "box": pl.List(pl.Int64),
+            "mode": pl.String,
+        },
+    )
+    label = {"names": list(names), "_type": "ClassLabel"}
+    features = {"info": {"features": {"img": {"_type": "Image"}, "label": label}}}
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, metadata={"huggingface": json.dumps(features)})
+    return buffer.getvalue()
+
+
+def _skipped_csv(part: str, skipped: Sequence[Skipped]) -> bytes:
+    rows = [{"part": part, **asdict(item)} for item in skipped]
+    return pl.DataFrame(rows, schema=_SKIPPED_SCHEMA).write_csv().encode()
+
+
+def _finish(out: Path, plan: _Plan, origin: dict[str, Any]) -> CropReport:
+    planned = [_skipped_csv(part, plan.skipped[part]) for part in PARTS]
+    found = [path.read_bytes() for path in sorted(out.glob("*/*.skipped.csv"))]
+    listed = pl.concat([pl.read_csv(text, schema=_SKIPPED_SCHEMA) for text in (*planned, *found)])
+    write_atomically(out / SKIPPED, listed.write_csv().encode())
+    frames = {part: _frame(out / part) for part in PARTS}
+    modes = Counter(chain.from_iterable(frame["mode"] for frame in frames.values()))
+    report = CropReport(
+        out,
+        plan.label_names,
+        {part: len(frame) for part, frame in frames.items()},
+        dict(Counter(listed["reason"]).most_common()),
+        {mode: n for mode, n in modes.items() if mode != "RGB"},
+    )
+    if not report.images["train"]:
+        raise DataError(f"{out}: no training image could be cut; see {out / SKIPPED}")
+    _draw_sheet(out, frames["train"], plan.label_names)
+    counts = {key: value for key, value in asdict(report).items() if key != "folder"}
+    write_atomically(out / SUMMARY, json.dumps(origin | counts, indent=1).encode())
+    return report
+
+
+def _frame(folder: Path) -> pl.DataFrame:
+    shards = [pl.read_parquet(path) for path in sorted(folder.glob("*.parquet"))]
+    return pl.concat(shards) if shards else pl.DataFrame(schema={"mode": pl.String})
+
+
+def _draw_sheet(out: Path, train: pl.DataFrame, names: tuple[str, ...]) -> None:
+    """One image of each class, then seconds, until the sheet is full."""
+    turn = pl.int_range(pl.len()).over("label")
+    some = train.with_columns(turn.alias("turn")).sort("turn", "label").head(_SHEET_IMAGES)
+    blobs = some["img"].struct.field("bytes").to_list()
+    images = EncodedImages(str(out), blobs).decode(Decoding())
+    captions = [names[label] for label in some["label"]]
+    write_atomically(out / SHEET, contact_sheet(list(images), captions, columns=12))
