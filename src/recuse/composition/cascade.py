@@ -25,7 +25,7 @@ from recuse.errors import ConfigError
 from recuse.random import SampleNoise
 from recuse.results import Guarantee, Prediction
 from recuse.selectors.calibrate import selected
-from recuse.selectors.scores import LogitSelector
+from recuse.selectors.scores import AnsweringSelector
 from recuse.threat import Threat
 
 
@@ -208,10 +208,9 @@ class _Book:
 
 def _ask(stage: Stage, x: Images, noise: SampleNoise) -> tuple[Logits, PerSample]:
     """Logits and scores, with one forward pass for both where the selector can share it."""
-    logits = stage.model(x)
-    if isinstance(stage.selector, LogitSelector):
-        return logits, stage.selector.with_logits(stage.model, x, logits, noise=noise)
-    return logits, stage.selector(stage.model, x, noise=noise)
+    if isinstance(stage.selector, AnsweringSelector):
+        return stage.selector.answer(stage.model, x, noise=noise)
+    return stage.model(x), stage.selector(stage.model, x, noise=noise)
 
 
 def require_answers(cascade: Cascade, traces: Sequence[Trace]) -> None:

@@ -11,6 +11,7 @@ from recuse.selectors.calibrate import (
     risk_coverage,
     selected,
 )
+from recuse.selectors.certified import CertifiedIndicator, CertifiedSelection
 from recuse.selectors.entropy import EntropyResponse, entropy
 from recuse.selectors.robustness import (
     InnerSearch,
@@ -21,7 +22,7 @@ from recuse.selectors.robustness import (
     robust_within,
     worst_margin,
 )
-from recuse.selectors.scores import AttackableSelector, BudgetedSelector, LogitSelector
+from recuse.selectors.scores import AnsweringSelector, AttackableSelector, BudgetedSelector
 from recuse.selectors.selection_network import SelectionNetwork, acceptance, acceptance_split
 from recuse.selectors.softmax_response import (
     RobustSoftmaxResponse,
@@ -32,6 +33,7 @@ from recuse.selectors.softmax_response import (
 
 SELECTORS: dict[str, type[Selector]] = {
     "robustness": RobustnessIndicator,
+    "certified": CertifiedIndicator,
     "robust-margin": RobustMargin,
     "softmax": SoftmaxResponse,
     "robust-softmax": RobustSoftmaxResponse,
@@ -41,13 +43,15 @@ SELECTORS: dict[str, type[Selector]] = {
 
 __all__ = [
     "SELECTORS",
+    "AnsweringSelector",
     "AttackableSelector",
     "BudgetedSelector",
     "Calibration",
+    "CertifiedIndicator",
+    "CertifiedSelection",
     "Coverage",
     "EntropyResponse",
     "InnerSearch",
-    "LogitSelector",
     "Reach",
     "Risk",
     "RiskCoverage",

@@ -43,16 +43,18 @@ class EntropyResponse:
         """None."""
         return Guarantee.NONE
 
-    def with_logits(
-        self, model: nn.Module, x: Images, logits: Logits, *, noise: SampleNoise
-    ) -> PerSample:
-        """Negative entropy."""
-        return -entropy(logits)
+    @torch.no_grad()
+    def answer(
+        self, model: nn.Module, x: Images, *, noise: SampleNoise
+    ) -> tuple[Logits, PerSample]:
+        """Logits and their negative entropy."""
+        logits = model(x)
+        return logits, -entropy(logits)
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
         """Negative entropy at ``x``."""
-        return -entropy(model(x))
+        return self.answer(model, x, noise=noise)[1]
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise

@@ -1,4 +1,4 @@
-"""What a selector may offer beyond its score: a score from logits, and a surrogate to attack."""
+"""What a selector may offer beyond its score: the logits, a surrogate to attack, its budget."""
 
 from typing import Protocol, runtime_checkable
 
@@ -11,16 +11,16 @@ from recuse.threat import Threat
 
 
 @runtime_checkable
-class LogitSelector(Selector, Protocol):
-    """A selector that can start from the classifier's logits at the input.
+class AnsweringSelector(Selector, Protocol):
+    """A selector that also hands out the classifier's logits, from a pass it needs anyway.
 
     A cascade then spends the forward pass that gives the label only once.
     """
 
-    def with_logits(
-        self, model: nn.Module, x: Images, logits: Logits, *, noise: SampleNoise
-    ) -> PerSample:
-        """Score per input, given the logits at ``x``."""
+    def answer(
+        self, model: nn.Module, x: Images, *, noise: SampleNoise
+    ) -> tuple[Logits, PerSample]:
+        """Logits at ``x`` and score per input."""
         ...
 
 

@@ -53,16 +53,18 @@ class SoftmaxResponse:
         """None: a high-confidence adversarial example is selected."""
         return Guarantee.NONE
 
-    def with_logits(
-        self, model: nn.Module, x: Images, logits: Logits, *, noise: SampleNoise
-    ) -> PerSample:
-        """Largest softmax probability."""
-        return max_softmax(logits)
+    @torch.no_grad()
+    def answer(
+        self, model: nn.Module, x: Images, *, noise: SampleNoise
+    ) -> tuple[Logits, PerSample]:
+        """Logits and their largest softmax probability."""
+        logits = model(x)
+        return logits, max_softmax(logits)
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
         """Largest softmax probability at ``x``."""
-        return max_softmax(model(x))
+        return self.answer(model, x, noise=noise)[1]
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
@@ -114,19 +116,20 @@ class RobustSoftmaxResponse:
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
         """Smallest top probability found in the ball."""
-        return self.with_logits(model, x, model(x), noise=noise)
+        return self.answer(model, x, noise=noise)[1]
 
     @torch.no_grad()
-    def with_logits(
-        self, model: nn.Module, x: Images, logits: Logits, *, noise: SampleNoise
-    ) -> PerSample:
-        """Smallest top probability found in the ball."""
+    def answer(
+        self, model: nn.Module, x: Images, *, noise: SampleNoise
+    ) -> tuple[Logits, PerSample]:
+        """Logits at ``x`` and the smallest top probability found in the ball."""
+        logits = model(x)
         labels = logits.argmax(1)
         outcome = self.attack(model, x, labels, self.reach.own, noise=noise, clean_logits=logits)
         found = max_softmax(model(outcome.x_adv))
         # A changed label was crossed to, and at the crossing no class has more than a half.
         found = torch.where(outcome.success, found.clamp_max(0.5), found)
-        return torch.minimum(max_softmax(logits), found)
+        return logits, torch.minimum(max_softmax(logits), found)
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise

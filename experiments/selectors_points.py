@@ -1,0 +1,188 @@
+"""Mechanisms as functions of a threshold, judged by the sound accounting on measured samples."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from recuse.analysis.accounting import (
+    Account,
+    Core,
+    Stage,
+    indicator_stage,
+    paper_account,
+    sound_account,
+)
+
+Mask = npt.NDArray[np.bool_]
+Tables = Mapping[str, pl.DataFrame]
+DOUBLED = {"1/255": "2/255", "2/255": "4/255"}
+GRID = 40
+
+
+@dataclass(frozen=True)
+class Point:
+    """One composition at one setting.
+
+    Attributes:
+        mechanism: How its stages select.
+        models: Classifier of each stage, in order.
+        thresholds: Threshold of each stage, in order.
+        natural: H(x) = y, per sample.
+        sound: The sound bound, per sample.
+        selected: Some stage answers at x.
+        surely: Some stage answers wherever the attacker moves x.
+    """
+
+    mechanism: str
+    models: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    natural: Mask
+    sound: Mask
+    selected: Mask
+    surely: Mask
+
+
+def column(table: pl.DataFrame, name: str) -> npt.NDArray[np.float64]:
+    """A column as floats."""
+    return table[name].to_numpy().astype(np.float64)
+
+
+def verdict(table: pl.DataFrame, name: str) -> Mask:
+    """A column of verdicts."""
+    return table[name].to_numpy().astype(bool)
+
+
+def core_of(table: pl.DataFrame, eps: str) -> Core:
+    """The core's verdicts."""
+    return Core(verdict(table, "accurate"), verdict(table, f"robust@{eps}"))
+
+
+def indicator(tables: Tables, model: str, eps: str, _: float) -> Stage:
+    """Robustness indicator of radius eps; it has no threshold."""
+    t = tables[model]
+    return indicator_stage(
+        verdict(t, "accurate"),
+        verdict(t, f"robust@{eps}"),
+        selects=verdict(t, f"robust@{eps}"),
+        surely_selects=verdict(t, f"robust@{DOUBLED[eps]}"),
+    )
+
+
+def robust_margin(tables: Tables, model: str, eps: str, tau: float) -> Stage:
+    """Indicator that asks for a probability margin of ``tau`` over the ball."""
+    t = tables[model]
+    return indicator_stage(
+        verdict(t, "accurate"),
+        verdict(t, f"robust@{eps}"),
+        selects=column(t, f"low_margin@{eps}") > tau,
+        surely_selects=column(t, f"low_margin@{DOUBLED[eps]}") > tau,
+    )
+
+
+def softmax(tables: Tables, model: str, eps: str, tau: float) -> Stage:
+    """Softmax response at the input."""
+    t = tables[model]
+    return Stage(
+        verdict(t, "accurate"),
+        verdict(t, f"robust@{eps}"),
+        selects=column(t, "confidence") >= tau,
+        surely_selects=column(t, f"low_confidence@{eps}") >= tau,
+        right_where_selecting=column(t, f"wrong_confidence@{eps}") < tau,
+    )
+
+
+def network(tables: Tables, model: str, eps: str, tau: float) -> Stage:
+    """Selection network, its decision bounded by intervals; the classifier attacked."""
+    name = {"cifar10_resnet4b_adv2": "select_adv2", "ibp_small": "ace_ibp"}[model]
+    t, s = tables[model], tables[name]
+    robust = verdict(t, f"robust@{eps}")
+    return Stage(
+        verdict(t, "accurate"),
+        robust,
+        selects=column(s, "score") >= tau,
+        surely_selects=column(s, f"lower@{eps}") >= tau,
+        right_where_selecting=verdict(t, "accurate") & robust,
+        may_select=column(s, f"upper@{eps}") >= tau,
+    )
+
+
+MECHANISMS: dict[str, Callable[[Tables, str, str, float], Stage]] = {
+    "indicator": indicator,
+    "robust margin": robust_margin,
+    "softmax response": softmax,
+    "selection network": network,
+}
+
+
+def grid(tables: Tables, mechanism: str, model: str, eps: str) -> list[float]:
+    """Thresholds worth looking at: quantiles of the scores that are compared with them."""
+    if mechanism == "indicator":
+        return [0.0]
+    if mechanism == "selection network":
+        name = {"cifar10_resnet4b_adv2": "select_adv2", "ibp_small": "ace_ibp"}[model]
+        scores = np.concatenate([column(tables[name], c) for c in ("score", f"lower@{eps}")])
+    else:
+        kinds = {"robust margin": f"low_margin@{eps}", "softmax response": "confidence"}
+        scores = column(tables[model], kinds[mechanism])
+    found = np.unique(np.quantile(scores, np.linspace(0, 1, GRID, endpoint=False)))
+    return [float(tau) for tau in found if mechanism != "robust margin" or tau >= 0]
+
+
+def compose(
+    tables: Tables, core: str, eps: str, mechanism: str, stages: Iterable[tuple[str, float]]
+) -> Point:
+    """A composition of stages that select alike, before the core."""
+    chosen = list(stages)
+    parts = [MECHANISMS[mechanism](tables, model, eps, tau) for model, tau in chosen]
+    account = sound_account(parts, core_of(tables[core], eps))
+    none = np.zeros(len(account.natural), dtype=bool)
+    return Point(
+        mechanism,
+        tuple(model for model, _ in chosen),
+        tuple(tau for _, tau in chosen),
+        account.natural,
+        account.robust,
+        np.any([none, *(p.selects for p in parts)], axis=0),
+        np.any([none, *(p.surely_selects for p in parts)], axis=0),
+    )
+
+
+def paper_of(tables: Tables, core: str, eps: str, model: str) -> Account:
+    """The paper's accounting of the indicator composition."""
+    return paper_account([indicator(tables, model, eps, 0.0)], core_of(tables[core], eps))
+
+
+def sweep(
+    tables: Tables, core: str, eps: str, mechanism: str, models: Iterable[str]
+) -> list[Point]:
+    """Every model at every threshold, one stage each."""
+    return [
+        compose(tables, core, eps, mechanism, [(model, tau)])
+        for model in models
+        for tau in grid(tables, mechanism, model, eps)
+    ]
+
+
+def sweep_pairs(
+    tables: Tables, core: str, eps: str, mechanism: str, models: Iterable[str], *, every: int = 3
+) -> list[Point]:
+    """Every ordered pair of stages on a coarser grid of thresholds."""
+    members = [
+        (model, tau) for model in models for tau in grid(tables, mechanism, model, eps)[::every]
+    ]
+    return [
+        compose(tables, core, eps, mechanism, [first, second])
+        for first in members
+        for second in members
+        if first[0] != second[0]
+    ]
+
+
+def best(points: Iterable[Point], rows: Mask, core: Core, *, loss: float) -> Point | None:
+    """The point of highest sound robust accuracy on ``rows`` that loses at most ``loss`` there."""
+    wanted = core.accurate[rows].mean() - loss - 1e-12
+    allowed = [p for p in points if p.natural[rows].mean() >= wanted]
+    return max(allowed, key=lambda p: (p.sound[rows].mean(), p.natural[rows].mean()), default=None)

@@ -1,0 +1,146 @@
+"""What attacks and bounds say about each network, once per image: everything else is arithmetic."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from recuse.attacks import Apgd, Confidence, Dlr, Ensemble
+from recuse.attacks.margins import margin
+from recuse.certify.ibp import Ibp, Margins
+from recuse.data.split import Split
+from recuse.random import SampleNoise
+from recuse.records.store import parquet_bytes, read_parquet, write_atomically
+from recuse.selectors import acceptance, entropy, max_softmax
+from recuse.threat import Threat
+
+BATCH = 128
+STEPS = 40
+
+
+def measured(name: str, folder: Path, split: Split, columns: Any) -> pl.DataFrame:
+    """The table of one network, from disk or computed batch by batch and then written."""
+    path = folder / f"{name}.parquet"
+    if not path.exists():
+        frames = [
+            pl.DataFrame({"sample_id": part.ids, **columns(part)}) for part in split.batches(BATCH)
+        ]
+        write_atomically(path, parquet_bytes(pl.concat(frames)))
+    return read_parquet(path)
+
+
+def clean_columns(network: nn.Module, part: Split) -> dict[str, Any]:
+    """Label, prediction and the scores that need no attack."""
+    with torch.no_grad():
+        logits = network(part.images)
+    prediction = logits.argmax(1)
+    return {
+        "label": part.labels.numpy(),
+        "prediction": prediction.numpy(),
+        "accurate": (prediction == part.labels).numpy(),
+        "confidence": max_softmax(logits).numpy(),
+        "negative_entropy": (-entropy(logits)).numpy(),
+        "margin": (-margin(logits.softmax(1), prediction)).numpy(),
+    }
+
+
+def attacked_columns(network: nn.Module, part: Split, radii: tuple[str, ...]) -> dict[str, Any]:
+    """Clean columns and, per radius, the worst that attacks found in the ball or a smaller one.
+
+    ``robust@R``: no other label than F(x). ``low_margin@R``, ``low_confidence@R``: smallest
+    probability margin of F(x) and smallest top probability (at most 1/2 where the label
+    changes). ``wrong_confidence@R``: largest probability of a class other than the true one, by
+    the confidence attack; ``..._ce@R`` at the point of largest cross-entropy and
+    ``..._first@R`` at the first adversarial point of Auto-PGD instead.
+    """
+    columns = clean_columns(network, part)
+    found = {
+        "robust": torch.ones(len(part), dtype=torch.bool),
+        "low_margin": torch.from_numpy(columns["margin"]),
+        "low_confidence": torch.from_numpy(columns["confidence"]),
+    }
+    wrong = {kind: torch.zeros(len(part)) for kind in ("", "_ce", "_first")}
+    prediction = torch.from_numpy(columns["prediction"])
+    for radius in radii:
+        threat = Threat("linf", radius)
+        worse = _worst_of_prediction(network, part, prediction, threat)
+        found["robust"] = found["robust"] & (worse["low_margin"] > 0)
+        for kind in ("low_margin", "low_confidence"):
+            found[kind] = torch.minimum(found[kind], worse[kind])
+        for kind, value in _wrong_confidence(network, part, threat).items():
+            wrong[kind] = torch.maximum(wrong[kind], value)
+        columns |= {f"{kind}@{radius}": value.numpy() for kind, value in found.items()}
+        columns |= {f"wrong_confidence{k}@{radius}": v.numpy() for k, v in wrong.items()}
+    return columns
+
+
+@torch.no_grad()
+def _worst_of_prediction(
+    network: nn.Module, part: Split, prediction: Tensor, threat: Threat
+) -> dict[str, Tensor]:
+    x, noise = part.images, SampleNoise(0, part.ids, f"worst/{threat}")
+    broken = Ensemble((Apgd(STEPS), Apgd(STEPS, Dlr())))(
+        network, x, prediction, threat, noise=noise
+    )
+    deepest = Apgd(STEPS).maximise(network, x, prediction, threat, noise=noise).x_adv
+    logits = [network(broken.x_adv), network(deepest)]
+    low_margin = -torch.stack([margin(z.softmax(1), prediction) for z in logits]).amax(0)
+    low_confidence = torch.stack([max_softmax(z) for z in logits]).amin(0)
+    # On the way to another class the two best classes tie, with at most a half each.
+    crossed = low_margin <= 0
+    return {
+        "low_margin": low_margin,
+        "low_confidence": torch.where(crossed, low_confidence.clamp_max(0.5), low_confidence),
+    }
+
+
+@torch.no_grad()
+def _wrong_confidence(network: nn.Module, part: Split, threat: Threat) -> dict[str, Tensor]:
+    x, y, noise = part.images, part.labels, SampleNoise(0, part.ids, f"wrong/{threat}")
+    points = {
+        "": Apgd(STEPS, Confidence()).maximise(network, x, y, threat, noise=noise).x_adv,
+        "_ce": Apgd(STEPS).maximise(network, x, y, threat, noise=noise).x_adv,
+        "_first": Apgd(STEPS)(network, x, y, threat, noise=noise).x_adv,
+    }
+    return {kind: Confidence()(network(point), y) for kind, point in points.items()}
+
+
+@torch.no_grad()
+def core_columns(network: nn.Module, part: Split, radii: tuple[str, ...]) -> dict[str, Any]:
+    """Clean columns and robustness of the core."""
+    columns = clean_columns(network, part)
+    robust = torch.ones(len(part), dtype=torch.bool)
+    prediction = torch.from_numpy(columns["prediction"])
+    for radius in radii:
+        noise = SampleNoise(0, part.ids, f"core/{radius}")
+        attack = Ensemble((Apgd(STEPS), Apgd(STEPS, Dlr())))
+        outcome = attack(network, part.images, prediction, Threat("linf", radius), noise=noise)
+        robust = robust & ~outcome.success
+        columns[f"robust@{radius}"] = robust.numpy()
+    return columns
+
+
+def certified_columns(
+    network: nn.Module, part: Split, radii: tuple[str, ...]
+) -> Iterator[tuple[str, Any]]:
+    """Whether interval bounds prove the label, per radius."""
+    for radius in radii:
+        threat = Threat("linf", radius)
+        found = Ibp()(network, part.images, threat, noise=SampleNoise(0, part.ids))
+        yield f"certified@{radius}", (found.radius > 0).numpy()
+
+
+@torch.no_grad()
+def selection_columns(net: nn.Module, part: Split, radii: tuple[str, ...]) -> dict[str, Any]:
+    """A selection network's score and its interval bounds per radius."""
+    columns = {"score": acceptance(net(part.images)).numpy()}
+    bounds = Margins.of(net)
+    accept, reject = torch.ones(len(part)).long(), torch.zeros(len(part)).long()
+    for radius in radii:
+        eps = Threat("linf", radius).eps
+        columns[f"lower@{radius}"] = bounds.bound(part.images, accept, eps)[:, 0].numpy()
+        columns[f"upper@{radius}"] = -bounds.bound(part.images, reject, eps)[:, 1].numpy()
+    return columns

@@ -1,0 +1,112 @@
+"""Every way to abstain on the same models and the same threat: CIFAR-10 at 1/255 and 2/255.
+
+Steps, each resumable and bounded in time; run them in this order until each says it is done:
+
+    python experiments/selectors_study.py train
+    python experiments/selectors_study.py measure
+    python experiments/selectors_study.py attack
+    python experiments/selectors_study.py tables
+
+Needs ``RECUSE_DATA``. Networks and unfinished work go to ``runs/selectors``; samples, tables and
+figures to ``results/selectors``.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+from selectors_attack import CORE, POOL, ROBUST, TRUNK, attack_all, deployed
+from selectors_samples import (
+    attacked_columns,
+    certified_columns,
+    core_columns,
+    measured,
+    selection_columns,
+)
+from selectors_train import train_all
+from torch import nn
+
+from recuse.data import Cifar10, Split, find_data_root
+from recuse.models import load_checkpoint, load_model
+
+WORK, RESULTS = Path("runs/selectors"), Path("results/selectors")
+SAMPLES, ATTACKS = RESULTS / "samples", RESULTS / "attacks"
+RADII, EPS = ("1/255", "2/255", "4/255"), ("1/255", "2/255")
+NETS = ("select_adv2", "ace_ibp")
+
+
+def say(task: str, done: int, total: int, note: str = "") -> None:
+    """Progress in lines, every tenth."""
+    if total and (done == total or done * 10 % max(total, 1) < 10):
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {task} {done}/{total} {note}\n")
+
+
+def train(_: argparse.Namespace) -> None:
+    """The certified classifier and the selection networks."""
+    parts = Cifar10().load(find_data_root())
+    train_all(parts, load_model(ROBUST)[0], WORK, say)
+
+
+def networks() -> dict[str, nn.Module]:
+    """Every network of the comparison by name."""
+    published = {name: load_model(name)[0] for name in (CORE, *POOL)}
+    own = {name: load_checkpoint(WORK / f"{name}.safetensors")[0] for name in (TRUNK, *NETS)}
+    return published | own
+
+
+def test_images() -> Split:
+    """The lossless test images."""
+    return Cifar10().load_test(find_data_root())
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Attacks and bounds on every network, once per image."""
+    split, known, until = test_images(), networks(), time.monotonic() + arguments.seconds
+    work = {
+        CORE: lambda part: core_columns(known[CORE], part, EPS),
+        ROBUST: lambda part: attacked_columns(known[ROBUST], part, (*RADII, "8/255")),
+        **{n: lambda part, n=n: attacked_columns(known[n], part, RADII) for n in POOL[1:]},
+        TRUNK: lambda part: (
+            attacked_columns(known[TRUNK], part, RADII)
+            | dict(certified_columns(known[TRUNK], part, RADII))
+        ),
+        **{n: lambda part, n=n: selection_columns(known[n], part, EPS) for n in NETS},
+    }
+    for done, (name, columns) in enumerate(work.items()):
+        if time.monotonic() > until:
+            say("measure", done, len(work), "run again to go on")
+            return
+        measured(name, SAMPLES, split, columns)
+        say("measure", done + 1, len(work), name)
+
+
+def sample_tables() -> dict[str, pl.DataFrame]:
+    """The measured samples of every network."""
+    names = (CORE, *POOL, TRUNK, *NETS)
+    return {name: pl.read_parquet(SAMPLES / f"{name}.parquet") for name in names}
+
+
+def attack(arguments: argparse.Namespace) -> None:
+    """The adaptive adversary on every composition."""
+    split, known, tables = test_images(), networks(), sample_tables()
+    until = time.monotonic() + arguments.seconds
+    for eps in EPS:
+        todo = deployed(tables, known, split, eps)
+        if not attack_all(todo, split, eps, ATTACKS, count=arguments.count, until=until):
+            say("attack", 0, 1, f"stopped at {eps}: run again to go on")
+            return
+        say("attack", 1, 1, eps)
+
+
+STEPS = {"train": train, "measure": measure, "attack": attack}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=STEPS)
+    parser.add_argument("--seconds", type=float, default=420.0, help="stop after about this long")
+    parser.add_argument("--count", type=int, default=200, help="images under the adversary")
+    arguments = parser.parse_args()
+    STEPS[arguments.step](arguments)
