@@ -174,7 +174,7 @@ def _selector(
     name: str, networks: Mapping[str, nn.Module], model: str, budget: Threat, tau: float
 ) -> Selector:
     if name == "indicator":
-        return RobustnessIndicator(budget, Apgd())
+        return RobustnessIndicator(budget, Apgd(steps=39))
     if name == "softmax response":
         return SoftmaxResponse(tau)
     if name.startswith("selection network"):

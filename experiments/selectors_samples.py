@@ -47,13 +47,18 @@ def clean_columns(network: nn.Module, part: Split) -> dict[str, Any]:
     }
 
 
-def attacked_columns(network: nn.Module, part: Split, radii: tuple[str, ...]) -> dict[str, Any]:
+PLAIN = ("_ce", "_first")
+
+
+def attacked_columns(
+    network: nn.Module, part: Split, radii: tuple[str, ...], kinds: tuple[str, ...] = ("",)
+) -> dict[str, Any]:
     """Clean columns and, per radius, the worst that attacks found in the ball or a smaller one.
 
     ``robust@R``: no other label than F(x). ``low_margin@R``, ``low_confidence@R``: smallest
     probability margin of F(x) and smallest top probability (at most 1/2 where the label
     changes). ``wrong_confidence@R``: largest probability of a class other than the true one, by
-    the confidence attack; ``..._ce@R`` at the point of largest cross-entropy and
+    the confidence attack; among ``kinds``, ``..._ce@R`` at the point of largest cross-entropy and
     ``..._first@R`` at the first adversarial point of Auto-PGD instead.
     """
     columns = clean_columns(network, part)
@@ -62,7 +67,7 @@ def attacked_columns(network: nn.Module, part: Split, radii: tuple[str, ...]) ->
         "low_margin": torch.from_numpy(columns["margin"]),
         "low_confidence": torch.from_numpy(columns["confidence"]),
     }
-    wrong = {kind: torch.zeros(len(part)) for kind in ("", "_ce", "_first")}
+    wrong = {kind: torch.zeros(len(part)) for kind in kinds}
     prediction = torch.from_numpy(columns["prediction"])
     for radius in radii:
         threat = Threat("linf", radius)
@@ -70,7 +75,7 @@ def attacked_columns(network: nn.Module, part: Split, radii: tuple[str, ...]) ->
         found["robust"] = found["robust"] & (worse["low_margin"] > 0)
         for kind in ("low_margin", "low_confidence"):
             found[kind] = torch.minimum(found[kind], worse[kind])
-        for kind, value in _wrong_confidence(network, part, threat).items():
+        for kind, value in _wrong_confidence(network, part, threat, kinds).items():
             wrong[kind] = torch.maximum(wrong[kind], value)
         columns |= {f"{kind}@{radius}": value.numpy() for kind, value in found.items()}
         columns |= {f"wrong_confidence{k}@{radius}": v.numpy() for k, v in wrong.items()}
@@ -98,13 +103,16 @@ def _worst_of_prediction(
 
 
 @torch.no_grad()
-def _wrong_confidence(network: nn.Module, part: Split, threat: Threat) -> dict[str, Tensor]:
+def _wrong_confidence(
+    network: nn.Module, part: Split, threat: Threat, kinds: tuple[str, ...]
+) -> dict[str, Tensor]:
     x, y, noise = part.images, part.labels, SampleNoise(0, part.ids, f"wrong/{threat}")
-    points = {
-        "": Apgd(STEPS, Confidence()).maximise(network, x, y, threat, noise=noise).x_adv,
-        "_ce": Apgd(STEPS).maximise(network, x, y, threat, noise=noise).x_adv,
-        "_first": Apgd(STEPS)(network, x, y, threat, noise=noise).x_adv,
+    attacks = {
+        "": Apgd(STEPS, Confidence()).maximise,
+        "_ce": Apgd(STEPS).maximise,
+        "_first": Apgd(STEPS),
     }
+    points = {kind: attacks[kind](network, x, y, threat, noise=noise).x_adv for kind in kinds}
     return {kind: Confidence()(network(point), y) for kind, point in points.items()}
 
 

@@ -19,12 +19,14 @@ from pathlib import Path
 import polars as pl
 from selectors_attack import CORE, POOL, ROBUST, TRUNK, attack_all, deployed
 from selectors_samples import (
+    PLAIN,
     attacked_columns,
     certified_columns,
     core_columns,
     measured,
     selection_columns,
 )
+from selectors_tables import write_all
 from selectors_train import train_all
 from torch import nn
 
@@ -66,7 +68,7 @@ def measure(arguments: argparse.Namespace) -> None:
     split, known, until = test_images(), networks(), time.monotonic() + arguments.seconds
     work = {
         CORE: lambda part: core_columns(known[CORE], part, EPS),
-        ROBUST: lambda part: attacked_columns(known[ROBUST], part, (*RADII, "8/255")),
+        ROBUST: lambda part: attacked_columns(known[ROBUST], part, (*RADII, "8/255"), ("", *PLAIN)),
         **{n: lambda part, n=n: attacked_columns(known[n], part, RADII) for n in POOL[1:]},
         TRUNK: lambda part: (
             attacked_columns(known[TRUNK], part, RADII)
@@ -100,7 +102,14 @@ def attack(arguments: argparse.Namespace) -> None:
         say("attack", 1, 1, eps)
 
 
-STEPS = {"train": train, "measure": measure, "attack": attack}
+def tables(_: argparse.Namespace) -> None:
+    """Report, figures and numbers from what was measured and attacked."""
+    split, known, measured_tables = test_images(), networks(), sample_tables()
+    todo = {eps: deployed(measured_tables, known, split, eps) for eps in EPS}
+    write_all(todo, measured_tables, ATTACKS, RESULTS)
+
+
+STEPS = {"train": train, "measure": measure, "attack": attack, "tables": tables}
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_every_selector_keeps_the_contract(name, linear_models):
     assert isinstance(selector.guarantee, Guarantee)
     model = linear_models.random_linear(3)
     if name == "certified":  # a bare layer has no graph of layers to bound
-        model = nn.Sequential(model)
+        model = nn.Sequential(model).eval()
     before = [p.clone() for p in model.parameters()]
     x = points(60)
     scores = selector(model, x, noise=noise_for(x))
