@@ -1,6 +1,5 @@
 """The report of one run or of several: read their folders, compute, arrange, write."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +20,8 @@ from recuse.report.model_figures import (
     figure4_marks,
     split_bars_of,
 )
-from recuse.report.page import Block, Code, Figure, Page, Section, Text
+from recuse.report.origin import origin
+from recuse.report.page import Block, Figure, Page, Section, Text
 from recuse.report.plots import (
     natural_against_robust,
     robust_against_inaccurate,
@@ -33,9 +33,7 @@ from recuse.report.summary import caveats, headline, summarise
 from recuse.report.tables import (
     accounting_table,
     composition_table,
-    environment_table,
     model_table,
-    record_table,
     repetition_table,
     split_table,
 )
@@ -86,7 +84,7 @@ def build_report(runs: Sequence[Path]) -> Page:
         _certificates(models),
         _training(folders),
         _pictures(folders),
-        _origin(folders, models),
+        origin(folders, models),
     )
     return Page(
         title=_title(folders),
@@ -223,27 +221,6 @@ def _pictures(folders: Sequence[RunFolder]) -> Section:
         if folder.gallery is not None and folder.gallery.height
     )
     return Section("Inputs that were abstained on", blocks)
-
-
-def _origin(folders: Sequence[RunFolder], models: Sequence[Judged]) -> Section:
-    blocks: list[Block] = [record_table(models), settings(models)]
-    for folder in folders:
-        if folder.config:
-            text = json.dumps(folder.config, indent=2, ensure_ascii=False)
-            blocks.append(Code(f"Configuration of {folder.name}", text))
-        if folder.environment:
-            blocks.append(environment_table(folder.name, folder.environment))
-    return Section("How this was computed", tuple(blocks), "Everything needed to compute it again.")
-
-
-def settings(models: Sequence[Judged]) -> Code:
-    """What each attack or certificate was set to, once for all records that share it."""
-    shared: dict[str, list[str]] = {}
-    for m in models:
-        text = json.dumps(m.meta.settings, indent=2, default=str, sort_keys=True)
-        shared.setdefault(f"{m.meta.attack} {text}", []).append(f"{m.run}/{m.meta.model}")
-    parts = (f"{', '.join(names)}:\n{text}" for text, names in shared.items())
-    return Code("Settings of the attacks and certificates", "\n\n".join(parts))
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -1,17 +1,20 @@
 """The tables of a report, from the rates of its records."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import mean, stdev
-from typing import Any
+
+import numpy as np
 
 from recuse.analysis.accounting import explain
 from recuse.analysis.intervals import Interval
 from recuse.analysis.metrics import Splits
+from recuse.analysis.verdicts import Mask
 from recuse.report.composed import Composed
 from recuse.report.measured import CERTIFIED, Judged, Measured
 from recuse.report.page import Cell, Column, Points, Rate, Spread, Table
 
+_SHOWN_IDS = 4
 _NATURAL = Column("natural accuracy", "%", "right on unperturbed images", best="high")
 _ROBUST = Column("robust accuracy", "%", "right, and no attack within ε changes it", best="high")
 _WRONG = Column("robust inaccuracy", "%", "wrong, and no attack within ε changes it", best="low")
@@ -113,13 +116,14 @@ def composition_table(compositions: Sequence[Composed], best: Sequence[Composed]
 def accounting_table(compositions: Sequence[Composed]) -> Table:
     """How many samples explain the difference between the two ways of counting."""
     lead = _Lead([c.stage for c in compositions])
-    columns = (
+    columns: tuple[Column | str, ...] = (
         *lead.columns("composition"),
         Column("robust by the paper's count only", "samples", "an attacker may still win there"),
         Column("of those wrong without any attack", "samples"),
         Column("right by the paper's count only", "samples", "natural accuracy"),
         Column("right as deployed only", "samples", "natural accuracy"),
-        Column("samples"),
+        Column("of", "samples"),
+        "for example",
     )
     rows = []
     for c in compositions:
@@ -131,47 +135,9 @@ def accounting_table(compositions: Sequence[Composed]) -> Table:
             hidden.natural_lost,
         )
         numbers = tuple(int(mask.sum()) for mask in counts)
-        rows.append((*lead.cells(c.stage, c.name, c.eps), *numbers, c.samples))
+        examples = _some(c, hidden.robust_unproven | hidden.natural_gained)
+        rows.append((*lead.cells(c.stage, c.name, c.eps), *numbers, c.samples, examples))
     return Table("What the paper's accounting hides", columns, tuple(rows), folded=True)
-
-
-def record_table(models: Sequence[Judged]) -> Table:
-    """What every record was measured by, and its seed."""
-    columns = (
-        "run",
-        "model",
-        "data",
-        "attack",
-        Column("seed"),
-        Column("samples"),
-        Column("forward passes", "per sample"),
-        Column("backward passes", "per sample"),
-        "weights",
-        "record",
-    )
-    rows = tuple(
-        (
-            m.run,
-            m.meta.model,
-            m.meta.dataset,
-            m.meta.attack,
-            m.meta.seed,
-            m.verdicts.samples,
-            _mean(m, "forwards"),
-            _mean(m, "backwards"),
-            m.meta.weights[:8] or None,
-            m.meta.key[:8],
-        )
-        for m in models
-    )
-    caption = "Weights and records are named by the first digits of their SHA-256."
-    return Table("Records", columns, rows, caption)
-
-
-def environment_table(run: str, environment: Mapping[str, Any]) -> Table:
-    """Versions and machine of a run."""
-    rows = tuple((name, text) for name, text in _flat("", environment))
-    return Table(f"Environment of {run}", ("what", "value"), rows, folded=True)
 
 
 class _Lead:
@@ -238,23 +204,10 @@ def _composition_row(lead: _Lead, name: str, c: Composed, attacked: bool) -> tup
     )
 
 
-def _mean(judged: Judged, column: str) -> float | None:
-    frame = judged.verdicts.frame
-    if column not in frame.columns:
-        return None
-    mean = frame[column].mean()
-    return float(mean) if isinstance(mean, int | float) else None
-
-
-def _flat(prefix: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = []
-    for name, value in values.items():
-        path = f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            rows += _flat(f"{path}.", value)
-        else:
-            rows.append((path, "–" if value is None else str(value)))
-    return rows
+def _some(c: Composed, mask: Mask) -> str:
+    """The first sample ids of a mask."""
+    ids = [str(c.stage.verdicts.ids[int(i)]) for i in np.flatnonzero(mask)[: _SHOWN_IDS + 1]]
+    return ", ".join(ids[:_SHOWN_IDS]) + (" …" if len(ids) > _SHOWN_IDS else "")
 
 
 def repetition_table(rates: Sequence[Measured]) -> Table:
