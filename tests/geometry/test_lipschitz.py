@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from recuse.data.cifar import Cifar10
 from recuse.errors import DataError
 from recuse.geometry.lipschitz import Lipschitz, smoothness
+from recuse.models import load_model
 from recuse.random import SampleNoise
 from recuse.threat import Threat
 
@@ -84,6 +88,19 @@ def test_smoothness_does_not_depend_on_the_batch_size() -> None:
     assert runs[0].accuracy == runs[1].accuracy == 0.75
     assert runs[0].count == 40
     assert runs[0].lipschitz == pytest.approx(2 * float(w.abs().sum()), rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_robust_network_is_smoother_than_a_standard_one(
+    shared_data: Path, shared_models: Path
+) -> None:
+    test = Cifar10().load_test(shared_data).head(16)
+    slopes = []
+    for name in ("cifar10_resnet20_std", "cifar10_resnet4b_adv2"):
+        network, _ = load_model(name, data_root=shared_data)
+        found = smoothness(network, test.images, test.labels, test.ids, Threat("linf", "2/255"))
+        slopes.append(found.lipschitz)
+    assert slopes[0] > 5 * slopes[1]
 
 
 def test_a_radius_of_zero_is_refused() -> None:

@@ -1,0 +1,120 @@
+"""Data sets of the Hugging Face hub, through the extra ``recuse[hub]``."""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from recuse.data.decode import Decoding, EncodedImages
+from recuse.data.parquet import IMAGE_COLUMNS, LABEL_COLUMNS
+from recuse.data.split import Split, Splits, hold_out
+from recuse.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """An image classification data set of the hub, downloaded on first use.
+
+    Attributes:
+        path: Name on the hub, for example ``"uoft-cs/cifar10"``; or a builder such as
+            ``"parquet"`` together with ``files``.
+        config: Configuration of the data set, where it has several.
+        revision: Commit or tag, to get the same data again.
+        train: Name of the training part there.
+        test: Name of the test part there.
+        files: Local files per part, as (part, file).
+        size: Side to resize to, or None where all images have one size.
+        channels: 3 for RGB, 1 for grey.
+        validation: Share of the training rows held out, stratified.
+        seed: Of the cut.
+        cache: Where downloads are kept; by default the library's own folder.
+    """
+
+    path: str
+    config: str | None = None
+    revision: str | None = None
+    train: str = "train"
+    test: str = "test"
+    files: tuple[tuple[str, str], ...] = ()
+    size: int | None = None
+    channels: Literal[1, 3] = 3
+    validation: float = 0.1
+    seed: int = 0
+    cache: Path | None = None
+
+    def load(self, data_root: Path | None = None) -> Splits:
+        """Download if need be, decode, and cut the validation part.
+
+        Raises:
+            ConfigError: The extra is not installed; names it.
+            DataError: No such data set or part, or one without images and labels.
+        """
+        rows = self._read(self.train, "train")
+        name = f"{self._name}/validation"
+        train, validation = hold_out(rows, self.validation, seed=self.seed, name=name)
+        return Splits(train, validation, self.load_test(data_root))
+
+    def load_test(self, data_root: Path | None = None) -> Split:
+        """The test part alone."""
+        return self._read(self.test, "test")
+
+    @property
+    def _name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def _read(self, part: str, name: str) -> Split:
+        datasets = _datasets()
+        where = f"{self.path} ({part})"
+        try:
+            rows = datasets.load_dataset(
+                self.path,
+                self.config,
+                split=part,
+                revision=self.revision,
+                data_files=dict(self.files) or None,
+                cache_dir=str(self.cache) if self.cache else None,
+            )
+        except (
+            Exception
+        ) as error:  # the library raises network, format and file errors of many kinds
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"data set {where} cannot be loaded from the hub: {reason}") from error
+        image = _column(rows, IMAGE_COLUMNS, where)
+        label = _column(rows, LABEL_COLUMNS, where)
+        rows = rows.cast_column(image, datasets.Image(decode=False))
+        blobs = [_bytes(entry) for entry in rows[image]]
+        labels = torch.tensor(rows[label], dtype=torch.int64)
+        names = getattr(rows.features[label], "names", None) or range(int(labels.max()) + 1)
+        prefix = f"{self._name}/{name}"
+        return Split(
+            prefix,
+            EncodedImages(where, blobs).decode(Decoding(self.channels, self.size)),
+            labels,
+            tuple(f"{prefix}/{row:05d}" for row in range(len(labels))),
+            tuple(str(entry) for entry in names),
+        )
+
+
+def _datasets() -> Any:
+    try:
+        return importlib.import_module("datasets")
+    except ImportError as error:
+        raise ConfigError(
+            "data sets of the hub need the library datasets; pip install 'recuse[hub]'"
+        ) from error
+
+
+def _column(rows: Any, names: tuple[str, ...], where: str) -> str:
+    for name in names:
+        if name in rows.features:
+            return name
+    raise DataError(f"{where}: no column {' or '.join(names)}; found {', '.join(rows.features)}")
+
+
+def _bytes(entry: dict[str, Any]) -> bytes | None:
+    if entry["bytes"] is not None:
+        return bytes(entry["bytes"])
+    path = Path(entry["path"] or "")
+    return path.read_bytes() if path.is_file() else None
