@@ -62,32 +62,17 @@ def study(
     workers: int | None = None,
 ) -> None:
     """Measure train-train and test-train separation; write JSON, histogram and nearest pairs."""
-    import time
-
     from rich.console import Console
 
-    from recuse.cli.console import progress_display
     from recuse.data.split import join
-    from recuse.geometry import separation as measure
     from recuse.records.store import write_atomically
 
     # Held-out rows are training images as well: distances do not care about the cut.
     train = join(splits.train, splits.validation, name=splits.train.name)
     train, test = train.head(limit or len(train)), splits.test.head(limit or len(splits.test))
-    references = (train.images, train.labels)
     results: dict[str, Any] = {"data": train.name.partition("/")[0], "references": len(train)}
     for kind, part in {"train-train": train, "test-train": test}.items():
-        started = time.monotonic()
-        with progress_display() as progress:
-            found = measure(
-                (part.images, part.labels),
-                references,
-                norm=norm,
-                classes=train.classes,
-                workers=workers,
-                progress=progress,
-            )
-        seconds = round(time.monotonic() - started, 1)
+        found, seconds = _measured(part, train, norm, workers)
         held = {text: found.within(value) for text, value in radii.items()}
         measured = found.summary(train.label_names)
         results[kind] = measured | {"share_within_2eps": held, "seconds": seconds}
@@ -95,6 +80,28 @@ def study(
         Console(soft_wrap=True, highlight=False).print(_sentence(kind, found, held))
     write_atomically(out / f"separation-{norm}.json", json.dumps(results, indent=1).encode())
     _draw_histogram(out, norm, results, radii)
+
+
+def _measured(
+    part: "Split", train: "Split", norm: "Norm", workers: int | None
+) -> tuple["Separation", float]:
+    """The separation of a part from the training images, and the seconds it took."""
+    import time
+
+    from recuse.cli.console import progress_display
+    from recuse.geometry import separation as measure
+
+    started = time.monotonic()
+    with progress_display() as progress:
+        found = measure(
+            (part.images, part.labels),
+            (train.images, train.labels),
+            norm=norm,
+            classes=train.classes,
+            workers=workers,
+            progress=progress,
+        )
+    return found, round(time.monotonic() - started, 1)
 
 
 def lipschitz(
@@ -129,9 +136,6 @@ def lipschitz(
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from recuse.cli import options
     from recuse.data import find_data_root
     from recuse.geometry import Lipschitz
@@ -144,22 +148,34 @@ def lipschitz(
         name: split.head(limit or len(split))
         for name, split in {"train": splits.train, "test": splits.test}.items()
     }
-    table = Table("model", "slope train", "slope test", "accuracy train", "accuracy test", "gap")
-    rows = []
+    method = Lipschitz(steps=steps, output=output)
+    rows: list[dict[str, Any]] = []
     for reference in model:
         loaded = options.model(reference, root)
         network = loaded.network.to(options.device(device))
-        method = Lipschitz(steps=steps, output=output)
         found = _smoothness(network, parts, ball, method, seed=seed, batch_size=batch_size)
-        gap = found["train"]["accuracy"] - found["test"]["accuracy"]
-        slopes = (f"{found[part]['lipschitz']:.3g}" for part in parts)
-        shares = (100 * share for share in (*(found[part]["accuracy"] for part in parts), gap))
-        table.add_row(loaded.name, *slopes, *(f"{share:.1f}" for share in shares))
-        rows.append({"model": loaded.name, "weights": loaded.weights, "gap": gap, **found})
+        rows.append({"model": loaded.name, "weights": loaded.weights, **found})
     if out is not None:
         settings = {"data": data, "threat": str(ball), "output": output, "steps": steps}
         text = json.dumps({**settings, "seed": seed, "rows": rows}, indent=1)
         write_atomically(out, text.encode())
+    _print_slopes(rows)
+
+
+def _print_slopes(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("model", "slope train", "slope test", "accuracy train", "accuracy test", "gap")
+    table.columns[0].no_wrap = True
+    for row in rows:
+        parts = (row["train"], row["test"])
+        shares = (*(part["accuracy"] for part in parts), row["gap"])
+        table.add_row(
+            row["model"],
+            *(f"{part['lipschitz']:.3g}" for part in parts),
+            *(f"{100 * share:.1f}" for share in shares),
+        )
     Console(soft_wrap=True).print(table)
 
 
@@ -171,13 +187,14 @@ def _smoothness(
     *,
     seed: int,
     batch_size: int,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Any]:
+    """Slope and accuracy per part, and the gap of the accuracies."""
     from dataclasses import asdict
 
     from recuse.cli.console import progress_display
     from recuse.geometry import smoothness
 
-    found = {}
+    found: dict[str, Any] = {}
     for name, split in parts.items():
         with progress_display() as progress:
             measured = smoothness(
@@ -192,7 +209,7 @@ def _smoothness(
                 progress=progress,
             )
         found[name] = asdict(measured)
-    return found
+    return found | {"gap": found["train"]["accuracy"] - found["test"]["accuracy"]}
 
 
 def _sentence(kind: str, found: "Separation", held: dict[str, float]) -> str:
