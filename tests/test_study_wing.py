@@ -12,7 +12,8 @@ BLOCK = "import sys; sys.modules['torch'] = None; "
 def test_imports_without_torch(package: str) -> None:
     code = BLOCK + (
         f"import importlib, pkgutil, recuse.{package} as p; "
-        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.')]"
+        "found = pkgutil.walk_packages(p.__path__, p.__name__ + '.'); "
+        "[importlib.import_module(m.name) for m in found]"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tyro
+from tyro.extras import SubcommandApp
 
 from recuse.cli.console import console
 from recuse.errors import RecuseError
 
-DESCRIPTION = """Image classifiers that answer where they are robust and step aside where they are not.
+DESCRIPTION = """Classifiers that answer where they are robust and step aside where they are not.
 
 Start with `recuse run digits`: it trains, attacks and composes models on real digits in minutes
 and leaves a report. Every command explains itself with --help."""
@@ -31,7 +31,6 @@ def verbs() -> Verbs:
         cascade,
         certify,
         compose,
-        data,
         evaluate,
         geometry,
         models,
@@ -53,8 +52,7 @@ def verbs() -> Verbs:
         "paper": paper.paper,
         "cascade": {"search": cascade.search},
         "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
-        "data": {"list": data.list_, "show": data.show, "crop": data.crop},
-        "models": {"list": models.list_, "show": models.show},
+        "models": {"list": models.list_, "show": models.show, "export": models.export},
     }
 
 
@@ -68,14 +66,14 @@ def deferred(verb: Verb) -> Callable[..., Callable[[], None]]:
     return bind
 
 
-def build_app(table: Verbs) -> tyro.extras.SubcommandApp:
+def build_app(table: Verbs) -> SubcommandApp:
     """The parser of a table of verbs; a nested table is a group of commands."""
-    app = tyro.extras.SubcommandApp()
+    app = SubcommandApp()
     for name, entry in table.items():
         if isinstance(entry, dict):
             app.command(build_app(entry), name=name)
         else:
-            app.command(deferred(entry), name=name)
+            app.command(name=name)(deferred(entry))
     return app
 
 

@@ -1,0 +1,81 @@
+"""``recuse evaluate``: attack a model and keep one row per image."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+def evaluate(
+    model: Annotated[Positional[str], arg(metavar="MODEL")],
+    /,
+    data: str,
+    threat: tuple[str, ...] = ("linf:2/255",),
+    out: Path = Path("runs/evaluate"),
+    name: str | None = None,
+    role: str = "robust",
+    steps: int = 40,
+    restarts: int = 1,
+    doubled: bool = True,
+    limit: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    data_root: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Attack a model with APGD and keep, per image, at which radii it breaks.
+
+    A rerun computes only what is missing. Every radius is also judged doubled, which robust
+    selection needs.
+
+    Args:
+        model: A .safetensors checkpoint, a name in the models folder (recuse models list), or
+            module:function that returns an nn.Module.
+        data: A data set by name (recuse data list), a folder of images or a parquet file.
+        threat: One or more norm:eps, for example linf:2/255 or l2:0.25.
+        out: Run folder; the rows go to its records folder.
+        name: Name in reports; by default the model's own.
+        role: core for the accurate model that always answers, robust for a stage before it.
+        steps: APGD steps.
+        restarts: Random starts per image.
+        doubled: Judge twice every radius as well.
+        limit: Only the first so many images.
+        batch_size: Images attacked together; by default chosen from their size.
+        seed: Of the random starts.
+        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
+        device: auto, cpu or cuda.
+    """
+    from recuse.attacks import Apgd
+    from recuse.cli import options
+    from recuse.cli.console import progress_display
+    from recuse.cli.show import print_summary
+    from recuse.data import find_data_root
+    from recuse.evaluation import Evaluation, judged_radii
+    from recuse.evaluation import evaluate as run
+
+    balls = options.threats(threat)
+    eps = [ball.eps for ball in balls]
+    evaluation = Evaluation(
+        norm=balls[0].norm,
+        radii=judged_radii(eps) if doubled else tuple(sorted(set(eps))),
+        attack=Apgd(steps=steps, restarts=restarts),
+        seed=seed,
+        limit=limit,
+        batch_size=batch_size,
+    )
+    root = find_data_root(data_root)
+    loaded = options.model(model, root)
+    split = options.data_source(data).load_test(root)
+    network = loaded.network.to(options.device(device))
+    with progress_display() as progress:
+        record = run(
+            network,
+            split,
+            evaluation,
+            name=name or loaded.name,
+            records=out / "records",
+            weights=loaded.weights,
+            tags={"role": role},
+            progress=progress,
+        )
+    print_summary([record])

@@ -1,0 +1,196 @@
+"""How words of the command line become data sets, radii and devices."""
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast, get_args
+
+import torch
+from torch import nn
+
+from recuse.data import ImageFolder, ParquetFiles, Source, Split, source
+from recuse.errors import ConfigError
+from recuse.models.architectures import (
+    ARCHITECTURES,
+    NAMED_SIZES,
+    architecture,
+    build_seeded,
+    parse_call,
+)
+from recuse.models.cards import Card, card_for
+from recuse.models.checkpoint import weights_sha256
+from recuse.models.prepared import Precision
+from recuse.models.zoo import load_model
+from recuse.protocols import Objective
+from recuse.random import stable_seed
+from recuse.recipes import RunConfig, config_classes, recipe
+from recuse.serialize import from_plain
+from recuse.threat import Threat
+from recuse.training import OBJECTIVES, ROBUST_LOSSES
+
+CONFIG_SUFFIX = ".json"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network with what a record needs to know about it.
+
+    Attributes:
+        network: In eval mode, on the CPU.
+        name: Shown to people.
+        weights: SHA-256 of its weights.
+        card: Its card, where it has one.
+    """
+
+    network: nn.Module
+    name: str
+    weights: str
+    card: Card | None
+
+
+def data_source(name: str) -> Source:
+    """A data set by name, a folder of images, or a parquet file.
+
+    Raises:
+        DataError: Unknown, lists the known.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return ImageFolder(path)
+    if path.suffix == ".parquet":
+        return ParquetFiles(train=path, test=path)
+    return source(name)
+
+
+def threats(texts: Sequence[str]) -> tuple[Threat, ...]:
+    """Several ``norm:eps``, all of one norm.
+
+    Raises:
+        ConfigError: Not a threat, or mixed norms.
+    """
+    parsed = tuple(Threat.parse(text) for text in texts)
+    if len({threat.norm for threat in parsed}) > 1:
+        raise ConfigError(f"{', '.join(texts)} mix norms; judge one norm per run")
+    return parsed
+
+
+def device(name: str) -> torch.device:
+    """``auto`` takes the GPU if there is one.
+
+    Raises:
+        ConfigError: No such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device {name!r} is not available here; use auto, cpu or cuda"
+        ) from error
+    return chosen
+
+
+def model(ref: str, root: Path | None) -> LoadedModel:
+    """A network by checkpoint, by name in the models folder, or as ``module:function``.
+
+    Args:
+        ref: ``runs/x/checkpoints/era.safetensors``, ``cifar10_resnet20_std``, or
+            ``my_package.nets:build``, a function without arguments that returns an
+            ``nn.Module`` from images in [0, 1] to logits.
+        root: The data folder, beside which the models folder lies.
+
+    Raises:
+        ConfigError: No such model, or a function that does not return one.
+        DataError: A damaged file.
+    """
+    module, colon, function = ref.partition(":")
+    if colon and function.isidentifier():
+        return _imported(ref, module, function)
+    network, card = load_model(ref, data_root=root)
+    return LoadedModel(network.eval(), card.name, weights_sha256(network), card)
+
+
+def _imported(ref: str, module: str, function: str) -> LoadedModel:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        network = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(f"model {ref!r} cannot be built: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"model {ref!r} is a {type(network).__name__}, not an nn.Module")
+    return LoadedModel(network.eval(), function, weights_sha256(network), None)
+
+
+def trainable(ref: str, data: Split, root: Path | None, *, seed: int) -> tuple[nn.Module, Card]:
+    """A network to train: loaded as :func:`model` does, or an architecture with fresh weights.
+
+    Raises:
+        ConfigError: Neither a model nor an architecture.
+    """
+    name = ref.partition("(")[0]
+    if name in ARCHITECTURES or name in NAMED_SIZES:
+        family, settings = parse_call(ref)
+        config = architecture(family, **{"classes": data.classes, **settings})
+        return build_seeded(config, stable_seed(seed, "weights")), card_for(ref, config)
+    return load_model(ref, data_root=root)
+
+
+def objective(name: str, *, beta: float | None, robust: str | None) -> Objective:
+    """A training objective by name, with the settings that the command line offers.
+
+    Raises:
+        ConfigError: An unknown name, or a setting the objective does not have.
+    """
+    if name not in OBJECTIVES:
+        raise ConfigError(f"objective {name!r} is unknown; known: {', '.join(OBJECTIVES)}")
+    if robust is not None and robust not in ROBUST_LOSSES:
+        raise ConfigError(f"robust loss {robust!r} is unknown; known: {', '.join(ROBUST_LOSSES)}")
+    settings: dict[str, object] = {} if beta is None else {"beta": beta}
+    if robust is not None:
+        settings["robust"] = ROBUST_LOSSES[robust]()
+    try:
+        return OBJECTIVES[name](**settings)
+    except TypeError as error:
+        raise ConfigError(f"objective {name!r} has no setting {' or '.join(settings)}") from error
+
+
+def precision(name: str) -> Precision:
+    """``fp32`` or ``bf16``.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    if name not in get_args(Precision):
+        raise ConfigError(f"precision {name!r} is unknown; take fp32 or bf16")
+    return cast(Precision, name)
+
+
+def run_config(
+    name: str, *, threat: str | None, seed: int | None, epochs: int | None, limit: int | None
+) -> RunConfig:
+    """A recipe with settings over it, or the config that an earlier run has left.
+
+    Raises:
+        ConfigError: Unknown, damaged, or settings given with a config that already fixes them.
+    """
+    if not name.endswith(CONFIG_SUFFIX):
+        ball = None if threat is None else Threat.parse(threat)
+        return recipe(name, threat=ball, seed=seed, epochs=epochs, limit=limit)
+    if any(setting is not None for setting in (threat, seed, epochs, limit)):
+        raise ConfigError(
+            f"{name} fixes every setting; leave out --threat, --seed, --epochs, --limit"
+        )
+    try:
+        config = from_plain(json.loads(Path(name).read_text()), config_classes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name} cannot be read as the config of a run: {error}") from error
+    if not isinstance(config, RunConfig):
+        raise ConfigError(f"{name} is not the config of a run")
+    return config

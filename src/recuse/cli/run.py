@@ -1,0 +1,53 @@
+"""``recuse run``: a whole study from a recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+def run(
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE")],
+    /,
+    out: Path | None = None,
+    threat: str | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    limit: int | None = None,
+    data_root: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Train, attack, compose and report, as a recipe says.
+
+    Recipes: digits (the demo; needs nothing else), gaussians (the paper's Figure 1),
+    cifar10_small (needs the data folder). A killed run goes on with the same command.
+
+    Args:
+        recipe: Name of a recipe, or a config.json that an earlier run has left.
+        out: Run folder; by default runs/RECIPE. It gets config.json, checkpoints, records and
+            report.html.
+        threat: What the robust models are trained against, for example linf:2/255.
+        seed: Of weights, order, noise and attacks.
+        epochs: Training epochs.
+        limit: Judge only the first so many test images.
+        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
+        device: auto, cpu or cuda.
+    """
+    from recuse.cli import options
+    from recuse.cli.console import console, progress_display
+    from recuse.cli.show import print_summary
+    from recuse.data import find_data_root
+    from recuse.recipes import Place
+    from recuse.recipes import run as carry_out
+    from recuse.records.store import read_records
+
+    config = options.run_config(recipe, threat=threat, seed=seed, epochs=epochs, limit=limit)
+    place = Place(
+        out or Path("runs") / config.recipe,
+        find_data_root(data_root),
+        str(options.device(device)),
+    )
+    with progress_display() as progress:
+        report = carry_out(config, place, progress=progress)
+    print_summary(list(read_records(place.out)))
+    console.print(f"report: {report}", soft_wrap=True)

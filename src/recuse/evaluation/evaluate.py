@@ -1,0 +1,207 @@
+"""Attack a model on a data set and record, per sample, at which radii it breaks."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch import nn
+
+from recuse.attacks import Apgd, attack_radii
+from recuse.data.split import Split
+from recuse.errors import ConfigError, DataError
+from recuse.progress import Progress, silent
+from recuse.protocols import Attack
+from recuse.radius import parse_radius
+from recuse.random import SampleNoise
+from recuse.records.schema import Record, RecordMeta, make_record, radius_column
+from recuse.records.store import Shards
+from recuse.serialize import to_plain
+from recuse.threat import Threat
+
+ELEMENTS_PER_BATCH = 1 << 20
+BATCH_SIZES = (16, 512)
+
+
+def judged_radii(eps: Iterable[str | float]) -> tuple[float, ...]:
+    """Every radius that a selector judged at each ``eps`` needs: eps and 2 eps, ascending.
+
+    >>> [round(255 * r) for r in judged_radii(["1/255", "2/255"])]
+    [1, 2, 4]
+    """
+    values = [parse_radius(e) for e in eps]
+    return tuple(sorted({r for e in values for r in (e, 2 * e)}))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model is judged by.
+
+    Attributes:
+        norm: ``"linf"`` or ``"l2"``.
+        radii: Ascending; what breaks at one radius counts as broken at every larger one.
+        attack: Tried at each radius on what is not yet broken.
+        seed: Of the attack's random starts, together with each sample's id.
+        limit: Judge only the first so many samples; all if absent.
+        batch_size: Samples attacked together; chosen from the image size if absent. Results do
+            not depend on it.
+    """
+
+    norm: str
+    radii: tuple[float, ...]
+    attack: Attack = field(default_factory=Apgd)
+    seed: int = 0
+    limit: int | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.radii or list(self.radii) != sorted(set(self.radii)):
+            raise ConfigError(f"radii must ascend without repeats, got {self.radii}")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit {self.limit} leaves no sample to judge; give 1 or more")
+
+    @property
+    def threats(self) -> tuple[Threat, ...]:
+        """One ball per radius."""
+        return tuple(Threat(self.norm, r) for r in self.radii)
+
+    def meta(self, split: Split, *, name: str, weights: str, tags: Mapping[str, Any]) -> RecordMeta:
+        """What identifies the record of a model of that name and weights on ``split``."""
+        return RecordMeta(
+            model=name,
+            dataset=split.name,
+            attack=type(self.attack).__name__.lower(),
+            norm=self.norm,
+            radii=tuple(t.radius for t in self.threats),
+            weights=weights,
+            settings={"attack": to_plain(self.attack), "data": fingerprint(split)},
+            seed=self.seed,
+            tags=dict(tags),
+        )
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    evaluation: Evaluation,
+    *,
+    name: str,
+    records: Path,
+    weights: str = "",
+    tags: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Record:
+    """Judge a model and keep one row per sample; a rerun computes only what is missing.
+
+    The clean prediction is the reference label of the attack, so robustness is judged without
+    the true labels; accuracy is recorded beside it.
+
+    Args:
+        model: Maps images in [0, 1] to logits, in eval mode, on the device to compute on.
+        split: Samples to judge.
+        evaluation: Radii and attack.
+        name: Name of the model in reports.
+        records: Folder that holds all records of a run.
+        weights: SHA-256 of the weights; part of the record's key.
+        tags: What figures group by (see :class:`recuse.records.schema.RecordMeta`).
+        progress: Told after every batch.
+
+    Returns:
+        The record of ``split`` (of its first ``limit`` samples).
+
+    Raises:
+        DataError: The model does not fit the data or returns values that are not finite.
+        RecordError: The folder cannot be written, or holds damaged shards.
+    """
+    meta = evaluation.meta(split, name=name, weights=weights, tags=tags or {})
+    wanted = split if evaluation.limit is None else split.head(evaluation.limit)
+    shards = Shards.open(records, meta)
+    finished = shards.finished_ids()
+    missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
+    done = len(wanted) - len(missing)
+    progress(f"attack {name}", done, len(wanted))
+    size = evaluation.batch_size or suitable_batch(wanted.shape)
+    for batch in wanted.take(missing).batches(size) if missing else ():
+        shards.append(judge_batch(model, batch, evaluation, meta).frame)
+        done += len(batch)
+        progress(f"attack {name}", done, len(wanted))
+    record = shards.record()
+    return Record(meta, record.frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
+
+
+def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: RecordMeta) -> Record:
+    """The rows of one batch.
+
+    Raises:
+        DataError: The model does not fit the data or returns values that are not finite.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    x = batch.images.to(device)
+    logits = clean_logits(model, x, batch)
+    prediction = logits.argmax(dim=1)
+    found = attack_radii(
+        model,
+        x,
+        prediction,
+        evaluation.threats,
+        evaluation.attack,
+        noise=SampleNoise(evaluation.seed, batch.ids, "evaluate"),
+        clean_logits=logits,
+    )
+    columns: dict[str, Any] = {
+        "sample_id": list(batch.ids),
+        "label": batch.labels.numpy(),
+        "prediction": prediction.cpu().numpy(),
+        "accurate": (prediction.cpu() == batch.labels).numpy(),
+        "confidence": logits.softmax(dim=1).amax(dim=1).cpu().numpy(),
+        "forwards": found.forwards.cpu().numpy(),
+        "backwards": found.backwards.cpu().numpy(),
+    }
+    for threat, broken in zip(evaluation.threats, found.broken, strict=True):
+        columns[radius_column("robust", threat.eps)] = (~broken).cpu().numpy()
+    return make_record(meta, columns)
+
+
+def clean_logits(model: nn.Module, x: torch.Tensor, batch: Split) -> torch.Tensor:
+    """Float32 logits of unperturbed images, checked.
+
+    Raises:
+        DataError: The model cannot take these images, has fewer classes than the data, or
+            returns values that are not finite.
+    """
+    try:
+        with torch.no_grad():
+            logits: torch.Tensor = model(x).float()
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise DataError(
+            f"the model cannot take images of {batch.name} of shape {batch.shape}: {first}"
+        ) from error
+    if logits.dim() != 2 or logits.shape[1] < batch.classes:
+        raise DataError(
+            f"the model returns outputs of shape {tuple(logits.shape[1:])} for the "
+            f"{batch.classes} classes of {batch.name}; use a model trained for this data set"
+        )
+    if not bool(logits.isfinite().all()):
+        raise DataError(f"the model returns NaN or infinity on {batch.name}; check its weights")
+    return logits
+
+
+def suitable_batch(shape: tuple[int, ...]) -> int:
+    """Samples per batch that keep activations small enough for a common machine."""
+    low, high = BATCH_SIZES
+    return max(low, min(high, ELEMENTS_PER_BATCH // max(1, torch.Size(shape).numel())))
+
+
+def fingerprint(split: Split) -> str:
+    """16 hex digits over ids, labels and pixels, so that changed data are judged again."""
+    digest = hashlib.sha256("\x1f".join(split.ids).encode())
+    digest.update(split.labels.numpy().tobytes())
+    digest.update(split.images.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+__all__ = ["Evaluation", "evaluate", "fingerprint", "judge_batch", "judged_radii"]

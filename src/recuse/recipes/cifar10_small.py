@@ -1,0 +1,63 @@
+"""CIFAR-10 on two cores: a pretrained core and a small robust network, fine-tuned by ERA."""
+
+from typing import Any
+
+from recuse.attacks import Apgd
+from recuse.data import Cifar10
+from recuse.data.augment import CropFlip
+from recuse.evaluation import Evaluation, judged_radii
+from recuse.protocols import Objective
+from recuse.recipes.config import ModelPlan, Pretrained, RunConfig
+from recuse.threat import Threat
+from recuse.training import Era, OneDrop, Trades, TrainConfig, Validation
+
+CORE = "cifar10_resnet56_std"
+ROBUST = "cifar10_resnet4b_adv2"
+BETAS = (1.0, 0.3, 0.1)
+THREAT = Threat("linf", "2/255")
+
+
+def cifar10_small(threat: Threat = THREAT, seed: int = 0, epochs: int = 3) -> RunConfig:
+    """Fine-tune a robust network by TRADES and by ERA at three beta; compose with the core.
+
+    Trained on the JPEG training images, judged on the lossless test images at half the
+    training radius and at the whole.
+
+    Args:
+        threat: What the robust networks are fine-tuned against.
+        seed: Of order, noise and attacks.
+        epochs: Of fine-tuning, over 45,000 images each.
+    """
+    objectives: dict[str, tuple[Objective, dict[str, Any]]] = {
+        "trades": (Trades(batch_norm="eval"), {"loss": "trades"})
+    }
+    for beta in BETAS:
+        objectives[f"era-{beta:g}"] = (Era(beta=beta), {"loss": "era", "beta": beta})
+    plans = [
+        ModelPlan("core", Pretrained(CORE), None, {"role": "core", "loss": "standard"}),
+        ModelPlan("adversarial", Pretrained(ROBUST), None, {"role": "robust", "loss": "at"}),
+    ]
+    for name, (objective, tags) in objectives.items():
+        train = TrainConfig(
+            objective,
+            threat,
+            epochs=epochs,
+            batch_size=200,
+            lr=1e-2,
+            schedule=OneDrop(),
+            seed=seed,
+            precision="bf16",
+            clip_norm=5.0,
+            augment=CropFlip(),
+            validation=Validation(limit=1000),
+        )
+        plans.append(ModelPlan(name, Pretrained(ROBUST), train, {"role": "robust", **tags}))
+    eps = (threat.eps / 2, threat.eps)
+    return RunConfig(
+        recipe="cifar10_small",
+        data=Cifar10(train="jpeg", test="lossless"),
+        models=tuple(plans),
+        evaluation=Evaluation(threat.norm, judged_radii(eps), Apgd(steps=40), seed=seed),
+        eps=eps,
+        gallery=16,
+    )

@@ -1,0 +1,86 @@
+"""Pictures for the report: inputs a stage abstains on, each with what moved its answer."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from recuse.data.split import Split
+from recuse.evaluation import Evaluation
+from recuse.random import SampleNoise
+from recuse.records.schema import Record, radius_column
+from recuse.records.store import parquet_bytes, write_atomically
+from recuse.threat import Threat
+
+FILE = "gallery.parquet"
+
+
+def write_gallery(
+    folder: Path,
+    model: nn.Module,
+    split: Split,
+    record: Record,
+    evaluation: Evaluation,
+    *,
+    eps: float,
+    count: int,
+) -> None:
+    """Attack ``count`` inputs on which ``model`` abstains at ``eps`` again and keep the pictures.
+
+    Wrong answers come first: those are the ones abstention saved.
+
+    Args:
+        folder: Where ``gallery.parquet`` goes.
+        model: The model that abstains, in eval mode.
+        split: The judged images.
+        record: Its verdicts.
+        evaluation: What it was judged by.
+        eps: Radius of the robustness indicator.
+        count: How many inputs.
+    """
+    if len(split.shape) != 3:
+        return
+    abstained = record.frame.filter(~pl.col(radius_column("robust", eps)))
+    chosen = abstained.sort("accurate", "sample_id")["sample_id"].head(count).to_list()
+    if not chosen:
+        return
+    rows = [split.ids.index(i) for i in chosen]
+    part = split.take(rows)
+    x = part.images.to(next(model.parameters()).device)
+    with torch.no_grad():
+        clean = model(x).argmax(dim=1)
+    found = evaluation.attack(
+        model,
+        x,
+        clean,
+        Threat(evaluation.norm, eps),
+        noise=SampleNoise(evaluation.seed, part.ids, "evaluate"),
+    )
+    with torch.no_grad():
+        moved = model(found.x_adv).argmax(dim=1)
+    frame = pl.DataFrame(
+        {
+            "sample_id": list(part.ids),
+            "label": [part.label_names[i] for i in part.labels.tolist()],
+            "prediction": [part.label_names[i] for i in clean.tolist()],
+            "adversarial_prediction": [part.label_names[i] for i in moved.tolist()],
+            "model": [record.meta.model] * len(part),
+            "eps": [f"{evaluation.norm}:{Threat(evaluation.norm, eps).radius}"] * len(part),
+            "image": [png_bytes(image) for image in part.images],
+            "adversarial": [png_bytes(image) for image in found.x_adv.cpu()],
+        }
+    )
+    write_atomically(folder / FILE, parquet_bytes(frame.filter(found.success.cpu().numpy())))
+
+
+def png_bytes(image: Tensor) -> bytes:
+    """A ``[channels, height, width]`` image in [0, 1] as PNG bytes."""
+    pixels = (image * 255).round().to(torch.uint8).numpy()
+    array = pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,196 @@
+"""Carry out a run config: train, judge, picture, report; everything finished is kept."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from recuse.data import Split, Splits
+from recuse.errors import ConfigError
+from recuse.evaluation import evaluate
+from recuse.models.architectures import build_seeded
+from recuse.models.cards import Card, card_for
+from recuse.models.checkpoint import load_checkpoint, save_checkpoint
+from recuse.models.normalize import normalized
+from recuse.models.zoo import load_model
+from recuse.progress import Progress, silent
+from recuse.random import stable_seed
+from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
+from recuse.recipes.environment import environment
+from recuse.recipes.gallery import write_gallery
+from recuse.recipes.regions import write_regions
+from recuse.records.schema import Record
+from recuse.records.store import write_atomically
+from recuse.report.run import write_report
+from recuse.serialize import to_plain
+from recuse.training import TrainConfig, fit
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run lives and computes.
+
+    Attributes:
+        out: The run folder.
+        data_root: The data folder, if any.
+        device: To train and attack on.
+    """
+
+    out: Path
+    data_root: Path | None = None
+    device: str = "cpu"
+
+    def checkpoint(self, name: str) -> Path:
+        """Where a model of the run is kept."""
+        return self.out / "checkpoints" / f"{name}.safetensors"
+
+
+def run(config: RunConfig, place: Place, *, progress: Progress = silent) -> Path:
+    """Do what is not yet done of a run; the same call goes on after a kill.
+
+    Args:
+        config: The run.
+        place: Folder, data and device.
+        progress: Told as work proceeds.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        ConfigError: The folder holds a different run.
+        RecuseError: Anything else that cannot be done as asked.
+    """
+    claim_folder(config, place.out)
+    sources = {plan.data or config.data for plan in config.models}
+    splits = {source: source.load(place.data_root) for source in sources}
+    records = [
+        judge(config, plan, splits[plan.data or config.data], place, progress)
+        for plan in config.models
+    ]
+    picture(config, splits[config.data], records, place)
+    return write_report([place.out], place.out / "report.html")
+
+
+def claim_folder(config: RunConfig, out: Path) -> None:
+    """Write the config into an empty folder, or check that it is the one already there.
+
+    Raises:
+        ConfigError: The folder holds a different run, or files that are not of a run.
+    """
+    text = json.dumps(to_plain(config), indent=1)
+    kept = out / CONFIG
+    if kept.is_file():
+        if kept.read_text() != text:
+            raise ConfigError(
+                f"{out} holds a different run ({kept} differs); choose another --out or delete it"
+            )
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty and holds no {CONFIG}; choose another --out")
+    write_atomically(kept, text.encode())
+    write_atomically(out / "environment.json", json.dumps(environment(), indent=1).encode())
+
+
+def judge(
+    config: RunConfig, plan: ModelPlan, splits: Splits, place: Place, progress: Progress
+) -> Record:
+    """Train one model if need be, and attack it on the test part."""
+    model, card = obtain(plan, splits, place, progress)
+    return evaluate(
+        model.to(place.device),
+        splits.test,
+        config.evaluation,
+        name=plan.name,
+        records=place.out / "records",
+        weights=card.sha256,
+        tags=plan.tags,
+        progress=progress,
+    )
+
+
+def obtain(
+    plan: ModelPlan, splits: Splits, place: Place, progress: Progress
+) -> tuple[nn.Module, Card]:
+    """The plan's model: from its checkpoint if it is finished, else trained now."""
+    path = place.checkpoint(plan.name)
+    if path.is_file():
+        return load_checkpoint(path)
+    model, card = starting_point(plan, splits, place)
+    if plan.train is not None:
+        model = fit(
+            model.to(place.device),
+            splits.train,
+            splits.validation,
+            plan.train,
+            place.out / "training" / plan.name,
+            name=plan.name,
+            progress=progress,
+        ).model
+    save_checkpoint(path, model, card)
+    return load_checkpoint(path)
+
+
+def starting_point(plan: ModelPlan, splits: Splits, place: Place) -> tuple[nn.Module, Card]:
+    """The model that training starts from, with the card its checkpoint will carry."""
+    start = plan.start
+    if isinstance(start, Fresh):
+        # Models of one architecture and seed start from the same weights, whatever their name.
+        seed = stable_seed(plan.seed, "weights")
+        model = normalized(build_seeded(start.architecture, seed), start.mean, start.std)
+        card = card_for(
+            plan.name,
+            start.architecture,
+            mean=start.mean,
+            std=start.std,
+            label_names=splits.train.label_names,
+        )
+    elif isinstance(start, Earlier):
+        model, card = load_checkpoint(place.checkpoint(start.name))
+    else:
+        model, card = load_model(start.ref, data_root=place.data_root)
+    if plan.train is None:
+        return model, replace(card, name=plan.name)
+    return model, describe(card, plan.name, plan.train, splits.train)
+
+
+def describe(card: Card, name: str, train: TrainConfig, data: Split) -> Card:
+    """The card of a model after training: what it was before, trained again."""
+    return replace(
+        card,
+        name=name,
+        origin=f"{card.origin or 'fresh weights'}, trained on {data.name}",
+        training=type(train.objective).__name__,
+        norm=train.threat.norm,
+        eps=train.threat.radius,
+        label_names=data.label_names,
+        accuracy={},
+    )
+
+
+def picture(config: RunConfig, splits: Splits, records: list[Record], place: Place) -> None:
+    """Gallery of the last robust model, decision maps of all models for points of the plane."""
+    if config.grid:
+        write_regions(
+            place.out,
+            {plan.name: load_checkpoint(place.checkpoint(plan.name))[0] for plan in config.models},
+            splits.test,
+            records,
+            eps=config.eps[-1],
+            grid=config.grid,
+        )
+    robust = [record for record in records if record.meta.tags.get("role") == "robust"]
+    if config.gallery and robust:
+        last = robust[-1]
+        model, _ = load_checkpoint(place.checkpoint(last.meta.model))
+        write_gallery(
+            place.out / "gallery",
+            model.to(place.device),
+            splits.test,
+            last,
+            config.evaluation,
+            eps=config.eps[0],
+            count=config.gallery,
+        )
