@@ -188,7 +188,7 @@ def attacked_terms(
         noise: Of the attack's start.
     """
     start = objective.start(x, threat, noise.substream("attack"))
-    counter = StepCounter(objective.ascent(torch.empty(0, 0), y), y)
+    counter = StepCounter(objective.ascent(y.new_empty(len(y), 0).float(), y), y)
     with attack_view(model) as attacked:
         x_adv = objective.attack.perturb(attacked, x, threat, counter, noise=NO_NOISE, start=start)
     total = formula(loss_logits(model, x_adv, objective.batch_norm), y, counter.kappa)

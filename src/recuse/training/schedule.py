@@ -116,7 +116,9 @@ class Ramp:
         """The weight in [0, 1]."""
         if progress >= self.end:
             return 1.0
-        return max(progress - self.start, 0.0) / (self.end - self.start)
+        if progress <= self.start:
+            return 0.0
+        return (progress - self.start) / (self.end - self.start)
 
 
 @runtime_checkable

@@ -1,0 +1,332 @@
+"""The loop: learns, repeats itself bit for bit, survives a kill, refuses what it should."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from recuse.attacks.pgd import Pgd
+from recuse.data import Digits, Gaussians
+from recuse.data.augment import CropFlip
+from recuse.errors import ConfigError, DataError, TrainingError
+from recuse.models import Mlp, build_seeded
+from recuse.serialize import from_plain, to_plain
+from recuse.threat import Threat
+from recuse.training import (
+    TRAINING_CLASSES,
+    Checkpointing,
+    Cosine,
+    Ema,
+    Era,
+    Gairat,
+    Ramp,
+    Standard,
+    Swa,
+    Trades,
+    TrainConfig,
+    Validation,
+    fit,
+    pseudo_labelled,
+)
+from recuse.training.run import best_rates
+from recuse.training.state import load_weights
+from recuse.training.validation import Rates
+
+QUICK = Pgd(steps=3, step_size_relative=0.5)
+BASE = TrainConfig(
+    Era(robust=Trades(), attack=QUICK),
+    Threat("linf", 0.1),
+    epochs=2,
+    batch_size=32,
+    lr=0.1,
+    validation=Validation(QUICK, limit=40),
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    splits = Digits().load(None)
+    return splits.train.head(150), splits.validation.head(60)
+
+
+def net(seed=0, **settings):
+    return build_seeded(Mlp(shape=(1, 8, 8), classes=10, width=16, **settings), seed)
+
+
+def weights(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_training_repeats_itself_and_touches_no_global_state(digits, tmp_path):
+    before = torch.random.get_rng_state()
+    config = replace(BASE, augment=CropFlip(1))
+    first = fit(net(dropout=0.2), *digits, config, tmp_path / "a")
+    torch.rand(2)
+    second = fit(net(dropout=0.2), *digits, config, tmp_path / "b")
+    assert_same(weights(first.model), weights(second.model))
+    assert first.history == second.history
+    assert not first.model.training
+    torch.random.set_rng_state(before)
+    fit(net(dropout=0.2), *digits, replace(config, epochs=1), tmp_path / "c")
+    assert torch.equal(torch.random.get_rng_state(), before)
+    other = fit(net(dropout=0.2), *digits, replace(config, seed=1), tmp_path / "d")
+    assert not torch.equal(next(other.model.parameters()), next(first.model.parameters()))
+
+
+def test_the_order_of_the_rows_plays_no_part(digits, tmp_path):
+    train, validation = digits
+    turned = train.take(list(reversed(range(len(train)))))
+    first = fit(net(), train, validation, BASE, tmp_path / "a")
+    second = fit(net(), turned, validation, BASE, tmp_path / "b")
+    assert_same(weights(first.model), weights(second.model))
+
+
+@pytest.mark.parametrize("average", [Ema(0.9), Swa(0.5)])
+def test_an_interrupted_run_ends_with_the_same_bits(digits, tmp_path, average):
+    config = replace(BASE, average=average, checkpointing=Checkpointing(steps=2))
+    whole = fit(net(dropout=0.2), *digits, config, tmp_path / "whole")
+
+    class StoppedError(Exception):
+        pass
+
+    def stop_at(step):
+        def progress(task, done, total, note=""):
+            if done == step:
+                raise StoppedError
+
+        return progress
+
+    for step in (1, 4, 7):
+        with pytest.raises(StoppedError):
+            fit(net(dropout=0.2), *digits, config, tmp_path / "cut", progress=stop_at(step))
+    rest = fit(net(dropout=0.2), *digits, config, tmp_path / "cut")
+    assert_same(weights(whole.model), weights(rest.model))
+    assert whole.history == rest.history
+    assert rest.log.read_text() == whole.log.read_text()
+    again = fit(net(dropout=0.2), *digits, config, tmp_path / "cut")
+    assert_same(weights(again.model), weights(rest.model))
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from test_loop_plan import plan
+from recuse.training import fit
+model, train, validation, config = plan()
+out, pause = Path(sys.argv[1]), float(sys.argv[2])
+fit(model, train, validation, config, out, progress=lambda *a: time.sleep(pause))
+"""
+PLAN = """
+import torch
+from recuse.attacks.pgd import Pgd
+from recuse.data import Digits
+from recuse.models import SmallConvNet, build_seeded
+from recuse.threat import Threat
+from recuse.training import *
+torch.set_num_threads(1)
+def plan():
+    splits = Digits().load(None)
+    quick = Pgd(steps=3)
+    config = TrainConfig(
+        Era(attack=quick), Threat("linf", 0.1), epochs=2, batch_size=20, lr=0.05,
+        average=Ema(0.9), validation=Validation(quick, limit=20),
+        checkpointing=Checkpointing(steps=3),
+    )
+    model = build_seeded(SmallConvNet(channels=1, size=8), 0)
+    return model, splits.train.head(200), splits.validation, config
+"""
+
+
+def start(folder, out, *, pause=0.0, env=None):
+    command = [sys.executable, "train.py", out, str(pause)]
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **(env or {})})
+
+
+@pytest.mark.slow
+def test_kill_9_in_mid_epoch_and_rerun(tmp_path):
+    (tmp_path / "test_loop_plan.py").write_text(PLAN)
+    (tmp_path / "train.py").write_text(SCRIPT)
+
+    whole = start(tmp_path, "whole")
+    state = tmp_path / "cut" / "state.pt"
+    for moment in (1, 2):
+        process = start(tmp_path, "cut", pause=0.2)
+        known = state.stat().st_mtime_ns if state.is_file() else 0
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            if state.is_file() and state.stat().st_mtime_ns > known + moment:
+                break
+            time.sleep(0.01)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert start(tmp_path, "cut").wait() == 0
+    assert whole.wait() == 0
+    for file in ("last.safetensors", "best.safetensors", "model.jsonl"):
+        assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_parts_of_a_batch_add_up(digits, tmp_path):
+    train, validation = digits
+    one = fit(net().double(), train, validation, BASE, tmp_path / "a")
+    three = fit(net().double(), train, validation, replace(BASE, accumulate=3), tmp_path / "b")
+    for a, b in zip(one.model.parameters(), three.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(digits, tmp_path):
+    config = replace(BASE, lr=1e30, objective=Standard(), checkpointing=Checkpointing(steps=1))
+    with pytest.raises(TrainingError, match=r"not finite in epoch 1 of 2, step \d+.*lower lr"):
+        fit(net(), *digits, config, tmp_path / "run")
+    saved = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert saved["position"]["step"] >= 1
+    if "loss" in saved["position"]["sums"]:
+        assert saved["position"]["sums"]["loss"].isfinite()
+
+
+def test_a_folder_belongs_to_one_run(digits, tmp_path):
+    fit(net(), *digits, replace(BASE, epochs=1), tmp_path)
+    for other in (replace(BASE, epochs=1, lr=0.2), replace(BASE, epochs=1, seed=9)):
+        with pytest.raises(ConfigError, match="holds a different run"):
+            fit(net(), *digits, other, tmp_path)
+    with pytest.raises(ConfigError, match="holds a different run"):
+        fit(net(seed=1), *digits, replace(BASE, epochs=1), tmp_path)
+    (tmp_path / "state.pt").write_bytes(b"not a state")
+    with pytest.raises(DataError, match="damaged"):
+        fit(net(), *digits, replace(BASE, epochs=1), tmp_path)
+
+
+def test_log_best_and_last(digits, tmp_path):
+    config = replace(BASE, epochs=4)
+    result = fit(net(), *digits, config, tmp_path / "a", name="era")
+    rows = [json.loads(line) for line in (tmp_path / "a" / "era.jsonl").read_text().splitlines()]
+    assert tuple(rows) == result.history
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert {"lr", "loss", "robust", "penalty"} <= rows[0].keys()
+    for row in rows:
+        assert 0 <= row["robust_accuracy"] <= row["natural_accuracy"] <= 1
+        assert row["robust_inaccuracy"] <= 1 - row["natural_accuracy"] + 1e-9
+    best = min(rows, key=lambda r: (r["robust_inaccuracy"], -r["robust_accuracy"]))
+    assert result.best_epoch == best["epoch"]
+    assert_same(load_weights(result.last), weights(result.model))
+    kept = fit(net(), *digits, replace(config, keep="best"), tmp_path / "b")
+    assert_same(load_weights(result.best), weights(kept.model))
+
+
+def test_ties_go_to_higher_robust_accuracy_then_to_the_earlier_epoch():
+    assert Rates(0.5, 0.4, 0.1).better_than(Rates(0.9, 0.8, 0.2))
+    assert Rates(0.5, 0.4, 0.1).better_than(Rates(0.9, 0.3, 0.1))
+    assert not Rates(0.9, 0.4, 0.1).better_than(Rates(0.5, 0.4, 0.1))
+    assert best_rates([{"epoch": 1, "loss": 2.0}]) is None
+
+
+def test_swa_is_the_mean_of_the_late_epochs(digits, tmp_path):
+    """Weights at the end of each epoch are those of a run without averaging that stops there."""
+    config = replace(BASE, epochs=4, objective=Standard(), validation=Validation(QUICK, limit=10))
+    seen = []
+
+    def watch(task, done, total, note=""):
+        if done % 5 == 0:
+            seen.append([p.detach().clone() for p in plain.parameters()])
+
+    plain = net()
+    fit(plain, *digits, config, tmp_path / "plain", progress=watch)
+    averaged = fit(net(), *digits, replace(config, average=Swa(0.5)), tmp_path / "swa").model
+    for i, parameter in enumerate(averaged.parameters()):
+        mean = torch.stack([epoch[i] for epoch in seen[1:]]).mean(0)
+        torch.testing.assert_close(parameter.detach(), mean, rtol=1e-5, atol=1e-6)
+
+
+def test_every_training_config_survives_json():
+    config = replace(
+        BASE,
+        objective=Era(robust=Gairat(burn_in=0.2), ramp=Ramp(0.1, 0.3)),
+        schedule=Cosine(),
+        average=Swa(),
+    )
+    classes = {kind.__name__: kind for kind in (*TRAINING_CLASSES, Threat)}
+    classes |= {type(config.augment).__name__: type(config.augment)}
+    assert from_plain(json.loads(json.dumps(to_plain(config))), classes) == config
+
+
+def test_settings_that_cannot_be_run_are_refused(digits, tmp_path):
+    for wrong in ({"epochs": 0}, {"lr": -1.0}, {"clip_norm": 0.0}, {"extra_share": 1.0}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            replace(BASE, **wrong)
+    with pytest.raises(ConfigError, match="was given"):
+        fit(net(), *digits, replace(BASE, extra_share=0.5), tmp_path)
+    points = Gaussians().load(None)
+    with pytest.raises(ConfigError, match="classes"):
+        fit(net(), digits[0], points.train, BASE, tmp_path)
+
+
+def test_self_training_learns_from_images_without_labels(digits, tmp_path):
+    train, validation = digits
+    labelled, unlabelled = train.head(75), train.take(range(75, 150)).renamed("digits/extra")
+    teacher = fit(
+        net(),
+        labelled,
+        validation,
+        replace(BASE, objective=Standard(), epochs=10, batch_size=16),
+        tmp_path / "teacher",
+    ).model
+    extra = pseudo_labelled(teacher, unlabelled)
+    with torch.no_grad():
+        assert torch.equal(extra.labels, teacher(unlabelled.images).argmax(1))
+    assert extra.ids == unlabelled.ids
+    with torch.no_grad():
+        confidence = teacher(unlabelled.images).softmax(1).amax(1)
+    sure = pseudo_labelled(teacher, unlabelled, min_confidence=float(confidence.median()))
+    assert 0 < len(sure) < len(extra)
+    config = replace(BASE, extra_share=0.5, objective=Trades(attack=QUICK))
+    result = fit(net(), labelled, validation, config, tmp_path / "rst", extra=extra)
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    with pytest.raises(DataError, match="lower min_confidence"):
+        pseudo_labelled(teacher, unlabelled, min_confidence=1.1)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    (tmp_path / "test_loop_plan.py").write_text(PLAN)
+    (tmp_path / "train.py").write_text(SCRIPT)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    launched = []
+    for rank in ("0", "1"):
+        peers = {"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"}
+        launched.append(start(tmp_path, "two", env=shared | peers))
+    launched.append(start(tmp_path, "one"))
+    assert [process.wait() for process in launched] == [0, 0, 0]
+    one, two = (load_weights(tmp_path / n / "last.safetensors") for n in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
+
+
+def test_trades_on_digits_becomes_robust(tmp_path):
+    splits = Digits().load(None)
+    model = build_seeded(Mlp(shape=(1, 8, 8), classes=10), 0)
+    config = replace(
+        BASE,
+        objective=Trades(3.0, QUICK),
+        epochs=5,
+        batch_size=64,
+        schedule=Cosine(),
+        clip_norm=5.0,
+    )
+    history = fit(model, splits.train, splits.validation.head(100), config, tmp_path).history
+    assert history[-1]["natural_accuracy"] > 0.7
+    assert history[-1]["robust_accuracy"] > 0.4
