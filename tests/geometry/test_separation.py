@@ -10,7 +10,7 @@ from recuse.data.cifar import Cifar10
 from recuse.data.digits import Digits
 from recuse.data.gaussians import sample_gaussians
 from recuse.errors import DataError
-from recuse.geometry.separation import INDEXES, Separation, separation
+from recuse.geometry.separation import INDEXES, Separation, bin_edges, separation
 
 Labelled = tuple[torch.Tensor, torch.Tensor]
 
@@ -148,6 +148,16 @@ def test_summary_is_json_and_adds_up() -> None:
     assert summary["class_pair_minimum"][3][3] is None
     share = (found.distance < 2 * 0.3).mean()
     assert found.within(0.3) == pytest.approx(share)
+
+
+def test_bins_hold_whole_levels_so_that_the_histogram_is_no_comb() -> None:
+    edges = bin_edges("linf", 200 / 255)
+    levels = np.arange(201) / 255
+    counts = np.histogram(levels, bins=edges)[0]
+    assert counts.sum() == 201
+    assert set(counts[:-1]) == {5}
+    assert len(bin_edges("l2", 3.0)) == 41
+    assert bin_edges("l2", 3.0)[-1] == 3.0
 
 
 def test_progress_reaches_the_end() -> None:

@@ -65,18 +65,21 @@ def study(
     from rich.console import Console
 
     from recuse.data.split import join
+    from recuse.geometry.separation import bin_edges
     from recuse.records.store import write_atomically
 
     # Held-out rows are training images as well: distances do not care about the cut.
     train = join(splits.train, splits.validation, name=splits.train.name)
     train, test = train.head(limit or len(train)), splits.test.head(limit or len(splits.test))
+    parts = {"train-train": train, "test-train": test}
+    measured = {kind: _measured(part, train, norm, workers) for kind, part in parts.items()}
+    edges = bin_edges(norm, max(float(found.distance.max()) for found, _ in measured.values()))
     results: dict[str, Any] = {"data": train.name.partition("/")[0], "references": len(train)}
-    for kind, part in {"train-train": train, "test-train": test}.items():
-        found, seconds = _measured(part, train, norm, workers)
+    for kind, (found, seconds) in measured.items():
         held = {text: found.within(value) for text, value in radii.items()}
-        measured = found.summary(train.label_names)
-        results[kind] = measured | {"share_within_2eps": held, "seconds": seconds}
-        _draw_pairs(out / f"nearest-{kind}-{norm}.png", found, part, train, pairs)
+        summary = found.summary(train.label_names, edges)
+        results[kind] = summary | {"share_within_2eps": held, "seconds": seconds}
+        _draw_pairs(out / f"nearest-{kind}-{norm}.png", found, parts[kind], train, pairs)
         Console(soft_wrap=True, highlight=False).print(_sentence(kind, found, held))
     write_atomically(out / f"separation-{norm}.json", json.dumps(results, indent=1).encode())
     _draw_histogram(out, norm, results, radii)
@@ -243,33 +246,29 @@ def _draw_histogram(out: Path, norm: str, results: dict[str, Any], radii: dict[s
     from recuse.report.figures import save_figure
     from recuse.report.page import Figure
 
-    kinds = ("train-train", "test-train")
     rows = [
-        {"kind": kind, "from": low, "to": high, "share": count / results[kind]["queries"]}
-        for kind in kinds
-        for count, low, high in zip(
-            results[kind]["histogram"]["counts"],
-            results[kind]["histogram"]["edges"][:-1],
-            results[kind]["histogram"]["edges"][1:],
+        {"kind": kind, "from": low, "share": count / results[kind]["queries"]}
+        for kind in ("train-train", "test-train")
+        for low, count in zip(
+            results[kind]["histogram"]["edges"],
+            [*results[kind]["histogram"]["counts"], 0],
             strict=True,
         )
     ]
-    bars = (
+    layers: list[alt.Chart] = [
         alt.Chart(pl.DataFrame(rows))
-        .mark_bar(opacity=0.55)
+        .mark_area(interpolate="step-after", opacity=0.25, line=True)
         .encode(
-            x=alt.X("from:Q", title=f"distance to the nearest other class ({norm})"),
-            x2="to:Q",
+            x=alt.X("from:Q", title=f"{norm} distance to the nearest other class"),
             y=alt.Y("share:Q", title="share of images", stack=None, axis=alt.Axis(format="%")),
-            color=alt.Color("kind:N", title=None),
+            color=alt.Color("kind:N", title=None, sort=["train-train", "test-train"]),
         )
-    )
-    marks = pl.DataFrame(
-        [{"at": 2 * value, "text": f"2·{text}"} for text, value in radii.items()],
-        schema={"at": pl.Float64, "text": pl.String},
-    )
-    rules = alt.Chart(marks).mark_rule(strokeDash=[4, 3]).encode(x="at:Q")
-    words = alt.Chart(marks).mark_text(align="left", dx=3, y=8).encode(x="at:Q", text="text:N")
-    chart = (bars + rules + words).properties(width=420, height=220)
+    ]
+    for place, (text, value) in enumerate(radii.items()):
+        at = alt.Chart(pl.DataFrame({"at": [2 * value], "text": [f"2·{text}"]}))
+        layers.append(at.mark_rule(strokeDash=[4, 3]).encode(x="at:Q"))
+        label = at.mark_text(align="left", dx=4).encode(x="at:Q", text="text:N")
+        layers.append(label.encode(y=alt.value(8 + 14 * place)))
+    chart = alt.layer(*layers).properties(width=420, height=220)
     title = "How far differently labelled images are apart"
     save_figure(Figure(f"separation-{norm}", title, chart), out, ("png",))

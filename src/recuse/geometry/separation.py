@@ -7,6 +7,7 @@ Source: Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri, "A Closer Look at Acc
 Robustness", NeurIPS 2020, Section 3.
 """
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -26,6 +27,7 @@ from recuse.radius import Norm
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _CHUNK = 128
+_BINS = 40
 
 
 @runtime_checkable
@@ -97,10 +99,12 @@ class Separation:
         """Share of queries with another class within 2 eps: no classifier serves both there."""
         return float((self.distance < 2 * eps).mean())
 
-    def histogram(self, bins: int = 40) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Counts and edges of the distances."""
-        counts, edges = np.histogram(self.distance, bins=bins)
-        return counts.astype(np.int64), edges
+    def histogram(
+        self, edges: npt.NDArray[np.float64] | None = None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Counts of the distances between edges, by default those of :func:`bin_edges`."""
+        chosen = bin_edges(self.norm, float(self.distance.max())) if edges is None else edges
+        return np.histogram(self.distance, bins=chosen)[0].astype(np.int64), chosen
 
     def nearest_pairs(self, n: int) -> list[NearPair]:
         """The ``n`` closest (query, nearest reference) pairs.
@@ -116,9 +120,13 @@ class Separation:
                 break
         return list(found.values())
 
-    def summary(self, label_names: tuple[str, ...] | None = None) -> dict[str, Any]:
-        """All figures as JSON values."""
-        counts, edges = self.histogram()
+    def summary(
+        self,
+        label_names: tuple[str, ...] | None = None,
+        edges: npt.NDArray[np.float64] | None = None,
+    ) -> dict[str, Any]:
+        """All figures as JSON values; ``edges`` of the histogram."""
+        counts, edges = self.histogram(edges)
         names = label_names or tuple(str(k) for k in range(len(self.pair_distance)))
         return {
             "norm": self.norm,
@@ -133,6 +141,21 @@ class Separation:
                 [None if np.isnan(d) else d for d in row] for row in self.pair_distance.tolist()
             ],
         }
+
+
+def bin_edges(norm: Norm, top: float) -> npt.NDArray[np.float64]:
+    """About forty equal bins from 0 to ``top``.
+
+    For linf a bin holds a whole number of 8-bit levels, edges between the levels: otherwise
+    neighbouring bins would hold different numbers of levels, and the histogram a comb.
+
+    >>> (bin_edges("linf", 0.5)[:3] * 255).round(3).tolist()
+    [-0.5, 3.5, 7.5]
+    """
+    if norm == "linf":
+        step = max(math.ceil(top * 255 / _BINS), 1)
+        return np.asarray((np.arange(0, 255 * top + step + 1, step) - 0.5) / 255)
+    return np.linspace(0.0, max(top, 1e-12), _BINS + 1)
 
 
 def separation(
