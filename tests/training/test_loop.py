@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -330,3 +330,35 @@ def test_trades_on_digits_becomes_robust(tmp_path):
     history = fit(model, splits.train, splits.validation.head(100), config, tmp_path).history
     assert history[-1]["natural_accuracy"] > 0.7
     assert history[-1]["robust_accuracy"] > 0.4
+
+
+@dataclass(frozen=True)
+class Hungry:
+    """Cross-entropy that needs more memory than there is for more than ``most`` rows."""
+
+    most: int
+
+    def __call__(self, model, x, y, threat, *, noise):
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Standard()(model, x, y, threat, noise=noise)
+
+
+def test_batches_are_cut_when_memory_runs_out(digits, tmp_path):
+    plain = replace(BASE, objective=Standard())
+    whole = fit(net().double(), *digits, plain, tmp_path / "a").model
+    cut = replace(BASE, objective=Hungry(9), accumulate=0)
+    small = fit(net().double(), *digits, cut, tmp_path / "b").model
+    for a, b in zip(whole.parameters(), small.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(net(), *digits, replace(cut, accumulate=1), tmp_path / "c")
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(net(), *digits, replace(cut, objective=Hungry(0)), tmp_path / "d")
+
+
+def test_bf16_trains_fp32_weights(digits, tmp_path):
+    config = replace(BASE, precision="bf16", epochs=4, objective=Standard())
+    result = fit(net(), *digits, config, tmp_path)
+    assert {p.dtype for p in result.model.parameters()} == {torch.float32}
+    assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]

@@ -146,20 +146,25 @@ class Run:
     def step(self, batch: Batch) -> None:
         """One optimizer step, again with smaller parts where memory runs out and may be cut."""
         share = self.processes.share(batch)
-        try:
-            self.differentiate(share)
-        except torch.OutOfMemoryError:
-            if self.config.accumulate != AUTOMATIC or self.position.parts >= len(share):
-                raise
+        while not self.fits(share):
             self.position.parts *= 2
             torch.cuda.empty_cache()
-            self.differentiate(share)
         self.processes.average_gradients(self.network, rows=len(share), total=len(batch))
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         if self.position.step % LOOK_EVERY == 0 or not share.images.is_cuda:
             self.check_finite()
         self.optimizer.step()
+
+    def fits(self, batch: Batch) -> bool:
+        """Differentiate; False if memory ran out and the batch may be cut further."""
+        try:
+            self.differentiate(batch)
+        except torch.OutOfMemoryError:
+            if self.config.accumulate != AUTOMATIC or self.position.parts >= len(batch):
+                raise
+            return False
+        return True
 
     def differentiate(self, batch: Batch) -> None:
         """Leave the gradient in the weights and add to the epoch's sums."""

@@ -1,0 +1,238 @@
+"""Which robust loss suits ERA best? Five of them, alone and inside ERA, on two data sets.
+
+The small ConvNet, fine-tuned for one epoch from a common, moderately robust network, on GTSRB
+(32x32) and on 10,000 CIFAR-10 images, at eps 2/255 and 8/255, two seeds. Judged by APGD-40 at
+eps and 2 eps on test images, alone and in front of a common core.
+
+    python experiments/losses.py run --work runs/losses --minutes 7     (again until "complete")
+    python experiments/losses.py report --work runs/losses --out results/losses
+
+A killed run goes on where it was: trainings resume, records are kept.
+"""
+
+import argparse
+import multiprocessing
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from losses_report import write_report
+from torch import nn
+
+from recuse.attacks.pgd import Pgd
+from recuse.data import Cifar10, Gtsrb, Split, find_data_root
+from recuse.data.split import Splits, stratified_parts
+from recuse.evaluation import Evaluation, evaluate
+from recuse.models import SmallConvNet, build_seeded, normalized
+from recuse.models.checkpoint import weights_sha256
+from recuse.models.zoo import load_model
+from recuse.protocols import Objective
+from recuse.threat import Threat
+from recuse.training import (
+    Adversarial,
+    Checkpointing,
+    Cosine,
+    Era,
+    Gairat,
+    Mart,
+    Score,
+    Standard,
+    Trades,
+    TrainConfig,
+    Validation,
+    fit,
+)
+from recuse.training.robust import RobustLoss
+
+ATTACK = Pgd(steps=5, step_size_relative=0.4)
+ROBUST: dict[str, RobustLoss] = {
+    "at": Adversarial(ATTACK),
+    "trades": Trades(6.0, ATTACK),
+    "mart": Mart(6.0, ATTACK),
+    "gairat": Gairat(burn_in=0.5, attack=ATTACK),
+    "score": Score(beta=3.0, smoothing=0.1, attack=ATTACK),
+}
+# With five attack steps a training image costs 16 passes; 13 in AT and GAIRAT alone, which never
+# look at clean inputs.
+DATASETS = ("cifar10", "gtsrb")
+RADII = ("2/255", "8/255")
+SEEDS = (0, 1)
+IMAGES, TEST_IMAGES = 10_000, 700
+MEAN, STD = (0.485, 0.456, 0.406), (0.225, 0.225, 0.225)
+CORES = {"cifar10": "cifar10_resnet56_std", "gtsrb": "gtsrb_lenet_std"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network of the comparison."""
+
+    dataset: str
+    eps: str
+    seed: int
+    robust: str
+    inside_era: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the record."""
+        loss = f"era-{self.robust}" if self.inside_era else self.robust
+        return f"{self.dataset}-{self.eps.replace('/', '_')}-{loss}-seed{self.seed}"
+
+    @property
+    def objective(self) -> Objective:
+        """Loss and attack."""
+        robust = ROBUST[self.robust]
+        return Era(beta=1.0, robust=robust, attack=ATTACK) if self.inside_era else robust
+
+
+CELLS = [
+    Cell(dataset, eps, seed, robust, inside)
+    for seed in SEEDS
+    for eps in RADII
+    for dataset in DATASETS
+    for robust in ROBUST
+    for inside in (False, True)
+]
+
+
+def balanced(split: Split, count: int, seed: int) -> Split:
+    """About ``count`` rows with the classes in proportion."""
+    if count >= len(split):
+        return split
+    share = count / len(split)
+    return split.take(stratified_parts(split.labels, (share, 1 - share), seed=seed)[0])
+
+
+def load(dataset: str) -> Splits:
+    """The data of one half of the comparison."""
+    source = Cifar10() if dataset == "cifar10" else Gtsrb(crop=True)
+    splits = source.load(find_data_root())
+    return Splits(
+        balanced(splits.train, IMAGES, 0),
+        balanced(splits.validation, 500, 0),
+        balanced(splits.test, TEST_IMAGES, 0),
+    )
+
+
+def warm_start(cell: Cell, splits: Splits, work: Path) -> nn.Module:
+    """The network that all losses of one data set and seed start from.
+
+    CIFAR-10: a published network of moderate robustness. GTSRB: trained here, first on clean
+    images, then by adversarial training at 4/255, half way between the two radii.
+    """
+    if cell.dataset == "cifar10":
+        return load_model("cifar10_cnn_a_mix")[0]
+    model = normalized(build_seeded(SmallConvNet(classes=43), cell.seed), MEAN, STD)
+    standard = TrainConfig(
+        Standard(),
+        Threat("linf", "4/255"),
+        epochs=10,
+        batch_size=50,
+        lr=0.02,
+        schedule=Cosine(),
+        seed=cell.seed,
+        validation=Validation(every=100, limit=200),
+        checkpointing=Checkpointing(seconds=20),
+    )
+    robust = replace(standard, objective=Adversarial(ATTACK), epochs=2, lr=0.01, clip_norm=5.0)
+    for name, config in {"standard": standard, "adversarial": robust}.items():
+        out = work / "training" / f"gtsrb-{name}-seed{cell.seed}"
+        model = fit(model, splits.train, splits.validation, config, out, name=name).model
+    return model
+
+
+def train(cell: Cell, splits: Splits, work: Path) -> nn.Module:
+    """The cell's network, trained now or read back."""
+    config = TrainConfig(
+        cell.objective,
+        Threat("linf", cell.eps),
+        epochs=1,
+        batch_size=50,
+        lr=0.01,
+        schedule=Cosine(),
+        clip_norm=5.0,
+        seed=cell.seed,
+        validation=Validation(every=100, limit=200),
+        checkpointing=Checkpointing(seconds=20),
+    )
+    out = work / "training" / cell.name
+    start = warm_start(cell, splits, work)
+    return fit(start, splits.train, splits.validation, config, out, name=cell.name).model
+
+
+def judge(
+    model: nn.Module, splits: Splits, name: str, eps: str, work: Path, **tags: object
+) -> None:
+    """Attack a network at eps and 2 eps and keep the record."""
+    radius = Threat("linf", eps).eps
+    evaluate(
+        model,
+        splits.test,
+        Evaluation("linf", (radius, 2 * radius)),
+        name=name,
+        records=work / "records" / str(tags["dataset"]) / eps.replace("/", "_"),
+        weights=weights_sha256(model),
+        tags={"eps": eps, **tags},
+    )
+
+
+def finished(cell: Cell, work: Path) -> bool:
+    """Whether the cell's record has all its rows."""
+    return (work / "done" / cell.name).is_file()
+
+
+def run_cell(cell: Cell, splits: Splits, work: Path) -> None:
+    """Train and judge one cell, and its core where that is not done yet."""
+    tags = {"dataset": cell.dataset, "seed": cell.seed, "loss": cell.robust}
+    model = train(cell, splits, work)
+    judge(model, splits, cell.name, cell.eps, work, era=cell.inside_era, role="robust", **tags)
+    core = load_model(CORES[cell.dataset])[0].eval()
+    judge(core, splits, "core", cell.eps, work, dataset=cell.dataset, role="core")
+    (work / "done").mkdir(exist_ok=True)
+    (work / "done" / cell.name).touch()
+
+
+def worker(dataset: str, work: Path, until: float) -> None:
+    """Do the cells of one data set, one after the other, until the time is up."""
+    torch.set_num_threads(1)
+    splits = load(dataset)
+    for cell in CELLS:
+        if cell.dataset == dataset and not finished(cell, work) and time.time() < until:
+            begin = time.time()
+            run_cell(cell, splits, work)
+            sys.stderr.write(f"{cell.name}: {time.time() - begin:.0f} s\n")
+
+
+def run(work: Path, minutes: float) -> bool:
+    """Work on both data sets side by side; True when every cell is finished."""
+    until = time.time() + 60 * minutes
+    (work / "done").mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=worker, args=(d, work, until)) for d in DATASETS]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return all(finished(cell, work) for cell in CELLS)
+
+
+def main() -> None:
+    """Run a slice of the comparison, or write what is known."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("action", choices=["run", "report"])
+    parser.add_argument("--work", type=Path, default=Path("runs/losses"))
+    parser.add_argument("--out", type=Path, default=Path("results/losses"))
+    parser.add_argument("--minutes", type=float, default=7.0)
+    options = parser.parse_args()
+    if options.action == "report":
+        write_report(options.work / "records", options.out)
+        return
+    complete = run(options.work, options.minutes)
+    sys.stderr.write("complete\n" if complete else "more to do: run again\n")
+    raise SystemExit(0 if complete else 3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The comparison of losses from its records: rates, compositions, paired differences."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from recuse.analysis.accounting import Core, sound_account
+from recuse.analysis.compositions import stage_of
+from recuse.analysis.verdicts import verdicts
+from recuse.records.schema import Record
+from recuse.records.store import read_records, write_atomically
+
+Values = npt.NDArray[np.float64]
+QUANTITIES = ("natural", "robust", "robust_inaccurate", "composed_natural", "composed_robust")
+HEADINGS = ("natural", "robust", "robustly wrong", "composed natural", "composed robust (sound)")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One network of the comparison, one number per quantity and test image."""
+
+    dataset: str
+    eps: str
+    seed: int
+    loss: str
+    values: dict[str, Values]
+
+
+def read_cells(records: Path) -> list[Judged]:
+    """Every finished cell, composed with the core of its data set."""
+    cells = []
+    for folder in sorted(path for path in records.glob("*/*") if path.is_dir()):
+        found = list(read_records(folder))
+        core = next((r for r in found if r.meta.tags["role"] == "core"), None)
+        if core is not None:
+            robust = [r for r in found if r.meta.tags["role"] == "robust"]
+            cells += [judged(r, core) for r in robust if r.frame.height == core.frame.height]
+    return cells
+
+
+def judged(record: Record, core: Record) -> Judged:
+    """A network's rates per image, alone and as the stage before the core."""
+    tags, mine, last = record.meta.tags, verdicts(record), verdicts(core)
+    eps = str(tags["eps"])
+    accurate, robust = mine.accurate(), mine.robust(eps)
+    composed = sound_account([stage_of(mine, eps)], Core(last.accurate(), last.robust(eps)))
+    masks = {
+        "natural": accurate,
+        "robust": accurate & robust,
+        "robust_inaccurate": ~accurate & robust,
+        "composed_natural": composed.natural,
+        "composed_robust": composed.robust,
+    }
+    return Judged(
+        str(tags["dataset"]),
+        eps,
+        int(tags["seed"]),
+        ("ERA + " if tags["era"] else "") + str(tags["loss"]).upper(),
+        {name: np.asarray(mask, dtype=np.float64) for name, mask in masks.items()},
+    )
+
+
+def interval(per_image: Values) -> tuple[float, float]:
+    """Mean and half-width of its 95 % interval over images."""
+    return float(per_image.mean()), float(1.96 * per_image.std(ddof=1) / np.sqrt(len(per_image)))
+
+
+def seed_mean(cells: Iterable[Judged], quantity: str) -> Values:
+    """Mean over seeds, per image."""
+    return np.mean([cell.values[quantity] for cell in cells], axis=0)
+
+
+def groups(cells: list[Judged]) -> dict[tuple[str, str], dict[str, list[Judged]]]:
+    """Cells by (data set, eps), then by loss."""
+    found: dict[tuple[str, str], dict[str, list[Judged]]] = {}
+    for cell in cells:
+        found.setdefault((cell.dataset, cell.eps), {}).setdefault(cell.loss, []).append(cell)
+    return found
+
+
+def percent(value: float, half: float, *, sign: bool = False) -> str:
+    """A rate with its interval, in percent."""
+    return f"{100 * value:{'+' if sign else ''}.1f} ± {100 * half:.1f}"
+
+
+def table(losses: dict[str, list[Judged]]) -> list[str]:
+    """Every loss of one data set and radius; intervals over test images, means over seeds."""
+    lines = [f"| loss | seeds | {' | '.join(HEADINGS)} |", "|---|---|" + "---|" * len(HEADINGS)]
+    for loss, cells in losses.items():
+        numbers = [percent(*interval(seed_mean(cells, q))) for q in QUANTITIES]
+        lines.append(f"| {loss} | {len(cells)} | {' | '.join(numbers)} |")
+    return lines
+
+
+def gains(losses: dict[str, list[Judged]], quantity: str) -> dict[str, tuple[float, float]]:
+    """Paired difference ERA minus alone of each loss, over images."""
+    found = {}
+    for loss, cells in losses.items():
+        if not loss.startswith("ERA") and f"ERA + {loss}" in losses:
+            inside = losses[f"ERA + {loss}"]
+            found[loss] = interval(seed_mean(inside, quantity) - seed_mean(cells, quantity))
+    return found
+
+
+def against_best(losses: dict[str, list[Judged]], quantity: str) -> dict[str, tuple[float, float]]:
+    """Paired difference of each ERA variant to the best one."""
+    inside = {k: seed_mean(v, quantity) for k, v in losses.items() if k.startswith("ERA")}
+    best = max(inside, key=lambda loss: inside[loss].mean())
+    return {loss: interval(values - inside[best]) for loss, values in inside.items()}
+
+
+def overall(cells: list[Judged]) -> list[str]:
+    """Each robust half inside ERA over all data sets and radii, images weighted equally."""
+    found = groups(cells)
+    lines = ["| robust half of ERA | composed robust | against the best |", "|---|---|---|"]
+    names = sorted({c.loss for c in cells if c.loss.startswith("ERA")})
+    complete = [n for n in names if all(n in losses for losses in found.values())]
+    pooled = {
+        name: np.concatenate([seed_mean(g[name], "composed_robust") for g in found.values()])
+        for name in complete
+    }
+    if not pooled:
+        return []
+    best = max(pooled, key=lambda name: pooled[name].mean())
+    for name in sorted(pooled, key=lambda n: -pooled[n].mean()):
+        difference = interval(pooled[name] - pooled[best])
+        text = "best" if name == best else percent(*difference, sign=True)
+        lines.append(f"| {name} | {percent(*interval(pooled[name]))} | {text} |")
+    return lines
+
+
+def section(dataset: str, eps: str, losses: dict[str, list[Judged]]) -> list[str]:
+    """The part of the report about one data set and radius."""
+    wrong = gains(losses, "robust_inaccurate")
+    composed = against_best(losses, "composed_robust")
+    lines = [f"## {dataset}, Linf {eps}", "", *table(losses), ""]
+    lines += ["ERA minus the loss alone, robustly wrong: "]
+    lines += ["; ".join(f"{k} {percent(*v, sign=True)}" for k, v in wrong.items()) + ".", ""]
+    lines += ["Composed robust accuracy against the best ERA variant: "]
+    lines += ["; ".join(f"{k} {percent(*v, sign=True)}" for k, v in composed.items()) + ".", ""]
+    return lines
+
+
+def write_report(records: Path, out: Path) -> None:
+    """Write ``README.md`` and ``cells.json``."""
+    cells = read_cells(records)
+    lines = [
+        "# Robust losses alone and inside ERA",
+        "",
+        "The small ConvNet, fine-tuned for one epoch on 10,000 images from a moderately robust",
+        "network; five-step PGD in training, APGD-40 at eps and 2 eps in judgement, "
+        f"{max(len(c.values['natural']) for c in cells)} test images or fewer.",
+        "Rates in percent: mean over seeds, 95 % interval over test images. *Composed*: the",
+        "network behind its robustness indicator, then a standard core (ResNet-56 on CIFAR-10,",
+        "LeNet on GTSRB); robust accuracy by the sound accounting, as strong as the attack.",
+        "",
+        "Made by `experiments/losses.py`; `cells.json` holds every network's rates.",
+        "",
+        "## Over everything",
+        "",
+        *overall(cells),
+        "",
+    ]
+    for (dataset, eps), losses in groups(cells).items():
+        lines += section(dataset, eps, losses)
+    rows = [
+        {"dataset": c.dataset, "eps": c.eps, "seed": c.seed, "loss": c.loss}
+        | {q: round(float(v.mean()), 5) for q, v in c.values.items()}
+        for c in cells
+    ]
+    write_atomically(out / "README.md", "\n".join(lines).encode())
+    write_atomically(out / "cells.json", (json.dumps(rows, indent=1) + "\n").encode())
