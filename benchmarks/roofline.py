@@ -1,0 +1,113 @@
+"""How much of the measured convolution peak a ResNet-18 attack step reaches, fp32 and bf16.
+
+The peak is the best rate of any of the network's own 3x3 convolutions alone, in the layout and
+precision that suit it best, measured in the same run. A step is a forward pass and the gradient
+with respect to the input: twice the forward pass's floating-point operations.
+"""
+
+import statistics
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from harness import Row, run_script, seconds
+from recuse.models.architectures import architecture, build_seeded
+from recuse.models.normalize import normalized
+from recuse.models.prepared import Precision, prepare
+
+BATCH = 32
+SHAPES = ((64, 32), (128, 16), (256, 8), (512, 4))
+TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def rate(work: Callable[[], object], operations: float, repeats: int) -> float:
+    """Best rate over the repeats, in operations per second."""
+    work()
+    return operations / min(seconds(work) for _ in range(repeats))
+
+
+@torch.no_grad()
+def convolution_peak(dtype: torch.dtype, repeats: int) -> tuple[float, str]:
+    """Highest rate of one convolution, and which one it was."""
+    found: list[tuple[float, str]] = []
+    for channels, side in SHAPES:
+        for layout in (torch.contiguous_format, torch.channels_last):
+            conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+            conv = conv.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
+            x = torch.rand(BATCH, channels, side, side).to(dtype=dtype, memory_format=layout)
+            operations = 2.0 * BATCH * channels**2 * 9 * side**2
+            best = rate(lambda conv=conv, x=x: conv(x), operations, 3 * repeats)
+            found.append((best, f"{channels} channels, {side}x{side}, {layout}"))
+    return max(found)
+
+
+def forward_operations(model: nn.Module, x: Tensor) -> float:
+    """Floating-point operations of the convolutions of one forward pass."""
+    total = 0.0
+
+    def count(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        total += 2.0 * out.numel() * module.weight[0].numel()
+
+    handles = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        model(x)
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+def step(model: nn.Module, x: Tensor) -> Tensor:
+    """Forward pass and gradient with respect to the input."""
+    leaf = x.detach().requires_grad_()
+    (grad,) = torch.autograd.grad(model(leaf).logsumexp(1).sum(), leaf)
+    return grad
+
+
+def run(repeats: int) -> list[Row]:
+    network = build_seeded(architecture("resnet18"), seed=0)
+    model = normalized(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)).eval()
+    x = torch.rand(BATCH, 3, 32, 32)
+    operations, rows = forward_operations(model, x), []
+    for precision, goal, forward_goal in (("fp32", 0.70, 0.80), ("bf16", 0.35, 0.35)):
+        prepared = prepare(model, precision=precision)
+        shares, forward_shares, peaks, steps = [], [], [], []
+        for _ in range(repeats):
+            peak, where = convolution_peak(TYPES[precision], 2)
+            with torch.no_grad():
+                forward = rate(lambda m=prepared: m(x), operations, 2)
+            both = rate(lambda m=prepared: step(m, x), 2 * operations, 2)
+            peaks.append(peak)
+            steps.append(both)
+            shares.append(both / peak)
+            forward_shares.append(forward / peak)
+        detail = {"peak_at": where, "shares": [round(s, 3) for s in shares]}
+        rows.append(
+            Row(
+                f"roofline {precision} forward + input gradient",
+                statistics.median(steps) / 1e9,
+                statistics.median(peaks) / 1e9,
+                statistics.median(shares),
+                goal,
+                "share",
+                detail,
+            )
+        )
+        rows.append(
+            Row(
+                f"roofline {precision} forward",
+                statistics.median(forward_shares) * statistics.median(peaks) / 1e9,
+                statistics.median(peaks) / 1e9,
+                statistics.median(forward_shares),
+                forward_goal,
+                "share",
+                {"shares": [round(s, 3) for s in forward_shares]},
+            )
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    run_script(run, __doc__ or "")
