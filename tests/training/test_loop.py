@@ -358,7 +358,7 @@ def test_batches_are_cut_when_memory_runs_out(digits, tmp_path):
 
 
 def test_bf16_trains_fp32_weights(digits, tmp_path):
-    config = replace(BASE, precision="bf16", epochs=4, objective=Standard())
+    config = replace(BASE, precision="bf16", batch_size=8, epochs=4, objective=Standard())
     result = fit(net(), *digits, config, tmp_path)
     assert {p.dtype for p in result.model.parameters()} == {torch.float32}
     assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]

@@ -152,9 +152,14 @@ class Run:
         self.processes.average_gradients(self.network, rows=len(share), total=len(batch))
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        if self.position.step % LOOK_EVERY == 0 or not share.images.is_cuda:
+        if self.looks():
             self.check_finite()
         self.optimizer.step()
+
+    def looks(self) -> bool:
+        """Whether this step may wait for the loss: always on a CPU, where it is at hand."""
+        on_cpu = next(self.network.parameters()).device.type == "cpu"
+        return on_cpu or self.position.step % LOOK_EVERY == 0
 
     def fits(self, batch: Batch) -> bool:
         """Differentiate; False if memory ran out and the batch may be cut further."""
@@ -194,8 +199,7 @@ class Run:
         """Tell the progress callback."""
         if not self.processes.writes:
             return
-        look = self.done % LOOK_EVERY == 0 or next(self.network.parameters()).device.type == "cpu"
-        loss = self.position.sums["loss"] / self.position.samples if look else None
+        loss = self.position.sums["loss"] / self.position.samples if self.looks() else None
         note = f"loss {float(loss):.4f}" if loss is not None else ""
         self.progress(f"train {self.files.name}", self.done, self.total_steps, note)
 
