@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from recuse.attacks import Apgd, Confidence, Dlr, Ensemble
 from recuse.attacks.margins import margin
-from recuse.certify.ibp import Ibp, Margins
+from recuse.certify.ibp import Ibp
 from recuse.data.split import Split
 from recuse.random import SampleNoise
 from recuse.records.store import parquet_bytes, read_parquet, write_atomically
-from recuse.selectors import acceptance, entropy, max_softmax
+from recuse.selectors import acceptance, entropy, max_softmax, selection_bounds
 from recuse.threat import Threat
 
 BATCH = 128
@@ -145,10 +145,8 @@ def certified_columns(
 def selection_columns(net: nn.Module, part: Split, radii: tuple[str, ...]) -> dict[str, Any]:
     """A selection network's score and its interval bounds per radius."""
     columns = {"score": acceptance(net(part.images)).numpy()}
-    bounds = Margins.of(net)
-    accept, reject = torch.ones(len(part)).long(), torch.zeros(len(part)).long()
     for radius in radii:
-        eps = Threat("linf", radius).eps
-        columns[f"lower@{radius}"] = bounds.bound(part.images, accept, eps)[:, 0].numpy()
-        columns[f"upper@{radius}"] = -bounds.bound(part.images, reject, eps)[:, 1].numpy()
+        bounds = selection_bounds(net, part.images, Threat("linf", radius))
+        columns[f"lower@{radius}"] = bounds.lower.numpy()
+        columns[f"upper@{radius}"] = bounds.upper.numpy()
     return columns

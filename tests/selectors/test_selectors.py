@@ -29,6 +29,7 @@ from recuse.selectors import (
     SoftmaxResponse,
     acceptance_split,
     robust_selection,
+    selection_bounds,
     worst_margin,
 )
 from recuse.threat import Threat
@@ -253,3 +254,28 @@ def test_selection_network_is_a_binary_classifier_of_its_own(digits_head):
         three(nn.Identity(), x, noise=noise_for(x))
     with pytest.raises(ConfigError, match="nothing to tell apart"):
         acceptance_split(digits_head, torch.ones(len(digits_head), dtype=torch.bool))
+
+
+def test_selection_bounds_hold_everywhere_in_the_ball(linear_models):
+    draw = torch.Generator().manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 12), nn.ReLU(), nn.Linear(12, 2)).double()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn(p.shape, generator=draw, dtype=torch.float64))
+    x, selector = points(60), SelectionNetwork(net)
+    noise = noise_for(x)
+    bounds = selection_bounds(net, x, EPS)
+    seen = [selector(net, EPS.random_start(x, noise.substream(i)), noise=noise) for i in range(300)]
+    lowest, highest = torch.stack(seen).amin(0), torch.stack(seen).amax(0)
+    assert bool((bounds.lower <= lowest).all())
+    assert bool((bounds.upper >= highest).all())
+    at_x = selection_bounds(net, x, Threat("linf", 0.0))
+    torch.testing.assert_close(at_x.lower, selector(net, x, noise=noise))
+    torch.testing.assert_close(at_x.upper, at_x.lower)
+    # A linear net's bounds are attained at a corner of the ball.
+    line = nn.Sequential(linear_models.linear([[1.0, 2.0], [-1.0, 3.0]], [0.0, 0.5])).eval()
+    middle = 0.2 + 0.6 * x
+    exact = middle @ torch.tensor([-2.0, 1.0], dtype=torch.float64) + 0.5
+    tight = selection_bounds(line, middle, EPS)
+    torch.testing.assert_close(tight.lower, exact - 3 * EPS.eps)
+    torch.testing.assert_close(tight.upper, exact + 3 * EPS.eps)

@@ -14,22 +14,27 @@ from recuse.selectors.calibrate import (
 from recuse.selectors.certified import CertifiedIndicator, CertifiedSelection
 from recuse.selectors.entropy import EntropyResponse, entropy
 from recuse.selectors.robustness import (
-    InnerSearch,
     Reach,
     RobustMargin,
     RobustnessIndicator,
     robust_selection,
     robust_within,
-    worst_margin,
 )
 from recuse.selectors.scores import AnsweringSelector, AttackableSelector, BudgetedSelector
-from recuse.selectors.selection_network import SelectionNetwork, acceptance, acceptance_split
+from recuse.selectors.selection_network import (
+    SelectionBounds,
+    SelectionNetwork,
+    acceptance,
+    acceptance_split,
+    selection_bounds,
+)
 from recuse.selectors.softmax_response import (
     RobustSoftmaxResponse,
     SoftmaxResponse,
     log_odds,
     max_softmax,
 )
+from recuse.selectors.surrogates import InnerSearch, worst_margin
 
 SELECTORS: dict[str, type[Selector]] = {
     "robustness": RobustnessIndicator,
@@ -58,6 +63,7 @@ __all__ = [
     "RobustMargin",
     "RobustSoftmaxResponse",
     "RobustnessIndicator",
+    "SelectionBounds",
     "SelectionNetwork",
     "SoftmaxResponse",
     "acceptance",
@@ -71,5 +77,6 @@ __all__ = [
     "robust_selection",
     "robust_within",
     "selected",
+    "selection_bounds",
     "worst_margin",
 ]

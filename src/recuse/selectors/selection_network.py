@@ -13,10 +13,12 @@ from torch import nn
 
 from recuse.arrays import Images, Labels, Logits, Mask, PerSample
 from recuse.attacks.verify import evaluation_mode
+from recuse.certify.ibp import Margins, require_linf
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
+from recuse.threat import Threat
 
 REJECT, ACCEPT = 0, 1
 _OUTPUTS = ("reject", "accept")
@@ -67,6 +69,39 @@ class SelectionNetwork:
         """The score above the threshold."""
         with evaluation_mode(self.net):
             return acceptance(self.net(x)) - self.threshold
+
+
+@dataclass(frozen=True)
+class SelectionBounds:
+    """Where a selection network's score can be, over a ball around each input.
+
+    Attributes:
+        lower: The score is nowhere below; at or above the threshold it surely selects.
+        upper: The score is nowhere above; below the threshold it surely abstains.
+    """
+
+    lower: PerSample
+    upper: PerSample
+
+
+@torch.no_grad()
+def selection_bounds(net: nn.Module, x: Images, threat: Threat) -> SelectionBounds:
+    """Interval bounds of a selection network's score over a Linf ball.
+
+    Together with a certificate of the classifier on the same ball this certifies the pair: the
+    answer is selected, and the same, wherever the attacker moves ``x``.
+
+    Raises:
+        CertificationError: A norm other than Linf, or a layer that has no bounds.
+    """
+    require_linf(threat)
+    with evaluation_mode(net):
+        bounds = Margins.of(net)
+        accept = torch.full((len(x),), ACCEPT, device=x.device)
+        reject = torch.full_like(accept, REJECT)
+        lower = bounds.bound(x, accept, threat.eps)[:, REJECT]
+        upper = -bounds.bound(x, reject, threat.eps)[:, ACCEPT]
+    return SelectionBounds(lower, upper)
 
 
 def acceptance_split(split: Split, right: Mask) -> Split:
