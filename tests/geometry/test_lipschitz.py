@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,14 @@ def test_probabilities_cannot_change_by_more_than_two() -> None:
 
 def test_more_steps_find_no_less() -> None:
     torch.manual_seed(0)
+    # Steep and wavy: the last iterate is often worse than an earlier one.
     net = nn.Sequential(nn.Flatten(), nn.Linear(300, 20), nn.Tanh(), nn.Linear(20, 4))
-    threat, noise = Threat("linf", 0.1), SampleNoise(0, IDS)
-    few, many = (Lipschitz(steps=s)(net, _inside(), threat, noise=noise) for s in (2, 10))
-    assert (many >= few).all()
-    assert (many > few).any()
+    net[1].weight.data *= 20
+    threat, noise = Threat("linf", 0.3), SampleNoise(0, IDS)
+    found = [Lipschitz(steps=s)(net, _inside(), threat, noise=noise) for s in range(7)]
+    for few, many in pairwise(found):
+        assert (many >= few * (1 - 1e-5)).all()
+    assert (found[-1] > found[0]).any()
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -102,6 +102,39 @@ def test_ties_go_to_the_lowest_rows(norm: str) -> None:
     assert np.isnan(found.pair_distance.diagonal()).all()
 
 
+@pytest.mark.parametrize("norm", INDEXES)
+@pytest.mark.parametrize(("levels", "width"), [(2, 12), (5, 200), (255, 200)])
+def test_nothing_that_could_be_nearest_is_skipped(norm: str, levels: int, width: int) -> None:
+    """Enough references that the search prunes, few enough levels that many distances tie."""
+    draw = np.random.default_rng(levels)
+    x = draw.integers(0, levels + 1, (900, width))
+    y = draw.integers(0, 3, 900)
+    data = (torch.from_numpy(x).float() / 255, torch.from_numpy(y))
+    found = separation(data, data, norm=norm, classes=3, workers=2)
+    for row in range(0, 900, 7):
+        gaps = np.abs(x - x[row])
+        distance = gaps.max(1) if norm == "linf" else np.sqrt(np.square(gaps).sum(1))
+        distance = np.where(y == y[row], np.inf, distance)
+        assert found.distance[row] == pytest.approx(distance.min() / 255, rel=1e-6)
+        if norm == "linf":
+            assert found.neighbour[row] == distance.argmin()
+        else:
+            assert distance[found.neighbour[row]] == distance.min()
+    for a in range(3):
+        assert np.nanmin(found.pair_distance[a]) == found.distance[y == a].min()
+
+
+def test_rounding_of_the_matrix_product_cannot_hide_a_neighbour() -> None:
+    # Squared distances of 1e-5 between images of squared length 2,500: float32 sees only noise.
+    draw = torch.Generator().manual_seed(0)
+    images = 0.9 + 1e-4 * torch.rand(80, 3000, generator=draw)
+    data = (images, torch.arange(80) % 3)
+    found = separation(data, data, norm="l2", classes=3)
+    expected = _brute(data, data, "l2", 3)
+    np.testing.assert_allclose(found.distance, expected.distance, rtol=1e-9)
+    assert found.neighbour.tolist() == expected.neighbour.tolist()
+
+
 def test_duplicates_across_classes_are_distance_zero() -> None:
     images = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     images[5] = images[0]

@@ -259,7 +259,11 @@ def _draw_histogram(out: Path, norm: str, results: dict[str, Any], radii: dict[s
         alt.Chart(pl.DataFrame(rows))
         .mark_area(interpolate="step-after", opacity=0.25, line=True)
         .encode(
-            x=alt.X("from:Q", title=f"{norm} distance to the nearest other class"),
+            x=alt.X(
+                "from:Q",
+                title=f"{norm} distance to the nearest other class",
+                scale=alt.Scale(domainMin=0),
+            ),
             y=alt.Y("share:Q", title="share of images", stack=None, axis=alt.Axis(format="%")),
             color=alt.Color("kind:N", title=None, sort=["train-train", "test-train"]),
         )
