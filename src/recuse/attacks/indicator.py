@@ -189,18 +189,26 @@ class _Engine:
         """Note the value of each row's current iterate and move it to the next."""
         paths, first = pool.paths, pool.clock == 0
         paths.observe(value, grad)
-        zero = torch.zeros_like(value)
-        paths.rises = torch.where(first, zero, paths.rises)
-        paths.previous = torch.where(first, zero, paths.previous)
-        paths.best_at_review = torch.where(first, value, paths.best_at_review)
-        reviews = checkpoints(self.attack.steps)
-        for before, at in zip((0, *reviews), reviews, strict=False):
-            due = pool.clock == at
-            if bool(due.any()):
-                paths.review(at - before, self.attack.rho, due)
-        momentum = expand_as(torch.where(first, 1.0, MOMENTUM).to(value.dtype), paths.x)
+        momentum: float | Tensor = MOMENTUM
+        if bool(first.any()):
+            paths.rises.masked_fill_(first, 0)
+            paths.previous = value.masked_fill(first, 0)
+            paths.best_at_review = torch.where(first, value, paths.best_at_review)
+            momentum = expand_as(torch.where(first, 1.0, MOMENTUM).to(value.dtype), paths.x)
+        window = self._windows(value)[pool.clock]
+        if bool((window > 0).any()):
+            paths.review(window, self.attack.rho, window > 0)
         paths.move(self.threat, momentum)
         pool.clock += 1
+
+    def _windows(self, like: Tensor) -> Tensor:
+        """Per step, the length of the window that a review after it closes; 0 without a review."""
+        reviews = checkpoints(self.attack.steps)
+        windows = like.new_zeros(self.attack.steps + 1)
+        windows[list(reviews)] = like.new_tensor(
+            [at - before for before, at in zip((0, *reviews), reviews, strict=False)]
+        )
+        return windows
 
     def _decided(self, pool: _Pool, which: Tensor, *, robust: bool) -> list[Decision]:
         found = []
