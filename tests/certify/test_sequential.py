@@ -134,7 +134,7 @@ def test_what_no_budget_proves_is_answered_without_a_draw():
     assert found.status == (Status.UNATTAINABLE,) * 4
     assert found.samples.tolist() == [0] * 4
     assert found.radius.tolist() == [0] * 4
-    with pytest.raises(CertificationError, match="at least 453794 draws"):
+    with pytest.raises(CertificationError, match="at least 453,794 draws"):
         TEST.require_attainable(0.5)
     TEST.require_attainable(TEST.largest_radius() * 0.999)
     with pytest.raises(CertificationError):

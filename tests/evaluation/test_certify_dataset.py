@@ -138,8 +138,10 @@ def test_every_certifier_writes_the_same_columns(tmp_path: Path) -> None:
 def test_a_radius_out_of_reach_is_refused_at_once_but_its_double_is_recorded(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(CertificationError, match="453794 draws"):
+    with pytest.raises(CertificationError, match="453,794 draws"):
         plan(radii=(0.5,), certifier=GroupSequential(0.12))
+    with pytest.raises(CertificationError, match="only 500 are allowed"):
+        plan(radii=(0.5,), certifier=Cohen(0.12, n=500))
     frame = certified(tmp_path, plan(radii=(0.3, 0.6))).frame
     assert frame["certified@0.3"].any()
     assert not frame["certified@0.6"].any()

@@ -16,8 +16,8 @@ from torch import nn
 from recuse.arrays import Images
 from recuse.certify.bounds import check_alpha, check_sigma
 from recuse.certify.decision import JointCertificate, Plan, Run, check_radii
-from recuse.certify.smoothing import require_l2
-from recuse.certify.tables import Table, draws_needed, make_table, needed_probability
+from recuse.certify.smoothing import require_draws, require_l2
+from recuse.certify.tables import Table, make_table, needed_probability
 from recuse.certify.votes import DrawSource, Voters
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
@@ -120,13 +120,7 @@ class GroupSequential:
         Raises:
             CertificationError: Says how many draws are needed.
         """
-        needed = draws_needed(radius, self.sigma, self.alpha * self.guess_weight)
-        if needed > self.n_max:
-            raise CertificationError(
-                f"radius {radius:g} at sigma {self.sigma:g} and alpha {self.alpha:g} needs at "
-                f"least {needed} draws per input even if all agree, but n_max is {self.n_max}; "
-                "raise n_max or sigma, or ask for a smaller radius"
-            )
+        require_draws(radius, self.sigma, self.alpha * self.guess_weight, self.n_max)
 
     def level(self, radii: Sequence[float], classes: int) -> float:
         """Exact bound on the probability of a false certificate, over all classes and radii.

@@ -115,6 +115,14 @@ class Cohen:
         status = tuple(Status.CERTIFIED if r > 0 else Status.ABSTAINED for r in radius.tolist())
         return _certificate(status, candidate, radius.numpy(), self.n + self.n0, x.device)
 
+    def require_attainable(self, radius: float) -> None:
+        """Refuse a radius that ``n`` agreeing votes do not prove.
+
+        Raises:
+            CertificationError: Says how many draws are needed.
+        """
+        require_draws(radius, self.sigma, self.alpha, self.n)
+
     def predict(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> Certificate:
         """The smoothed classifier's class where the votes settle it, without a radius.
 
@@ -139,6 +147,21 @@ class Cohen:
 
     def _votes(self, voters: Voters, stream: str, n: int) -> NDArray[np.int64]:
         return voters.count_all(n, DrawSource.of(voters.noise.substream(stream)))
+
+
+def require_draws(radius: float, sigma: float, alpha: float, n: int) -> None:
+    """Refuse a radius that ``n`` agreeing votes do not prove at level ``alpha``.
+
+    Raises:
+        CertificationError: Says how many draws are needed.
+    """
+    needed = draws_needed(radius, sigma, alpha)
+    if needed > n:
+        raise CertificationError(
+            f"radius {radius:g} at sigma {sigma:g} and level {alpha:g} needs at least {needed:,} "
+            f"draws per input even if all agree, but only {n:,} are allowed; allow more, raise "
+            "sigma, or ask for a smaller radius"
+        )
 
 
 def require_l2(threat: Threat) -> None:
@@ -169,4 +192,4 @@ def _certificate(
     )
 
 
-__all__ = ["Cohen", "require_l2"]
+__all__ = ["Cohen", "require_draws", "require_l2"]

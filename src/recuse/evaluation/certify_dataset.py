@@ -9,7 +9,7 @@ import polars as pl
 import torch
 from torch import nn
 
-from recuse.certify import GroupSequential, JointCertificate, JointCertifier
+from recuse.certify import Cohen, GroupSequential, JointCertificate, JointCertifier
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.evaluate import clean_logits, fingerprint
@@ -54,7 +54,7 @@ class Certification:
                 f"limit {self.limit} and chunk {self.chunk} leave no sample to certify; give 1 or "
                 "more"
             )
-        if isinstance(self.certifier, GroupSequential):
+        if isinstance(self.certifier, GroupSequential | Cohen):
             self.certifier.require_attainable(self.radii[0])
 
     @property

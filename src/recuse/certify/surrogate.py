@@ -1,0 +1,45 @@
+"""A differentiable stand-in for the smoothed classifier, for attacks that know the smoothing."""
+
+import torch
+from torch import Tensor, nn
+
+from recuse.arrays import Images, Logits
+from recuse.certify.bounds import check_sigma
+
+
+class SmoothedSurrogate(nn.Module):
+    """Log of the class probabilities averaged over fresh Gaussian noise.
+
+    Its gradient is the expectation over noise, estimated anew in every pass, so that an attack
+    climbs the smoothed classifier and not one draw of it.
+
+    Args:
+        network: The base classifier, in eval mode.
+        sigma: Standard deviation of the noise, in pixel units.
+        k: Noisy copies per input and pass.
+        seed: Of the noise, a stream of its own.
+
+    Source: Salman et al., NeurIPS 2019.
+    """
+
+    def __init__(self, network: nn.Module, *, sigma: float, k: int = 16, seed: int = 0) -> None:
+        check_sigma(sigma)
+        super().__init__()
+        self.network = network
+        self.sigma, self.k, self.seed = sigma, k, seed
+        self._generators: dict[torch.device, torch.Generator] = {}
+        self.train(network.training)
+
+    def forward(self, x: Images) -> Logits:
+        """``log mean_j softmax f(x + eta_j)``, which has the softmax of the smoothed net."""
+        if x.device not in self._generators:
+            self._generators[x.device] = torch.Generator(x.device).manual_seed(self.seed)
+        shape = (len(x), self.k, *x.shape[1:])
+        noise = torch.empty(shape, dtype=x.dtype, device=x.device)
+        noise.normal_(generator=self._generators[x.device])
+        logits = self.network((x[:, None] + self.sigma * noise).flatten(0, 1))
+        log_p: Tensor = logits.float().log_softmax(dim=1).view(len(x), self.k, -1)
+        return log_p.logsumexp(dim=1) - torch.tensor(float(self.k)).log().item()
+
+
+__all__ = ["SmoothedSurrogate"]
