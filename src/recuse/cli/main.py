@@ -31,6 +31,7 @@ def verbs() -> Verbs:
         cascade,
         certify,
         compose,
+        data,
         evaluate,
         geometry,
         models,
@@ -52,6 +53,7 @@ def verbs() -> Verbs:
         "paper": paper.paper,
         "cascade": {"search": cascade.search},
         "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
+        "data": {"list": data.list_, "show": data.show, "crop": data.crop},
         "models": {"list": models.list_, "show": models.show, "export": models.export},
     }
 
@@ -91,9 +93,14 @@ def parse(args: Sequence[str] | None) -> Callable[[], None]:
             )
     except SystemExit as stop:
         if stop.code:
-            console.print(f"recuse: {one_sentence(complaint.getvalue())}", markup=False)
+            complain(one_sentence(complaint.getvalue()))
         raise
     return call
+
+
+def complain(sentence: str) -> None:
+    """Tell the person at the terminal, on one line however long."""
+    console.print(f"recuse: {sentence}", markup=False, soft_wrap=True)
 
 
 def one_sentence(text: str) -> str:
@@ -110,12 +117,12 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         call()
     except RecuseError as error:
-        console.print(f"recuse: {error}", markup=False, soft_wrap=True)
+        complain(str(error))
         sys.exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        console.print(f"recuse: {where}{error.strerror or error}", markup=False, soft_wrap=True)
+        complain(f"{where}{error.strerror or error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        console.print("recuse: stopped; the same command goes on where it was", markup=False)
+        complain("stopped; the same command goes on where it was")
         sys.exit(130)

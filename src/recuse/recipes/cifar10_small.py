@@ -17,7 +17,7 @@ BETAS = (1.0, 0.3, 0.1)
 THREAT = Threat("linf", "2/255")
 
 
-def cifar10_small(threat: Threat = THREAT, seed: int = 0, epochs: int = 3) -> RunConfig:
+def cifar10_small(threat: Threat = THREAT, seed: int = 0, epochs: int = 2) -> RunConfig:
     """Fine-tune a robust network by TRADES and by ERA at three beta; compose with the core.
 
     Trained on the JPEG training images, judged on the lossless test images at half the
@@ -43,10 +43,9 @@ def cifar10_small(threat: Threat = THREAT, seed: int = 0, epochs: int = 3) -> Ru
             threat,
             epochs=epochs,
             batch_size=200,
-            lr=1e-2,
+            lr=5e-3,
             schedule=OneDrop(),
             seed=seed,
-            precision="bf16",
             clip_norm=5.0,
             augment=CropFlip(),
             validation=Validation(limit=1000),

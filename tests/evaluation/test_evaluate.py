@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+from torch import Tensor, nn
+
+from recuse.attacks import Apgd
+from recuse.data.split import Split
+from recuse.errors import ConfigError, DataError
+from recuse.evaluation import Evaluation, evaluate, judged_radii
+from recuse.records.schema import non_monotone
+
+RADII = (0.02, 0.05, 0.1)
+VERDICTS = ["sample_id", "label", "prediction", "accurate", "confidence"] + [
+    f"robust@{radius}" for radius in RADII
+]
+
+
+class Halfspaces(nn.Module):
+    """Two classes split by a hyperplane, whose distance to any point is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = torch.randn(12, generator=torch.Generator().manual_seed(1))
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = (x.flatten(1) - 0.5) @ self.weight
+        return torch.stack([-score, score], dim=1)
+
+
+def points(n: int = 23) -> Split:
+    draw = torch.Generator().manual_seed(0)
+    images = 0.35 + 0.3 * torch.rand(n, 3, 2, 2, generator=draw)
+    labels = torch.randint(0, 2, (n,), generator=draw)
+    return Split("points/test", images, labels, tuple(f"p{i}" for i in range(n)), ("a", "b"))
+
+
+def plan(**changes: object) -> Evaluation:
+    return Evaluation(**({"norm": "linf", "radii": RADII, "attack": Apgd(steps=8)} | changes))
+
+
+def test_verdicts_are_those_of_the_known_distance(tmp_path: Path) -> None:
+    model, split = Halfspaces(), points()
+    record = evaluate(model, split, plan(), name="half", records=tmp_path)
+    frame = record.frame.sort(pl.col("sample_id").str.slice(1).cast(pl.Int32))
+    with torch.no_grad():
+        score = (split.images.flatten(1) - 0.5) @ model.weight
+        distance = score.abs() / model.weight.abs().sum()
+    for radius in RADII:
+        clear = (distance - radius).abs() > 1e-4
+        known = (distance > radius)[clear].tolist()
+        assert frame[f"robust@{radius}"].filter(pl.Series(clear.tolist())).to_list() == known
+    assert 0 < frame["robust@0.05"].sum() < len(split)
+    assert frame["accurate"].to_list() == ((score > 0).long() == split.labels).tolist()
+    assert non_monotone(record.frame) == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_rows_do_not_depend_on_the_batch_size(tmp_path: Path, batch_size: int) -> None:
+    whole = evaluate(Halfspaces(), points(), plan(), name="m", records=tmp_path / "a")
+    parts = evaluate(
+        Halfspaces(), points(), plan(batch_size=batch_size), name="m", records=tmp_path / "b"
+    )
+    assert whole.meta.key == parts.meta.key
+    assert_frame_equal(whole.frame.select(VERDICTS), parts.frame.select(VERDICTS))
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_evaluation_goes_on_where_it_was(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def kill(task: str, done: int, total: int, note: str = "") -> None:
+        if done >= 10:
+            raise KilledError
+
+    def count(task: str, done: int, total: int, note: str = "") -> None:
+        calls.append(done)
+
+    with pytest.raises(KilledError):
+        evaluate(
+            Halfspaces(), points(), plan(batch_size=5), name="m", records=tmp_path, progress=kill
+        )
+    resumed = evaluate(
+        Halfspaces(), points(), plan(batch_size=5), name="m", records=tmp_path, progress=count
+    )
+    fresh = evaluate(Halfspaces(), points(), plan(batch_size=5), name="m", records=tmp_path / "f")
+    assert calls == [10, 15, 20, 23]
+    assert_frame_equal(resumed.frame, fresh.frame)
+
+
+def test_a_limit_is_a_prefix_and_growing_it_keeps_what_is_there(tmp_path: Path) -> None:
+    seen: list[int] = []
+    few = evaluate(Halfspaces(), points(), plan(limit=6), name="m", records=tmp_path)
+    evaluate(
+        Halfspaces(),
+        points(),
+        plan(),
+        name="m",
+        records=tmp_path,
+        progress=lambda task, done, total, note="": seen.append(done),
+    )
+    again = evaluate(Halfspaces(), points(), plan(limit=6), name="m", records=tmp_path)
+    assert seen[0] == 6
+    assert_frame_equal(few.frame, again.frame)
+    assert sorted(few.frame["sample_id"]) == sorted(points().ids[:6])
+
+
+def test_other_weights_or_pixels_are_another_record(tmp_path: Path) -> None:
+    split = points()
+    moved = Split(split.name, split.images * 0.5, split.labels, split.ids, split.label_names)
+    meta = plan().meta(split, name="m", weights="w", tags={})
+    assert meta.key != plan().meta(moved, name="m", weights="w", tags={}).key
+    assert meta.key != plan().meta(split, name="m", weights="v", tags={}).key
+    assert meta.key != plan(seed=1).meta(split, name="m", weights="w", tags={}).key
+    assert meta.key == plan().meta(split, name="m", weights="w", tags={"beta": 1}).key
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=5))
+def test_every_radius_comes_with_its_double(steps: list[int]) -> None:
+    radii = judged_radii([f"{k}/255" for k in steps])
+    assert list(radii) == sorted(set(radii))
+    assert all(k / 255 in radii and 2 * k / 255 in radii for k in steps)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), "cannot take images"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), "2 classes"),
+        (nn.Sequential(nn.Flatten(), nn.Threshold(2, float("nan")), nn.Linear(12, 2)), "NaN"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(
+    tmp_path: Path, model: nn.Module, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        evaluate(model, points(), plan(), name="m", records=tmp_path)
+
+
+def test_senseless_plans_are_refused() -> None:
+    with pytest.raises(ConfigError, match="ascend"):
+        plan(radii=(0.1, 0.05))
+    with pytest.raises(ConfigError, match="limit"):
+        plan(limit=0)
