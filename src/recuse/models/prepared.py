@@ -19,17 +19,21 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 class Fp32Layer(nn.Module):
-    """Runs one layer outside autocast."""
+    """Runs one layer in fp32 and hands its output on in autocast's type.
+
+    The input's precision is what matters here. An fp32 output would drag every addition along
+    the shortcuts of the first stage into fp32, the largest feature maps of the network.
+    """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's output, in fp32."""
+        """The layer's output, computed in fp32."""
         with torch.autocast(x.device.type, enabled=False):
             out: Tensor = self.layer(x.float())
-        return out
+        return out.to(torch.bfloat16)
 
 
 class Bf16Network(nn.Module):
