@@ -3,9 +3,12 @@ import json
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recuse.errors import ConfigError
 from recuse.report.figures import save_figures, specification
+from recuse.report.frame import ticks
 from recuse.report.marks import Axes, Guide, Mark, scatter
 from recuse.report.page import Figure, Page, Section
 from recuse.report.plots import (
@@ -114,6 +117,17 @@ def test_the_style_gives_way_to_what_a_chart_sets_itself():
     spec = specification(Figure("f", "f", {"mark": "bar", "config": {"font": "x"}}), paper_config())
     assert spec["config"]["font"] == "x"
     assert spec["config"]["axis"] == paper_config()["axis"]
+
+
+@given(st.floats(0, 100), st.floats(0.01, 40))
+def test_ticks_are_round_few_and_possible(low, width):
+    domain = (low - 1.0, low + width)
+    values = ticks(domain, 6)
+    assert len(values) <= 7
+    assert all(max(0, domain[0]) <= v <= min(100, domain[1]) + 1e-6 for v in values)
+    steps = {round(b - a, 6) for a, b in itertools.pairwise(values)}
+    assert len(steps) <= 1
+    assert all(float(f"{v:.3f}") == v for v in values) or width < 0.1
 
 
 def test_guides_stay_in_their_panel():

@@ -132,7 +132,7 @@ def test_certified_accuracy_is_the_share_that_is_right_out_there():
 
 
 def test_training_curves_show_the_logged_rates_only():
-    log = pl.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "robust_accuracy": [0.1, None]})
+    log = pl.DataFrame({"epoch": [1, 2], "natural": [2.0, 1.0], "robust_accuracy": [0.1, None]})
     chart = training_curves({"era": log})
     assert chart is not None
     (rows,) = chart.to_dict()["datasets"].values()

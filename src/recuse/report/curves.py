@@ -10,13 +10,11 @@ from recuse.analysis.verdicts import Mask, Values
 from recuse.report.marks import Chart
 from recuse.report.style import HUES, NEUTRAL
 
-# Columns of a training log that are shares of the validation samples, and what they mean.
+# Columns of a training log that are shares of the validation samples, and what they mean. A
+# log also holds the terms of the loss ("natural", "robust", ...), which are no rates.
 LOGGED_RATES = {
-    "natural": "natural accuracy",
     "natural_accuracy": "natural accuracy",
-    "robust": "robust accuracy",
     "robust_accuracy": "robust accuracy",
-    "robust_inaccurate": "robust inaccuracy",
     "robust_inaccuracy": "robust inaccuracy",
 }
 _CURVE_POINTS = 240

@@ -1,9 +1,12 @@
 """The coordinate system of one panel of a scatter plot."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_SMALLEST_AIR = 0.4
+_SMALLEST_AIR = 0.8
+_ROUNDING = 1e-9
+_NICE_STEPS = (1.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,16 @@ def span(shares: Sequence[float]) -> tuple[float, float]:
     low, high = 100 * min(shares), 100 * max(shares)
     air = max(0.12 * (high - low), _SMALLEST_AIR)
     return low - air, high + air
+
+
+def ticks(domain: tuple[float, float], count: int) -> list[float]:
+    """At most ``count`` round numbers within a range of percent, none below 0 or above 100.
+
+    >>> ticks((97.2, 101.0), 6)
+    [98.0, 99.0, 100.0]
+    """
+    low, high = max(domain[0], 0.0), min(domain[1], 100.0)
+    power = 10.0 ** math.floor(math.log10((domain[1] - domain[0]) / count))
+    step = next(s * power for s in _NICE_STEPS if s * power * count >= domain[1] - domain[0])
+    first, last = math.ceil(low / step - _ROUNDING), math.floor(high / step + _ROUNDING)
+    return [round(n * step, 6) for n in range(first, last + 1)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from recuse.report.frame import Frame, span
+from recuse.report.frame import Frame, span, ticks
 from recuse.report.labels import Box, along, place_labels
 from recuse.report.style import Look, looks
 
@@ -130,8 +130,8 @@ def _panel(marks: list[Mark], guides: list[Guide], title: str, plot: _Plot) -> C
         axes.width,
         axes.height,
     )
-    x = alt.X("x:Q", title=f"{axes.x} (%)", scale=_scale(frame.x), axis=alt.Axis(tickCount=_TICKS))
-    y = alt.Y("y:Q", title=f"{axes.y} (%)", scale=_scale(frame.y), axis=alt.Axis(tickCount=_TICKS))
+    x = alt.X("x:Q", title=f"{axes.x} (%)", scale=_scale(frame.x), axis=_axis(frame.x))
+    y = alt.Y("y:Q", title=f"{axes.y} (%)", scale=_scale(frame.y), axis=_axis(frame.y))
     colour = _colour(axes, plot.styles)
     names = list(dict.fromkeys(name for m in marks for name in m.hover))
     rows = alt.InlineData([_row(m, axes, names) for m in marks])
@@ -146,6 +146,12 @@ def _panel(marks: list[Mark], guides: list[Guide], title: str, plot: _Plot) -> C
     return alt.layer(*layers).properties(
         width=axes.width, height=axes.height, **({"title": title} if title else {})
     )
+
+
+def _axis(domain: tuple[float, float]) -> alt.Axis:
+    values = ticks(domain, _TICKS)
+    digits = next(d for d in range(7) if all(round(v, d) == v for v in values))
+    return alt.Axis(values=values, format=f".{digits}f")
 
 
 def _scale(domain: tuple[float, float]) -> alt.Scale:

@@ -23,7 +23,9 @@ def panel(judged: Judged, eps: str, everyone: Sequence[Judged]) -> str:
     parts = [f"{judged.meta.norm} {eps}"]
     if len({m.meta.dataset for m in everyone}) > 1:
         parts.insert(0, judged.meta.dataset)
-    if len({m.tag("base") for m in everyone if m.role == "robust"}) > 1 and judged.tag("base"):
+    bases = {m.tag("base") for m in everyone if m.role == "robust"}
+    # A model without a base is compared with all others, so that it needs their panel.
+    if len(bases) > 1 and "" not in bases and judged.tag("base"):
         parts.append(judged.tag("base"))
     return ", ".join(parts)
 
@@ -244,7 +246,8 @@ def _trail(rate: Measured) -> str:
     if judged.meta.tags.get("beta") is None:
         return ""
     parts = (judged.run, judged.meta.dataset, judged.tag("base"), judged.loss, rate.eps)
-    return "/".join((*parts, judged.tag("train_eps"), judged.tag("augmentation")))
+    varied = (judged.tag("train_eps"), judged.tag("augmentation"), judged.tag("seed"))
+    return "/".join((*parts, *varied))
 
 
 def _order(judged: Judged) -> float:

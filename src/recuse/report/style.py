@@ -179,4 +179,6 @@ def _axis(ink: str, muted: str, grid: str) -> dict[str, Any]:
         "tickColor": muted,
         "tickSize": 4,
         "labelLimit": 240,
+        "labelFlush": False,
+        "labelOverlap": True,
     }

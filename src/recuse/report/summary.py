@@ -6,12 +6,14 @@ from recuse.analysis.intervals import Interval
 from recuse.analysis.verdicts import Mask
 from recuse.report.composed import Composed
 from recuse.report.measured import ROBUST, Measured
-from recuse.report.page import Rate, Tile, percent, points
+from recuse.report.page import Cell, Rate, Tile, percent, points
+from recuse.report.tables import repetition_table
+from recuse.report.values import show
 
 _TOLD = 3
 _BUDGETS = {
-    "linf": "change every pixel value by up to {eps}",
-    "l2": "move the image by up to {eps} in Euclidean distance",
+    "linf": "change every input value by up to {eps}",
+    "l2": "move the input by up to {eps} in Euclidean distance",
 }
 
 
@@ -29,7 +31,7 @@ def summarise(rates: Sequence[Measured], best: Sequence[Composed]) -> tuple[str,
             "Stably wrong is the mistake that abstention cannot catch: "
             f"{'; '.join(dangerous[:_TOLD])}."
         )
-    return tuple(paragraphs)
+    return (*paragraphs, *_over_seeds(rates))
 
 
 def caveats(
@@ -101,6 +103,25 @@ def _composition_tiles(c: Composed, rates: Sequence[Measured]) -> tuple[Tile, ..
             Tile("Stably wrong", _rate(own.inaccurate), f"{c.stage.meta.model}, wrong and robust")
         )
     return tuple(tiles)
+
+
+def _over_seeds(rates: Sequence[Measured]) -> list[str]:
+    """One sentence a radius for models that were trained several times."""
+    rows = repetition_table(rates).rows
+    texts = []
+    for radius in dict.fromkeys(row[1] for row in rows):
+        told = [
+            f"{name} {_spread(robust)} robust and right, {_spread(wrong)} robust and wrong"
+            for name, where, _, _, robust, wrong in rows
+            if where == radius
+        ]
+        texts.append(f"Mean and standard deviation over seeds at {radius}: {'; '.join(told)}.")
+    return texts
+
+
+def _spread(cell: Cell) -> str:
+    shown = show(cell)
+    return f"{shown.text} {shown.small}\u00a0%"
 
 
 def _with_composition(best: Sequence[Composed]) -> list[str]:
