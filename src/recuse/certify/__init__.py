@@ -7,6 +7,7 @@ from recuse.certify.bounds import (
     clopper_pearson_lower,
     clopper_pearson_upper,
 )
+from recuse.certify.crown import Crown
 from recuse.certify.decision import JointCertificate, JointCertifier
 from recuse.certify.ibp import Ibp, largest_radius, output_bounds
 from recuse.certify.sequential import GroupSequential
@@ -24,11 +25,13 @@ CERTIFIERS: dict[str, type[JointCertifier]] = {
     "sequential": GroupSequential,
     "fixed": Cohen,
     "ibp": Ibp,
+    "crown": Crown,
 }
 
 __all__ = [
     "CERTIFIERS",
     "Cohen",
+    "Crown",
     "GroupSequential",
     "Ibp",
     "JointCertificate",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Mask, PerSample
 from recuse.certify.decision import JointCertificate, check_radii
-from recuse.certify.intervals import Box, propagate, trace
+from recuse.certify.intervals import Box, output_node, propagate, trace
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
 from recuse.results import Certificate
@@ -218,9 +218,8 @@ def require_linf(threat: Threat) -> None:
 def _without_last_linear(
     graph: torch.fx.GraphModule,
 ) -> tuple[torch.fx.GraphModule, nn.Linear | None]:
-    output = next(node for node in reversed(graph.graph.nodes) if node.op == "output")
-    last = output.args[0]
-    if not (isinstance(last, torch.fx.Node) and last.op == "call_module"):
+    last = output_node(graph)
+    if last.op != "call_module":
         return graph, None
     layer, before = graph.get_submodule(str(last.target)), last.args[0]
     if type(layer) is not nn.Linear or not isinstance(before, torch.fx.Node):
@@ -228,7 +227,7 @@ def _without_last_linear(
     shorter = torch.fx.Graph()
     copies: dict[torch.fx.Node, torch.fx.Node] = {}
     for node in graph.graph.nodes:
-        if node not in (last, output):
+        if node is not last and node.op != "output":
             copies[node] = shorter.node_copy(node, copies.__getitem__)
     shorter.output(copies[before])
     return torch.fx.GraphModule(graph, shorter), layer

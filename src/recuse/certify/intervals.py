@@ -139,9 +139,6 @@ MODULES: dict[type[nn.Module], Callable[[Any, Box], Box]] = {
     **dict.fromkeys(
         (
             nn.ReLU,
-            nn.LeakyReLU,
-            nn.Sigmoid,
-            nn.Tanh,
             nn.MaxPool2d,
             nn.AvgPool2d,
             nn.AdaptiveAvgPool2d,
@@ -212,15 +209,11 @@ def _call_method(_: torch.fx.GraphModule, name: str, box: Any, *args: Any, **kwa
     return Box(*(getattr(end, name)(*args, **kwargs) for end in box))
 
 
-def _attribute(graph: torch.fx.GraphModule, name: str) -> Any:
-    return operator.attrgetter(name)(graph)
-
-
 STEPS: dict[str, Callable[..., Any]] = {
     "call_module": _call_module,
     "call_function": _call_function,
     "call_method": _call_method,
-    "get_attr": _attribute,
+    "get_attr": lambda graph, name: operator.attrgetter(name)(graph),
 }
 
 
@@ -265,18 +258,42 @@ def propagate(graph: torch.fx.GraphModule, box: Box) -> Box:
     Raises:
         CertificationError: The network contains something without a rule.
     """
+    result: Box = propagate_all(graph, box)[output_node(graph)]
+    return result
+
+
+def propagate_all(graph: torch.fx.GraphModule, box: Box) -> dict[torch.fx.Node, Any]:
+    """Bounds of every intermediate value; values that do not depend on the input stay plain."""
     values: dict[torch.fx.Node, Any] = {}
     for node in graph.graph.nodes:
         args = torch.fx.node.map_arg(node.args, values.__getitem__)
         kwargs = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
         if node.op == "placeholder":
             values[node] = box
-        elif node.op == "output":
-            result: Box = args[0]
-            return result
-        else:
+        elif node.op != "output":
             values[node] = STEPS[node.op](graph, node.target, *args, **kwargs)
-    raise AssertionError("a traced graph ends in its output")
+    return values
 
 
-__all__ = ["FUNCTIONS", "METHODS", "MODULES", "Box", "propagate", "trace"]
+def output_node(graph: torch.fx.GraphModule) -> torch.fx.Node:
+    """The node whose value the network returns.
+
+    Raises:
+        CertificationError: It returns something other than one tensor.
+    """
+    returned = next(node for node in reversed(graph.graph.nodes) if node.op == "output").args[0]
+    if not isinstance(returned, torch.fx.Node):
+        raise CertificationError("bounds need a network that returns one tensor of logits")
+    return returned
+
+
+__all__ = [
+    "FUNCTIONS",
+    "METHODS",
+    "MODULES",
+    "Box",
+    "output_node",
+    "propagate",
+    "propagate_all",
+    "trace",
+]

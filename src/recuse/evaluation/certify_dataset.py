@@ -20,7 +20,7 @@ from recuse.records.store import Shards
 from recuse.serialize import to_plain
 from recuse.threat import Threat
 
-METHODS = {"GroupSequential": "smoothing", "Cohen": "smoothing", "Ibp": "ibp"}
+METHODS = {"GroupSequential": "smoothing", "Cohen": "smoothing", "Ibp": "ibp", "Crown": "crown"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Certification:
         """What identifies the record of a model of that name and weights on ``split``."""
         plain = to_plain(self.certifier)
         assert isinstance(plain, dict)
-        plain.pop("batch_size", None)  # changes no verdict
+        for name_of_size in ("batch_size", "rows"):  # change no verdict
+            plain.pop(name_of_size, None)
         settings: dict[str, Any] = {"certifier": plain, "data": fingerprint(split)}
         known: dict[str, Any] = {k: plain[k] for k in ("sigma", "alpha") if k in plain}
         if isinstance(self.certifier, GroupSequential):

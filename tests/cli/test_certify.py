@@ -1,0 +1,85 @@
+"""The certify verb: a record that a rerun leaves alone, and one sentence for what cannot be."""
+
+import pytest
+
+from recuse.cli.main import main
+from recuse.records.store import read_records
+
+NETS = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+def broken():
+    model = build()
+    nn.init.constant_(model[1].bias, float("nan"))
+    return model
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "certify_nets.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def certify(*words):
+    main(["certify", words[0], "--data", "digits", "--limit", "6", "--device", "cpu", *words[1:]])
+
+
+SMALL = ("--eps", "l2:0.1", "--n-max", "500", "--out", "run")
+
+
+def test_both_radii_are_certified_and_a_rerun_changes_nothing(folder):
+    certify("certify_nets:build", *SMALL)
+    (record,) = read_records(folder / "run")
+    assert {"certified@0.1", "certified@0.2"} <= set(record.frame.columns)
+    assert record.frame.height == 6
+    assert record.meta.settings["sigma"] == 0.12
+    before = sorted((folder / "run").rglob("*.parquet"))
+    certify("certify_nets:build", *SMALL, "--batch-size", "64")
+    assert sorted((folder / "run").rglob("*.parquet")) == before
+
+
+def test_a_radius_step_brackets_the_radius(folder):
+    certify("certify_nets:build", *SMALL, "--radius-step", "0.08", "--no-doubled")
+    (record,) = read_records(folder / "run")
+    assert record.meta.radii[:3] == ("0.08", "0.1", "0.16")
+    steps = [0.0, *map(float, record.meta.radii)]
+    assert all(min(abs(r - s) for s in steps) < 1e-6 for r in record.frame["radius"])
+
+
+def test_linf_is_certified_by_intervals(folder):
+    certify("certify_nets:build", "--eps", "linf:1/255", "--out", "run")
+    (record,) = read_records(folder / "run")
+    assert record.meta.attack == "ibp"
+    assert record.frame["certified@1/255"].all()
+    assert record.frame["samples"].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("certify_nets:build", *SMALL, "--sigma", "0"), "sigma is 0"),
+        (("certify_nets:build", *SMALL, "--alpha", "1"), "alpha is 1"),
+        (("certify_nets:build", "--eps", "l2:0.5"), "453,794 draws"),
+        (("certify_nets:build", "--eps", "0.5"), "no norm"),
+        (("certify_nets:build", "--eps", "l2:0.1", "--method", "ibp"), "linf balls"),
+        (
+            ("certify_nets:build", "--eps", "linf:1/255", "--radius-step", "0.1"),
+            "method sequential",
+        ),
+        (("certify_nets:broken", *SMALL), "NaN"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(words, sentence, capsys):
+    with pytest.raises(SystemExit) as stop:
+        certify(*words)
+    assert stop.value.code == 2
+    complaint = capsys.readouterr().err.strip()
+    assert sentence in complaint
+    assert "\n" not in complaint
