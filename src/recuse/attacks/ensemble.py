@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from recuse.arrays import Images, Labels, Logits
 from recuse.attacks.apgd import Apgd
 from recuse.attacks.criteria import LabelChanged
 from recuse.attacks.margins import CrossEntropy, Dlr, TargetedDlr
-from recuse.attacks.search import clean_pass
+from recuse.attacks.search import clean_pass, merged
 from recuse.attacks.square import Square
 from recuse.attacks.verify import evaluation_mode
 from recuse.errors import ConfigError
@@ -51,10 +52,12 @@ class Ensemble:
         test = LabelChanged() if criterion is None else criterion
         with evaluation_mode(model):
             logits, spent = clean_pass(model, x, clean_logits)
-        success, x_adv = test(x, logits, y), x.detach().clone()
-        forwards, backwards = (y * 0 + spent, y * 0)
+        forwards = torch.full_like(y, spent, dtype=torch.int64)
+        outcome = AttackOutcome(
+            x.detach().clone(), test(x, logits, y), forwards, torch.zeros_like(forwards)
+        )
         for number, member in enumerate(self.members):
-            rows = (~success).nonzero().squeeze(1)
+            rows = (~outcome.success).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
             found = member(
@@ -67,10 +70,8 @@ class Ensemble:
                 start=None if start is None else start[rows],
                 clean_logits=logits[rows],
             )
-            success[rows], x_adv[rows] = found.success, found.x_adv
-            forwards[rows] += found.forwards
-            backwards[rows] += found.backwards
-        return AttackOutcome(x_adv, success, forwards, backwards)
+            outcome = merged(outcome, rows, found)
+        return outcome
 
 
 def standard_ensemble(classes: int, *, steps: int = 40, queries: int = 500) -> Ensemble:

@@ -6,7 +6,7 @@ from torch import nn
 
 from recuse.arrays import Images, Labels, Logits
 from recuse.attacks.criteria import LabelChanged
-from recuse.attacks.search import clean_pass
+from recuse.attacks.search import clean_pass, merged
 from recuse.attacks.verify import evaluation_mode, verified
 from recuse.protocols import Attack, Criterion
 from recuse.random import SampleNoise
@@ -76,14 +76,4 @@ class Screened:
         return merged(quick, rows, full)
 
 
-def merged(whole: AttackOutcome, rows: Labels, part: AttackOutcome) -> AttackOutcome:
-    """The outcome of a batch with some rows replaced by a further search; passes add up."""
-    return AttackOutcome(
-        whole.x_adv.index_copy(0, rows, part.x_adv.to(whole.x_adv.dtype)),
-        whole.success.index_copy(0, rows, part.success),
-        whole.forwards.index_add(0, rows, part.forwards),
-        whole.backwards.index_add(0, rows, part.backwards),
-    )
-
-
-__all__ = ["Screened", "merged"]
+__all__ = ["Screened"]

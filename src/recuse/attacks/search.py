@@ -73,6 +73,16 @@ def clean_pass(model: nn.Module, x: Images, clean_logits: Logits | None) -> tupl
     return forward(model, x), 1
 
 
+def merged(whole: AttackOutcome, rows: Rows, part: AttackOutcome) -> AttackOutcome:
+    """The outcome of a batch with some rows replaced by a further search; passes add up."""
+    return AttackOutcome(
+        whole.x_adv.index_copy(0, rows, part.x_adv.to(whole.x_adv.dtype)),
+        whole.success.index_copy(0, rows, part.success),
+        whole.forwards.index_add(0, rows, part.forwards),
+        whole.backwards.index_add(0, rows, part.backwards),
+    )
+
+
 def attack_batch(
     model: nn.Module,
     x: Images,
@@ -123,4 +133,13 @@ def attack_batch(
         return verified(active.outcome(), model, x, y, threat, test)
 
 
-__all__ = ["Problem", "RowTest", "Run", "Starts", "attack_batch", "clean_pass", "input_gradient"]
+__all__ = [
+    "Problem",
+    "RowTest",
+    "Run",
+    "Starts",
+    "attack_batch",
+    "clean_pass",
+    "input_gradient",
+    "merged",
+]
