@@ -22,6 +22,7 @@ from recuse.models.architectures import (
 )
 from recuse.models.cards import Card, card_for
 from recuse.models.checkpoint import weights_sha256
+from recuse.models.normalize import normalized
 from recuse.models.prepared import Precision
 from recuse.models.zoo import load_model
 from recuse.protocols import Objective
@@ -138,7 +139,8 @@ def trainable(ref: str, data: Split, root: Path | None, *, seed: int) -> tuple[n
     if name in ARCHITECTURES or name in NAMED_SIZES:
         family, settings = parse_call(ref)
         config = architecture(family, **{"classes": data.classes, **settings})
-        return build_seeded(config, stable_seed(seed, "weights")), card_for(ref, config)
+        network = build_seeded(config, stable_seed(seed, "weights"))
+        return normalized(network, (), ()), card_for(ref, config)
     return load_model(ref, data_root=root)
 
 

@@ -172,15 +172,13 @@ def describe(card: Card, name: str, train: TrainConfig, data: Split) -> Card:
 
 def picture(config: RunConfig, splits: Splits, records: list[Record], place: Place) -> None:
     """Gallery of the last robust model, decision maps of all models for points of the plane."""
+    limit = config.evaluation.limit
+    judged = splits.test if limit is None else splits.test.head(limit)
     if config.grid:
-        write_regions(
-            place.out,
-            {plan.name: load_checkpoint(place.checkpoint(plan.name))[0] for plan in config.models},
-            splits.test,
-            records,
-            eps=config.eps[-1],
-            grid=config.grid,
-        )
+        # A map shows one draw; models of other draws only count in the repetitions.
+        shown = [plan.name for plan in config.models if plan.data is None]
+        models = {name: load_checkpoint(place.checkpoint(name))[0] for name in shown}
+        write_regions(place.out, models, judged, records, eps=config.eps[-1], grid=config.grid)
     robust = [record for record in records if record.meta.tags.get("role") == "robust"]
     if config.gallery and robust:
         last = robust[-1]
@@ -188,7 +186,7 @@ def picture(config: RunConfig, splits: Splits, records: list[Record], place: Pla
         write_gallery(
             place.out / "gallery",
             model.to(place.device),
-            splits.test,
+            judged,
             last,
             config.evaluation,
             eps=config.eps[0],

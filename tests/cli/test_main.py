@@ -1,0 +1,147 @@
+"""The command line as a user meets it: every bad word is one sentence and exit code 2."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from recuse.cli.main import main, one_sentence, verbs
+from recuse.models import Mlp
+from recuse.models.cards import card_for
+from recuse.models.checkpoint import save_checkpoint
+from recuse.recipes import recipe
+from recuse.recipes.pipeline import claim_folder
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = Mlp(shape=(1, 8, 8), classes=10, width=8, hidden=1)
+    path = tmp_path / "tiny.safetensors"
+    card = card_for("tiny", config)
+    save_checkpoint(path, card.build(), card)
+    return path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    captured = capsys.readouterr()
+    assert stop.value.code == 2
+    assert captured.err.startswith("recuse: ")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "nope"], "recipe 'nope' is unknown; known: digits"),
+        (["run", "digits", "--speed", "9"], "--speed"),
+        (["frobnicate"], "frobnicate"),
+        (["run", "digits", "--threat", "2/255"], "has no norm"),
+        (["run", "digits", "--threat", "linf:-0.1"], "not negative"),
+        (["run", "digits", "--threat", "linf:2"], "larger than 1"),
+        (["run", "digits", "--threat", "l7:0.1"], "norm 'l7' is unknown"),
+        (["run", "digits", "--device", "abacus"], "device 'abacus'"),
+        (["run", "missing.json"], "missing.json"),
+        (["evaluate", "missing.safetensors", "--data", "digits"], "missing.safetensors"),
+        (["evaluate", "no_module:build", "--data", "digits"], "no_module"),
+        (["train", "mlp", "--data", "digits", "--out", "o", "--objective", "x"], "objective 'x'"),
+        (["train", "standard", "--data", "nowhere", "--out", "o"], "data set 'nowhere'"),
+        (["show", "empty"], "no records below empty"),
+        (["compose", "empty", "--eps", "2/255"], "no records below empty"),
+    ],
+)
+def test_bad_words_are_one_sentence(
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_files_are_one_sentence(
+    tiny: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(tiny.read_bytes()[:200])
+    assert "cut.safetensors" in refused(capsys, "evaluate", str(cut), "--data", "digits")
+    table = tmp_path / "cut.parquet"
+    table.write_bytes(b"PAR1 and then nothing")
+    assert "cut.parquet" in refused(capsys, "evaluate", str(tiny), "--data", str(table))
+
+
+def test_a_folder_of_another_run_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    claim_folder(recipe("digits", seed=1), out)
+    before = (out / "config.json").read_bytes()
+    message = refused(capsys, "run", "digits", "--out", str(out))
+    assert "holds a different run" in message
+    assert (out / "config.json").read_bytes() == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    assert "not empty" in refused(capsys, "run", "digits", "--out", str(tmp_path / "mine"))
+
+
+def test_a_full_disk_is_one_sentence(
+    tiny: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    words = ["evaluate", str(tiny), "--data", "digits", "--threat", "linf:0.1", "--limit", "2"]
+    message = refused(capsys, *words, "--out", str(tmp_path / "out"))
+    assert "No space left on device" in message
+    assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+def test_evaluate_show_compose_and_report(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["--data", "digits", "--threat", "linf:0.05", "--limit", "20", "--steps", "5"]
+    main(["evaluate", str(tiny), *words, "--out", str(out), "--name", "a", "--role", "core"])
+    main(["evaluate", str(tiny), *words, "--out", str(out), "--name", "b"])
+    main(["show", str(out)])
+    assert "linf:0.1" in capsys.readouterr().out
+    numbers = tmp_path / "composed.json"
+    main(["compose", str(out), "--eps", "0.05", "--out", str(numbers)])
+    (composed,) = json.loads(numbers.read_text())
+    # A model in front of itself answers as itself.
+    single = json.loads(numbers.read_text())[0]["natural"]
+    assert composed["name"] == "b → a"
+    assert composed["sound"] <= composed["paper"] <= single
+    main(["report", str(out), "--out", str(tmp_path / "report.html")])
+    assert "<html" in (tmp_path / "report.html").read_text()
+
+
+def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    def walk(table: dict, words: list[str]) -> None:
+        for name, entry in table.items():
+            if isinstance(entry, dict):
+                walk(entry, [*words, name])
+                continue
+            with pytest.raises(SystemExit) as stop:
+                main([*words, name, "--help"])
+            assert stop.value.code == 0
+            assert "usage: recuse" in capsys.readouterr().out
+
+    walk(verbs(), [])
+
+
+def test_a_frame_of_text_becomes_one_line() -> None:
+    framed = (
+        "╭─ Parsing error ─╮\n│ Unrecognized options: --x │\n│ ─────── │\n│ see --help │\n╰───╯\n"
+    )
+    assert one_sentence(framed) == "Unrecognized options: --x see --help"
