@@ -15,6 +15,7 @@ import multiprocessing
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -59,6 +60,7 @@ ROBUST: dict[str, RobustLoss] = {
 DATASETS = ("cifar10", "gtsrb")
 RADII = ("2/255", "8/255")
 SEEDS = (0, 1)
+WORKERS = 2
 IMAGES, TEST_IMAGES = 10_000, 700
 MEAN, STD = (0.485, 0.456, 0.406), (0.225, 0.225, 0.225)
 CORES = {"cifar10": "cifar10_resnet56_std", "gtsrb": "gtsrb_lenet_std"}
@@ -105,6 +107,7 @@ def balanced(split: Split, count: int, seed: int) -> Split:
     return split.take(stratified_parts(split.labels, (share, 1 - share), seed=seed)[0])
 
 
+@cache
 def load(dataset: str) -> Splits:
     """The data of one half of the comparison."""
     source = Cifar10() if dataset == "cifar10" else Gtsrb(crop=True)
@@ -184,37 +187,50 @@ def finished(cell: Cell, work: Path) -> bool:
 
 
 def run_cell(cell: Cell, splits: Splits, work: Path) -> None:
-    """Train and judge one cell, and its core where that is not done yet."""
+    """Train and judge one cell."""
     tags = {"dataset": cell.dataset, "seed": cell.seed, "loss": cell.robust}
     model = train(cell, splits, work)
     judge(model, splits, cell.name, cell.eps, work, era=cell.inside_era, role="robust", **tags)
-    core = load_model(CORES[cell.dataset])[0].eval()
-    judge(core, splits, "core", cell.eps, work, dataset=cell.dataset, role="core")
-    (work / "done").mkdir(exist_ok=True)
     (work / "done" / cell.name).touch()
 
 
-def worker(dataset: str, work: Path, until: float) -> None:
-    """Do the cells of one data set, one after the other, until the time is up."""
+def prepare(cell: Cell, work: Path) -> None:
+    """What several cells share: the core's record and the network they start from."""
+    done = work / "done" / f"core-{cell.dataset}-{cell.eps.replace('/', '_')}-seed{cell.seed}"
+    if not done.is_file():
+        splits = load(cell.dataset)
+        core = load_model(CORES[cell.dataset])[0].eval()
+        judge(core, splits, "core", cell.eps, work, dataset=cell.dataset, role="core")
+        warm_start(cell, splits, work)
+        done.touch()
+
+
+def worker(cells: "multiprocessing.Queue[Cell | None]", work: Path, until: float) -> None:
+    """Do cells until there are none or the time is up."""
     torch.set_num_threads(1)
-    splits = load(dataset)
-    for cell in CELLS:
-        if cell.dataset == dataset and not finished(cell, work) and time.time() < until:
-            begin = time.time()
-            run_cell(cell, splits, work)
-            sys.stderr.write(f"{cell.name}: {time.time() - begin:.0f} s\n")
+    while (cell := cells.get()) is not None and time.time() < until:
+        begin = time.time()
+        run_cell(cell, load(cell.dataset), work)
+        sys.stderr.write(f"{cell.name}: {time.time() - begin:.0f} s\n")
 
 
 def run(work: Path, minutes: float) -> bool:
-    """Work on both data sets side by side; True when every cell is finished."""
+    """Work on the cells side by side; True when every one is finished."""
     until = time.time() + 60 * minutes
     (work / "done").mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=worker, args=(d, work, until)) for d in DATASETS]
+    cells = context.Queue()
+    for cell in (left := [c for c in CELLS if not finished(c, work)]):
+        prepare(cell, work)
+    for item in [*left, *[None] * WORKERS]:
+        cells.put(item)
+    processes = [context.Process(target=worker, args=(cells, work, until)) for _ in range(WORKERS)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
+    cells.cancel_join_thread()
     return all(finished(cell, work) for cell in CELLS)
 
 
