@@ -1,5 +1,6 @@
 """The adaptive adversary on every mechanism at its operating point, as it would be deployed."""
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,13 +39,15 @@ from recuse.selectors import (
     EntropyResponse,
     RobustMargin,
     RobustnessIndicator,
+    RobustSoftmaxResponse,
     SelectionNetwork,
     SoftmaxResponse,
 )
 from recuse.threat import Threat
 
 CORE, ROBUST, TRUNK = "cifar10_resnet56_std", "cifar10_resnet4b_adv2", "ibp_small"
-POOL = (ROBUST, "cifar10_cnn_a_mix", "cifar10_cnn_a_adv_alt")
+PUBLISHED = (ROBUST, "cifar10_cnn_a_mix", "cifar10_cnn_a_adv_alt")
+FINETUNED = Path("runs/cifar10_small/checkpoints")
 LOSS = 0.01
 CHUNK = 50
 SHARES = tuple(np.round(np.linspace(0.0, 1.0, 41), 3).tolist())
@@ -67,6 +70,20 @@ class Deployed:
     point: Point | None
 
 
+def finetuned() -> dict[str, Path]:
+    """Networks that ``recuse run cifar10_small`` fine-tuned, where it has been run."""
+    return {
+        path.stem: path
+        for path in sorted(FINETUNED.glob("*.safetensors"))
+        if path.stem.startswith(("era", "trades"))
+    }
+
+
+def pool() -> tuple[str, ...]:
+    """Every robust network that may become a stage."""
+    return (*PUBLISHED, *finetuned())
+
+
 def halves(count: int) -> tuple[Mask, Mask]:
     """Rows on which thresholds are chosen, and rows on which results are reported."""
     even = np.arange(count) % 2 == 0
@@ -77,16 +94,20 @@ def chosen_points(tables: Tables, eps: str) -> dict[str, Point | None]:
     """The operating point of each mechanism that has a sound accounting."""
     core = core_of(tables[CORE], eps)
     rows, _ = halves(len(core.accurate))
-    pairs = sweep_pairs(tables, CORE, eps, "robust margin", POOL)
-    singles = sweep(tables, CORE, eps, "robust margin", POOL)
+    pairs = sweep_pairs(tables, CORE, eps, "robust margin", pool())
+    singles = sweep(tables, CORE, eps, "robust margin", pool())
     candidates = {
         "robust margin": singles,
         "cascade of two": [*pairs, *singles],
-        "softmax response": sweep(tables, CORE, eps, "softmax response", POOL),
+        "softmax response": sweep(tables, CORE, eps, "softmax response", pool()),
+        "softmax over the ball": sweep(tables, CORE, eps, "softmax over the ball", pool()),
         "selection network": sweep(tables, CORE, eps, "selection network", [ROBUST]),
         "selection network (ACE-IBP)": sweep(tables, CORE, eps, "selection network", [TRUNK]),
     }
     fixed = {"indicator": compose(tables, CORE, eps, "indicator", [(ROBUST, 0.0)])}
+    tuned = sweep(tables, CORE, eps, "indicator", finetuned())
+    if tuned:  # without a threshold to choose, the one that loses least
+        fixed["indicator (fine-tuned)"] = max(tuned, key=lambda p: float(p.natural[rows].mean()))
     return fixed | {name: best(p, rows, core, loss=LOSS) for name, p in candidates.items()}
 
 
@@ -162,7 +183,12 @@ def deployed(
     ]
     composed = [of(name, point) for name, point in chosen_points(tables, eps).items()]
     return [
-        single("core alone", networks[CORE]),
+        Deployed(
+            "core alone",
+            Cascade((), Core(networks[CORE], CORE), budget),
+            "",
+            compose(tables, CORE, eps, "indicator", []),
+        ),
         single("robust alone", networks[ROBUST]),
         *(d for d in composed if d is not None),
         Deployed("entropy response", entropy, f"{ROBUST} at {tau:.3g}", None),
@@ -173,32 +199,44 @@ def deployed(
 def _selector(
     name: str, networks: Mapping[str, nn.Module], model: str, budget: Threat, tau: float
 ) -> Selector:
-    if name == "indicator":
+    if name.startswith("indicator"):
         return RobustnessIndicator(budget, Apgd(steps=39))
     if name == "softmax response":
         return SoftmaxResponse(tau)
+    if name == "softmax over the ball":
+        return RobustSoftmaxResponse(budget, Apgd(), tau)
     if name.startswith("selection network"):
         return SelectionNetwork(networks["select_adv2" if model == ROBUST else "ace_ibp"], tau)
     return RobustMargin(budget, Apgd(), tau)
 
 
 def attack_all(
-    todo: list[Deployed], split: Split, eps: str, folder: Path, *, count: int, until: float
+    todo: Mapping[str, list[Deployed]], split: Split, folder: Path, *, count: int, until: float
 ) -> bool:
-    """Attack the first ``count`` reporting rows of each, in chunks; whether all is done."""
+    """Attack the first ``count`` reporting rows of each, in chunks; whether all is done.
+
+    All compositions get their first chunk before any gets its second, so that what is finished
+    can be compared at any time.
+    """
     _, report = halves(len(split))
     rows = np.flatnonzero(report)[:count]
-    for entry in todo:
-        stem = f"{eps.replace('/', '_')}-{entry.name.replace(' ', '_')}"
-        for number in range(0, len(rows), CHUNK):
-            path = folder / stem / f"{number:05d}.parquet"
-            if path.exists():
-                continue
-            if time.monotonic() > until:
-                return False
-            frame = attacked_rows(entry, split.take(rows[number : number + CHUNK].tolist()))
-            write_atomically(path, parquet_bytes(frame))
+    for number in range(0, len(rows), CHUNK):
+        part = split.take(rows[number : number + CHUNK].tolist())
+        for eps, entries in todo.items():
+            for entry in entries:
+                path = folder / stem(entry, eps) / f"{number:05d}.parquet"
+                if path.exists():
+                    continue
+                if time.monotonic() > until:
+                    return False
+                write_atomically(path, parquet_bytes(attacked_rows(entry, part)))
     return True
+
+
+def stem(entry: Deployed, eps: str) -> str:
+    """Folder of one composition's attacked rows."""
+    setting = hashlib.sha256(entry.setting.encode()).hexdigest()[:8]
+    return f"{eps.replace('/', '_')}-{entry.name.replace(' ', '_')}-{setting}"
 
 
 def attacked_rows(entry: Deployed, part: Split) -> pl.DataFrame:
@@ -233,6 +271,6 @@ def attacked_rows(entry: Deployed, part: Split) -> pl.DataFrame:
 
 def results(entry: Deployed, eps: str, folder: Path) -> pl.DataFrame | None:
     """All finished rows of one composition."""
-    stem = f"{eps.replace('/', '_')}-{entry.name.replace(' ', '_')}"
-    frames = [read_parquet(path) for path in sorted((folder / stem).glob("*.parquet"))]
+    files = sorted((folder / stem(entry, eps)).glob("*.parquet"))
+    frames = [read_parquet(path) for path in files]
     return pl.concat(frames) if frames else None

@@ -94,6 +94,17 @@ def softmax(tables: Tables, model: str, eps: str, tau: float) -> Stage:
     )
 
 
+def softmax_ball(tables: Tables, model: str, eps: str, tau: float) -> Stage:
+    """Softmax response over the ball of radius eps; above one half it has the symmetry."""
+    t = tables[model]
+    return indicator_stage(
+        verdict(t, "accurate"),
+        verdict(t, f"robust@{eps}"),
+        selects=column(t, f"low_confidence@{eps}") >= tau,
+        surely_selects=column(t, f"low_confidence@{DOUBLED[eps]}") >= tau,
+    )
+
+
 def network(tables: Tables, model: str, eps: str, tau: float) -> Stage:
     """Selection network, its decision bounded by intervals; the classifier attacked."""
     name = {"cifar10_resnet4b_adv2": "select_adv2", "ibp_small": "ace_ibp"}[model]
@@ -113,6 +124,7 @@ MECHANISMS: dict[str, Callable[[Tables, str, str, float], Stage]] = {
     "indicator": indicator,
     "robust margin": robust_margin,
     "softmax response": softmax,
+    "softmax over the ball": softmax_ball,
     "selection network": network,
 }
 
@@ -125,10 +137,15 @@ def grid(tables: Tables, mechanism: str, model: str, eps: str) -> list[float]:
         name = {"cifar10_resnet4b_adv2": "select_adv2", "ibp_small": "ace_ibp"}[model]
         scores = np.concatenate([column(tables[name], c) for c in ("score", f"lower@{eps}")])
     else:
-        kinds = {"robust margin": f"low_margin@{eps}", "softmax response": "confidence"}
+        kinds = {
+            "robust margin": f"low_margin@{eps}",
+            "softmax response": "confidence",
+            "softmax over the ball": f"low_confidence@{eps}",
+        }
         scores = column(tables[model], kinds[mechanism])
     found = np.unique(np.quantile(scores, np.linspace(0, 1, GRID, endpoint=False)))
-    return [float(tau) for tau in found if mechanism != "robust margin" or tau >= 0]
+    lowest = {"robust margin": 0.0, "softmax over the ball": 0.5 + 1e-6}.get(mechanism, -np.inf)
+    return [float(tau) for tau in found if tau >= lowest]
 
 
 def compose(

@@ -17,7 +17,16 @@ import time
 from pathlib import Path
 
 import polars as pl
-from selectors_attack import CORE, POOL, ROBUST, TRUNK, attack_all, deployed
+from selectors_attack import (
+    CORE,
+    PUBLISHED,
+    ROBUST,
+    TRUNK,
+    attack_all,
+    deployed,
+    finetuned,
+    pool,
+)
 from selectors_samples import (
     PLAIN,
     attacked_columns,
@@ -32,6 +41,7 @@ from torch import nn
 
 from recuse.data import Cifar10, Split, find_data_root
 from recuse.models import load_checkpoint, load_model
+from recuse.models.prepared import prepare
 
 WORK, RESULTS = Path("runs/selectors"), Path("results/selectors")
 SAMPLES, ATTACKS = RESULTS / "samples", RESULTS / "attacks"
@@ -53,9 +63,10 @@ def train(_: argparse.Namespace) -> None:
 
 def networks() -> dict[str, nn.Module]:
     """Every network of the comparison by name."""
-    published = {name: load_model(name)[0] for name in (CORE, *POOL)}
+    published = {name: prepare(load_model(name)[0]) for name in (CORE, *PUBLISHED)}
+    tuned = {name: prepare(load_checkpoint(path)[0]) for name, path in finetuned().items()}
     own = {name: load_checkpoint(WORK / f"{name}.safetensors")[0] for name in (TRUNK, *NETS)}
-    return published | own
+    return published | tuned | own
 
 
 def test_images() -> Split:
@@ -63,13 +74,13 @@ def test_images() -> Split:
     return Cifar10().load_test(find_data_root())
 
 
-def measure(arguments: argparse.Namespace) -> None:
-    """Attacks and bounds on every network, once per image."""
+def measure(arguments: argparse.Namespace) -> bool:
+    """Attacks and bounds on every network, once per image; whether all is done."""
     split, known, until = test_images(), networks(), time.monotonic() + arguments.seconds
     work = {
         CORE: lambda part: core_columns(known[CORE], part, EPS),
         ROBUST: lambda part: attacked_columns(known[ROBUST], part, (*RADII, "8/255"), ("", *PLAIN)),
-        **{n: lambda part, n=n: attacked_columns(known[n], part, RADII) for n in POOL[1:]},
+        **{n: lambda part, n=n: attacked_columns(known[n], part, RADII) for n in pool()[1:]},
         TRUNK: lambda part: (
             attacked_columns(known[TRUNK], part, RADII)
             | dict(certified_columns(known[TRUNK], part, RADII))
@@ -79,27 +90,27 @@ def measure(arguments: argparse.Namespace) -> None:
     for done, (name, columns) in enumerate(work.items()):
         if time.monotonic() > until:
             say("measure", done, len(work), "run again to go on")
-            return
+            return False
         measured(name, SAMPLES, split, columns)
         say("measure", done + 1, len(work), name)
+    return True
 
 
 def sample_tables() -> dict[str, pl.DataFrame]:
     """The measured samples of every network."""
-    names = (CORE, *POOL, TRUNK, *NETS)
+    names = (CORE, *pool(), TRUNK, *NETS)
     return {name: pl.read_parquet(SAMPLES / f"{name}.parquet") for name in names}
 
 
 def attack(arguments: argparse.Namespace) -> None:
-    """The adaptive adversary on every composition."""
+    """The adaptive adversary on every composition, once everything is measured."""
+    if not measure(arguments):
+        return
     split, known, tables = test_images(), networks(), sample_tables()
     until = time.monotonic() + arguments.seconds
-    for eps in EPS:
-        todo = deployed(tables, known, split, eps)
-        if not attack_all(todo, split, eps, ATTACKS, count=arguments.count, until=until):
-            say("attack", 0, 1, f"stopped at {eps}: run again to go on")
-            return
-        say("attack", 1, 1, eps)
+    todo = {eps: deployed(tables, known, split, eps) for eps in EPS}
+    done = attack_all(todo, split, ATTACKS, count=arguments.count, until=until)
+    say("attack", int(done), 1, "" if done else "run again to go on")
 
 
 def tables(_: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from selectors_attack import CORE, LOSS, POOL, ROBUST, TRUNK, Deployed, results
+from selectors_attack import CORE, LOSS, ROBUST, TRUNK, Deployed, pool, results
 from selectors_points import (
     MECHANISMS,
     Mask,
@@ -88,13 +88,13 @@ def attacked(
 def share(mask: Mask) -> Rate:
     """A rate with its Wilson interval."""
     found = wilson_of(mask)
-    return Rate(found.value, found.low, found.high)
+    return Rate(found.estimate, found.low, found.high)
 
 
 def difference(first: Mask, second: Mask) -> Points:
     """A paired difference with its bootstrap interval."""
     found = paired_difference(first, second)
-    return Points(found.value, found.low, found.high)
+    return Points(found.estimate, found.low, found.high)
 
 
 def adversary_table(found: list[Attacked]) -> Table:
@@ -167,7 +167,7 @@ def difference_table(found: list[Attacked]) -> Table:
 def single_table(tables: Tables) -> Table:
     """The networks by themselves."""
     rows = []
-    for name in (CORE, *POOL, TRUNK):
+    for name in (CORE, *pool(), TRUNK):
         t = tables[name]
         right = verdict(t, "accurate")
         for eps in ("1/255", "2/255"):
@@ -325,17 +325,21 @@ def flattery_figure(tables: Tables) -> tuple[Figure, Table]:
 
 def candidates_at(tables: Tables, eps: str) -> dict[str, list[Point]]:
     """Every setting of every mechanism that the sound accounting can judge."""
-    singles = sweep(tables, CORE, eps, "robust margin", POOL)
+    singles = sweep(tables, CORE, eps, "robust margin", pool())
     return {
-        "indicator": [*sweep(tables, CORE, eps, "indicator", POOL), _core_only(tables, eps)],
+        "indicator": [*sweep(tables, CORE, eps, "indicator", pool()), _core_only(tables, eps)],
         "robust margin": [*singles, _core_only(tables, eps)],
         "cascade of two": [
-            *sweep_pairs(tables, CORE, eps, "robust margin", POOL),
+            *sweep_pairs(tables, CORE, eps, "robust margin", pool()),
             *singles,
             _core_only(tables, eps),
         ],
+        "softmax over the ball": [
+            *sweep(tables, CORE, eps, "softmax over the ball", pool()),
+            _core_only(tables, eps),
+        ],
         "softmax response": [
-            *sweep(tables, CORE, eps, "softmax response", POOL),
+            *sweep(tables, CORE, eps, "softmax response", pool()),
             _core_only(tables, eps),
         ],
         "selection network": [
@@ -382,7 +386,7 @@ def paper_table(tables: Tables) -> Table:
     """The indicator composition by both accountings."""
     rows = []
     for eps in ("1/255", "2/255"):
-        for model in POOL:
+        for model in pool():
             paper = paper_of(tables, CORE, eps, model)
             sound = compose(tables, CORE, eps, "indicator", [(model, 0.0)])
             rows.append(
@@ -431,8 +435,8 @@ def write_all(todo: Mapping[str, list[Deployed]], tables: Tables, attacks: Path,
         ),
         subtitle="CIFAR-10, linf:1/255 and linf:2/255",
     )
-    write_html(page, out / "report.html")
-    save_figures(page, out, ("svg", "png"))
+    write_html(page, attacks.parent / "report.html")
+    save_figures(page, out, ("svg",))
     write_atomically(out / "tables.md", markdown(page).encode())
     write_atomically(out / "summary.json", json.dumps(numbers(found), indent=1).encode())
     return page
