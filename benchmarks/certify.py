@@ -93,7 +93,7 @@ def draw_rows(eps: float) -> list[Row]:
     }
     name = f"draws/eps={eps:g}"
     return [
-        Row(name, samples, anchor, anchor / samples, anchor / most, "share", detail),
+        Row(name, samples, anchor, anchor / samples, most, "passes", detail),
         Row(
             f"certificates/eps={eps:g}",
             kept,

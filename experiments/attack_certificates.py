@@ -82,7 +82,7 @@ def attack(
 ) -> Outcome:
     """Certify, attack, ask again."""
     noise = SampleNoise(1, split.ids, "attack")
-    found: JointCertificate = certifier_of(sigma).decide(
+    found: JointCertificate = certifier_of(FAMILIES[0], sigma).decide(
         model, split.images, (radius,), noise=SampleNoise(0, split.ids, "certify")
     )
     labels = found.prediction

@@ -31,10 +31,9 @@ from recuse.threat import Threat
 from recuse.training import Checkpointing, Cra, Gaussian, TrainConfig, Validation, fit
 
 SIGMAS = (0.12, 0.25)
-BETAS = (0.3, 0.1, 0.03)
-STEPS = (0.5, 1.0, 1.5, 2.0, 2.5)
+BETAS = (0.1, 0.03, 0.01)
+STEPS = (0.5, 1.0, 1.5, 2.0)
 IMAGES = 300
-DRAWS = 10_000
 BASE = "base"
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 
@@ -58,6 +57,7 @@ class Family:
     base: Phase
     tuned: Phase
     precision: Precision
+    draws: int
 
     def fresh(self) -> nn.Module:
         """Initial weights."""
@@ -67,13 +67,14 @@ class Family:
 
 
 FAMILIES = (
-    Family("small", "", Phase(45_000, 15, 128, 0.02), Phase(5_000, 3, 50, 0.002), "fp32"),
+    Family("small", "", Phase(45_000, 8, 128, 0.02), Phase(5_000, 3, 50, 0.01), "fp32", 10_000),
     Family(
         "resnet20",
         "cifar10_resnet20_std",
-        Phase(20_000, 3, 128, 0.01),
-        Phase(2_000, 2, 50, 0.002),
+        Phase(10_000, 3, 128, 0.01),
+        Phase(1_000, 2, 50, 0.005),
         "bf16",
+        4_000,
     ),
 )
 
@@ -144,9 +145,9 @@ def trained(
         yield name, network.eval()
 
 
-def certifier_of(sigma: float) -> GroupSequential:
+def certifier_of(family: Family, sigma: float) -> GroupSequential:
     """The certifier of every record; a larger cap would certify a little more, for longer."""
-    return GroupSequential(sigma, n_max=DRAWS)
+    return GroupSequential(sigma, n_max=family.draws)
 
 
 def certify(
@@ -163,9 +164,9 @@ def certify(
     loss, _, beta = name.partition(" ")
     tags = {"loss": "cra" if loss == "cra" else "gaussaug", "base": family.name, "phase": name}
     certify_dataset(
-        prepare(network, precision=family.precision),
+        prepare(network, precision=family.precision).eval(),
         test,
-        Certification(certifier_of(sigma), radii, limit=IMAGES),
+        Certification(certifier_of(family, sigma), radii, limit=IMAGES),
         name=f"{family.name} σ={sigma:g} {name}",
         records=out / "records",
         weights=weights_sha256(network),

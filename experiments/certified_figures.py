@@ -17,9 +17,9 @@ from recuse.report.style import HUES, NEUTRAL
 COLOURS = {
     "base": NEUTRAL,
     "gaussian": HUES[4],
-    "cra 0.3": HUES[0],
-    "cra 0.1": HUES[2],
-    "cra 0.03": HUES[1],
+    "cra 0.1": HUES[0],
+    "cra 0.03": HUES[2],
+    "cra 0.01": HUES[1],
 }
 
 
@@ -53,7 +53,7 @@ def curves(table: pl.DataFrame) -> Figure:
     ).drop_nans()
     chart = (
         alt.Chart(alt.InlineData(long.to_dicts()))
-        .mark_line(point=alt.OverlayMarkDef(size=16), strokeWidth=1.5)
+        .mark_line(strokeWidth=1.5)
         .encode(
             alt.X("radius:Q", title="certified L2 radius"),
             alt.Y("percent:Q", title="certified (% of images)"),

@@ -32,7 +32,7 @@ NETWORKS = {
     "trades": TradesSmallCnn(channels=3, size=20),
     "resnet4b": ResNet4b(size=8, dropout=0.2),
     "resnet8": CifarResNet(8, size=8),
-    "preact": PreActResNet(18, size=4),
+    "preact": PreActResNet(18, size=4, classes=4),
     "swish": SwishWideResNet(10, 1, size=8),
 }
 
@@ -52,14 +52,13 @@ def build(name, seed=0):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("eps", [1 / 255, 0.1])
 @torch.no_grad()
-def test_bounds_contain_sampled_outputs_of_random_networks(name, eps):
-    model, size = build(name), NETWORKS[name].size
+def test_bounds_contain_ten_thousand_sampled_outputs_of_random_networks(name):
+    model, size, eps = build(name), NETWORKS[name].size, 0.05
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(1, 3, size, size, generator=generator, dtype=torch.float64)
     bounds = output_bounds(model, x, Threat("linf", eps))
-    draws = 10_000 // (2 * len(NETWORKS)) + 1
+    draws = 10_000 // len(NETWORKS) + 1
     box = ball(x, eps)
     share = torch.rand((draws, *x.shape[1:]), generator=generator, dtype=torch.float64)
     points = box.lower + (box.upper - box.lower) * share
