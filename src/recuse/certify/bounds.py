@@ -102,7 +102,7 @@ def certified_radius(votes: Counts, n: int, *, alpha: float, sigma: float) -> Pe
     Source: Cohen, Rosenfeld, Kolter, ICML 2019, Algorithm 1.
 
     >>> certified_radius(torch.tensor([100_000, 50_000]), 100_000, alpha=0.001, sigma=0.12)
-    tensor([0.4573, 0.0000], dtype=torch.float64)
+    tensor([0.4574, 0.0000], dtype=torch.float64)
     """
     check_sigma(sigma)
     lower = clopper_pearson_lower(votes, n, alpha=alpha)

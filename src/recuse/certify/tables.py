@@ -87,7 +87,7 @@ def draws_needed(radius: float, sigma: float, alpha: float) -> int:
     """Fewest draws that can prove a radius: all of them must agree, ``p0^n <= alpha``.
 
     >>> draws_needed(0.5, 0.12, 0.001)
-    443007
+    446977
     """
     check_sigma(sigma)
     check_alpha(alpha)
