@@ -2,15 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export RECUSE_DATA ?= $(wildcard ../shared/data)
+export RECUSE_DATA ?= $(abspath $(wildcard ../shared/data))
 
 .PHONY: demo test check bench docs format clean
 
 demo: $(VENV)/installed-core
 	$(BIN)/recuse run digits --out runs/digits
 
+# One thread a worker: two workers with two threads each would wait for one another.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

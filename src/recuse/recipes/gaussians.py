@@ -11,6 +11,8 @@ from recuse.training import Cosine, Era, Standard, Trades, TrainConfig
 
 SEEDS = 5
 BETA = 0.2
+GAMMA = 6.0
+CLASSES = 3
 THREAT = Threat("linf", 0.1)
 
 
@@ -27,8 +29,9 @@ def gaussians(threat: Threat = THREAT, seed: int = 0, epochs: int = 20) -> RunCo
     """
     objectives: dict[str, Objective] = {
         "standard": Standard(),
-        "trades": Trades(gamma=6.0),
-        "era": Era(beta=BETA, robust=Trades(gamma=6.0)),
+        "trades": Trades(gamma=GAMMA),
+        # The original code averages the divergence inside ERA over the classes.
+        "era": Era(beta=BETA, robust=Trades(gamma=GAMMA / CLASSES)),
     }
     plans = []
     for draw in range(seed, seed + SEEDS):
