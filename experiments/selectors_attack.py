@@ -39,7 +39,6 @@ from recuse.selectors import (
     EntropyResponse,
     RobustMargin,
     RobustnessIndicator,
-    RobustSoftmaxResponse,
     SelectionNetwork,
     SoftmaxResponse,
 )
@@ -49,7 +48,7 @@ CORE, ROBUST, TRUNK = "cifar10_resnet56_std", "cifar10_resnet4b_adv2", "ibp_smal
 PUBLISHED = (ROBUST, "cifar10_cnn_a_mix", "cifar10_cnn_a_adv_alt")
 FINETUNED = Path("runs/cifar10_small/checkpoints")
 LOSS = 0.01
-CHUNK = 50
+CHUNK = 25
 SHARES = tuple(np.round(np.linspace(0.0, 1.0, 41), 3).tolist())
 
 
@@ -100,14 +99,10 @@ def chosen_points(tables: Tables, eps: str) -> dict[str, Point | None]:
         "robust margin": singles,
         "cascade of two": [*pairs, *singles],
         "softmax response": sweep(tables, CORE, eps, "softmax response", pool()),
-        "softmax over the ball": sweep(tables, CORE, eps, "softmax over the ball", pool()),
         "selection network": sweep(tables, CORE, eps, "selection network", [ROBUST]),
         "selection network (ACE-IBP)": sweep(tables, CORE, eps, "selection network", [TRUNK]),
     }
     fixed = {"indicator": compose(tables, CORE, eps, "indicator", [(ROBUST, 0.0)])}
-    tuned = sweep(tables, CORE, eps, "indicator", finetuned())
-    if tuned:  # without a threshold to choose, the one that loses least
-        fixed["indicator (fine-tuned)"] = max(tuned, key=lambda p: float(p.natural[rows].mean()))
     return fixed | {name: best(p, rows, core, loss=LOSS) for name, p in candidates.items()}
 
 
@@ -203,8 +198,6 @@ def _selector(
         return RobustnessIndicator(budget, Apgd(steps=39))
     if name == "softmax response":
         return SoftmaxResponse(tau)
-    if name == "softmax over the ball":
-        return RobustSoftmaxResponse(budget, Apgd(), tau)
     if name.startswith("selection network"):
         return SelectionNetwork(networks["select_adv2" if model == ROBUST else "ace_ibp"], tau)
     return RobustMargin(budget, Apgd(), tau)
@@ -248,7 +241,6 @@ def attacked_rows(entry: Deployed, part: Split) -> pl.DataFrame:
     found = adversary(entry.cascade, part.images, part.labels, noise=noise)
     seconds = time.monotonic() - started
     natural = entry.cascade.traced(part.images, noise=noise)
-    costly = entry.cascade.traced(found.x_costly, noise=noise)
     core = len(entry.cascade.stages)
     return pl.DataFrame(
         {
@@ -264,7 +256,6 @@ def attacked_rows(entry: Deployed, part: Split) -> pl.DataFrame:
         }
     ).with_columns(
         pl.lit(natural.cost).alias("cost"),
-        pl.lit(costly.cost).alias("cost_attacked"),
         pl.lit(seconds / len(part)).alias("seconds"),
     )
 

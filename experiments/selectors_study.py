@@ -1,10 +1,8 @@
 """Every way to abstain on the same models and the same threat: CIFAR-10 at 1/255 and 2/255.
 
-Steps, each resumable and bounded in time; run them in this order until each says it is done:
+Resumable and bounded in time; run the first until it says that the attack is done:
 
-    python experiments/selectors_study.py train
-    python experiments/selectors_study.py measure
-    python experiments/selectors_study.py attack
+    python experiments/selectors_study.py attack      (after train and measure, if need be)
     python experiments/selectors_study.py tables
 
 Needs ``RECUSE_DATA``. Networks and unfinished work go to ``runs/selectors``; samples, tables and
@@ -47,6 +45,7 @@ WORK, RESULTS = Path("runs/selectors"), Path("results/selectors")
 SAMPLES, ATTACKS = RESULTS / "samples", RESULTS / "attacks"
 RADII, EPS = ("1/255", "2/255", "4/255"), ("1/255", "2/255")
 NETS = ("select_adv2", "ace_ibp")
+STARTED = time.monotonic()
 
 
 def say(task: str, done: int, total: int, note: str = "") -> None:
@@ -56,7 +55,9 @@ def say(task: str, done: int, total: int, note: str = "") -> None:
 
 
 def train(_: argparse.Namespace) -> None:
-    """The certified classifier and the selection networks."""
+    """The certified classifier and the selection networks, where they are missing."""
+    if all((WORK / f"{name}.safetensors").exists() for name in (TRUNK, *NETS)):
+        return
     parts = Cifar10().load(find_data_root())
     train_all(parts, load_model(ROBUST)[0], WORK, say)
 
@@ -76,7 +77,8 @@ def test_images() -> Split:
 
 def measure(arguments: argparse.Namespace) -> bool:
     """Attacks and bounds on every network, once per image; whether all is done."""
-    split, known, until = test_images(), networks(), time.monotonic() + arguments.seconds
+    train(arguments)
+    split, known, until = test_images(), networks(), STARTED + arguments.seconds
     work = {
         CORE: lambda part: core_columns(known[CORE], part, EPS),
         ROBUST: lambda part: attacked_columns(known[ROBUST], part, (*RADII, "8/255"), ("", *PLAIN)),
@@ -107,7 +109,7 @@ def attack(arguments: argparse.Namespace) -> None:
     if not measure(arguments):
         return
     split, known, tables = test_images(), networks(), sample_tables()
-    until = time.monotonic() + arguments.seconds
+    until = STARTED + arguments.seconds
     todo = {eps: deployed(tables, known, split, eps) for eps in EPS}
     done = attack_all(todo, split, ATTACKS, count=arguments.count, until=until)
     say("attack", int(done), 1, "" if done else "run again to go on")

@@ -77,12 +77,17 @@ def attacked(
 ) -> Iterator[Attacked]:
     """Everything that was attacked."""
     index = {name: row for row, name in enumerate(tables[CORE]["sample_id"].to_list())}
-    for eps, entries in todo.items():
-        for entry in entries:
-            frame = results(entry, eps, folder)
-            if frame is not None:
-                rows = np.array([index[i] for i in frame["sample_id"].to_list()])
-                yield Attacked(entry, eps, rows, frame)
+    frames = [
+        (eps, entry, frame)
+        for eps, entries in todo.items()
+        for entry in entries
+        if (frame := results(entry, eps, folder)) is not None
+    ]
+    # All rows of the table are of the same images, also while some have more than others.
+    common = min(len(frame) for _, _, frame in frames)
+    for eps, entry, frame in frames:
+        rows = np.array([index[i] for i in frame["sample_id"].head(common).to_list()])
+        yield Attacked(entry, eps, rows, frame.head(common))
 
 
 def share(mask: Mask) -> Rate:

@@ -29,10 +29,15 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 BATCH = 500
 
 
-def ibp_config(epochs: int, *, kappa: float) -> TrainConfig:
-    """Short certified training: the radius reaches its full size at 60 % of the epochs."""
+# From fresh weights the radius reaches its full size at 60 % of the epochs; from certified
+# features, of which a selection network only needs others, much sooner.
+FRESH, WARM = Ramp(0.1, 0.6), Ramp(0.0, 0.2)
+
+
+def ibp_config(epochs: int, ramp: Ramp) -> TrainConfig:
+    """Short certified training."""
     return TrainConfig(
-        objective=IbpTraining(kappa=kappa, ramp=Ramp(0.1, 0.6)),
+        objective=IbpTraining(kappa=0.5, ramp=ramp),
         threat=THREAT,
         epochs=epochs,
         batch_size=200,
@@ -46,55 +51,61 @@ def ibp_config(epochs: int, *, kappa: float) -> TrainConfig:
 
 def certified_classifier(parts: Splits, work: Path, progress: Progress) -> nn.Module:
     """The small network trained by interval bounds at 2/255."""
-    return trained("ibp_small", 10, parts.train, parts.validation, work, 8, 0.5, progress)
+    network = fresh(10)
+    config = ibp_config(8, FRESH)
+    return trained("ibp_small", network, parts.train, parts.validation, config, work, progress)
 
 
 def selection_network(
     name: str,
     right: tuple[torch.Tensor, torch.Tensor],
+    features: nn.Module,
     parts: Splits,
     work: Path,
     progress: Progress,
 ) -> nn.Module:
-    """A selection network for targets on the training and the validation images."""
+    """A selection network for targets on the training and the validation images.
+
+    It starts from the features of the certified classifier with a head of its own; from fresh
+    weights it learns next to nothing in so few epochs.
+    """
+    network, known = fresh(2), features.state_dict()
+    own = network.state_dict()
+    network.load_state_dict(
+        {k: known[k] if known[k].shape == v.shape else v for k, v in own.items()}
+    )
     train = acceptance_split(parts.train, right[0])
     validation = acceptance_split(parts.validation, right[1])
-    return trained(name, 2, train, validation, work, 4, 0.5, progress)
+    return trained(name, network, train, validation, ibp_config(6, WARM), work, progress)
+
+
+def fresh(classes: int) -> nn.Module:
+    """The small network with weights of its own."""
+    return normalized(build_seeded(architecture("small", classes=classes), 0), MEAN, STD)
 
 
 def trained(
     name: str,
-    classes: int,
+    network: nn.Module,
     train: Split,
     validation: Split,
+    config: TrainConfig,
     work: Path,
-    epochs: int,
-    kappa: float,
     progress: Progress,
 ) -> nn.Module:
-    """The small network, trained by interval bounds; loaded if it is there already."""
+    """The network trained and saved; loaded if it is there already."""
     path = work / f"{name}.safetensors"
     if path.exists():
         return load_checkpoint(path)[0]
-    config = architecture("small", classes=classes)
-    network = normalized(build_seeded(config, 0), MEAN, STD)
-    fit(
-        network,
-        train,
-        validation,
-        ibp_config(epochs, kappa=kappa),
-        work / name,
-        name=name,
-        progress=progress,
-    )
+    fit(network, train, validation, config, work / name, name=name, progress=progress)
     card = card_for(
         name,
-        config,
+        architecture("small", classes=train.classes),
         mean=MEAN,
         std=STD,
         norm=THREAT.norm,
         eps=THREAT.radius,
-        training=f"interval bounds, {epochs} epochs",
+        training=f"interval bounds, {config.epochs} epochs",
         label_names=train.label_names,
     )
     save_checkpoint(path, network, card)
@@ -136,5 +147,5 @@ def train_all(
             known[name] = load_checkpoint(saved)[0]
             continue
         right = decide(network, parts.train), decide(network, parts.validation)
-        known[name] = selection_network(name, right, parts, work, progress)
+        known[name] = selection_network(name, right, classifier, parts, work, progress)
     return known
