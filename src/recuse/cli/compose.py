@@ -29,10 +29,10 @@ def compose(
     """
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
     from recuse.analysis.compositions import compose_records
+    from recuse.cli.console import table_console
     from recuse.records.store import read_records, write_atomically
 
     records = [record for run in runs for record in read_records(run)]
@@ -46,4 +46,4 @@ def compose(
     if out is not None:
         text = json.dumps([entry.as_dict() for entry in composed], indent=1)
         write_atomically(out, text.encode())
-    Console(soft_wrap=True).print(table)
+    table_console().print(table)

@@ -18,7 +18,14 @@ from rich.progress import (
 from recuse.progress import Progress as ProgressCallback
 
 PLAIN_EVERY_S = 10.0
+FILE_WIDTH = 120
 console = Console(stderr=True, highlight=False)
+
+
+def table_console() -> Console:
+    """Where tables go: standard output, wide enough not to wrap where it is a file."""
+    found = Console()
+    return found if found.is_terminal else Console(width=FILE_WIDTH)
 
 
 class PlainProgress:

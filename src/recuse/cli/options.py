@@ -11,7 +11,7 @@ from typing import cast, get_args
 import torch
 from torch import nn
 
-from recuse.data import ImageFolder, ParquetFiles, Source, Split, source
+from recuse.data import Source, Split, source, source_at
 from recuse.errors import ConfigError
 from recuse.models.architectures import (
     ARCHITECTURES,
@@ -53,17 +53,13 @@ class LoadedModel:
 
 
 def data_source(name: str) -> Source:
-    """A data set by name, a folder of images, or a parquet file.
+    """A data set by name, a folder of images or of parquet shards, or a parquet file.
 
     Raises:
         DataError: Unknown, lists the known.
     """
     path = Path(name)
-    if path.is_dir():
-        return ImageFolder(path)
-    if path.suffix == ".parquet":
-        return ParquetFiles(train=path, test=path)
-    return source(name)
+    return source_at(path) if path.exists() else source(name)
 
 
 def threats(texts: Sequence[str]) -> tuple[Threat, ...]:

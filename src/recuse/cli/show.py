@@ -22,8 +22,9 @@ def show(run: Annotated[Positional[Path], arg(metavar="RUN")], /) -> None:
 
 def print_summary(records: Sequence[Record]) -> None:
     """A table of natural, robust, robustly wrong and robustly selected rates, in percent."""
-    from rich.console import Console
     from rich.table import Table
+
+    from recuse.cli.console import table_console
 
     table = Table("model", "samples", "radius", "natural", "robust", "robustly wrong", "selected")
     for column in table.columns[1:]:
@@ -31,7 +32,7 @@ def print_summary(records: Sequence[Record]) -> None:
     for record in records:
         for row in _rows(record):
             table.add_row(*row)
-    Console(soft_wrap=True).print(table)
+    table_console().print(table)
 
 
 def _rows(record: Record) -> list[tuple[str, ...]]:
