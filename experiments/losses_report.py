@@ -113,23 +113,42 @@ def against_best(losses: dict[str, list[Judged]], quantity: str) -> dict[str, tu
     return {loss: interval(values - inside[best]) for loss, values in inside.items()}
 
 
+def pooled_values(
+    found: dict[tuple[str, str], dict[str, list[Judged]]], loss: str, quantity: str
+) -> Values:
+    """One number per image of every data set and radius, those without the loss left out."""
+    parts = [seed_mean(losses[loss], quantity) for losses in found.values() if loss in losses]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
 def overall(cells: list[Judged]) -> list[str]:
-    """Each robust half inside ERA over all data sets and radii, images weighted equally."""
+    """Each robust half inside ERA over all data sets and radii, images weighted equally.
+
+    *ERA's part* is the paired difference to the same loss alone, in robustly wrong answers.
+    """
     found = groups(cells)
-    lines = ["| robust half of ERA | composed robust | against the best |", "|---|---|---|"]
+    lines = [
+        "| robust half of ERA | composed robust | against the best | robustly wrong | ERA's part |",
+        "|---|---|---|---|---|",
+    ]
     names = sorted({c.loss for c in cells if c.loss.startswith("ERA")})
     complete = [n for n in names if all(n in losses for losses in found.values())]
-    pooled = {
-        name: np.concatenate([seed_mean(g[name], "composed_robust") for g in found.values()])
-        for name in complete
-    }
+    pooled = {name: pooled_values(found, name, "composed_robust") for name in complete}
     if not pooled:
         return []
     best = max(pooled, key=lambda name: pooled[name].mean())
     for name in sorted(pooled, key=lambda n: -pooled[n].mean()):
         difference = interval(pooled[name] - pooled[best])
         text = "best" if name == best else percent(*difference, sign=True)
-        lines.append(f"| {name} | {percent(*interval(pooled[name]))} | {text} |")
+        wrong, alone = (pooled_values(found, n, "robust_inaccurate") for n in (name, name[6:]))
+        part = percent(*interval(wrong - alone), sign=True) if len(alone) == len(wrong) else "-"
+        numbers = [percent(*interval(pooled[name])), text, percent(*interval(wrong)), part]
+        lines.append(f"| {name} | {' | '.join(numbers)} |")
+    others = {n: interval(pooled[n] - pooled[best]) for n in complete if n != best}
+    level = [n for n, (mean, half) in others.items() if mean + half >= 0]
+    beaten = [n for n in others if n not in level]
+    lines += ["", f"{best} is highest" + (f", ahead of {', '.join(beaten)}" if beaten else "")]
+    lines[-1] += f"; not told apart from {', '.join(level)}." if level else "."
     return lines
 
 
@@ -161,6 +180,8 @@ def write_report(records: Path, out: Path) -> None:
         "Made by `experiments/losses.py`; `cells.json` holds every network's rates.",
         "",
         "## Over everything",
+        "",
+        "*ERA's part*: robustly wrong answers, ERA minus the same loss alone, paired.",
         "",
         *overall(cells),
         "",
