@@ -10,7 +10,9 @@ from recuse.records.schema import Record
 
 
 def show(run: Annotated[Positional[Path], arg(metavar="RUN")], /) -> None:
-    """Print what a run folder holds: every model at every radius, with the longer arm of its 95 % interval.
+    """Print what a run folder holds: every model at every radius.
+
+    Behind each rate stands the longer arm of its 95 % interval.
 
     Args:
         run: A run folder, or the records folder inside it.
