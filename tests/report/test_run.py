@@ -1,7 +1,9 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from recuse.analysis.accounting import Core, indicator_stage, paper_account, sound_account
@@ -80,14 +82,32 @@ def test_the_summary_leads_with_sound_numbers_and_their_price(write_run):
 
 
 def test_the_recommended_composition_gives_up_at_most_a_point(write_run):
+    shown = table(build_report([write_run()]), "Compositions")
+    chosen = [shown.rows[index] for index in sorted(shown.emphasis)]
+    assert [r[:2] for r in chosen] == [("era_1", "linf 8/255"), ("era_1", "linf 16/255")]
+    rival = row(shown, "trades", "linf 8/255")
+    assert rival[4].value > chosen[0][4].value
+    assert rival[3].value < -0.01 <= chosen[0][3].value
+
+
+def test_where_all_are_dear_the_sum_of_both_accuracies_decides(write_run, known_records):
+    trades = known_records[2]
+    worse = pl.Series("accurate", [i >= 40 for i in range(200)])
+    dear = replace(
+        trades, meta=replace(trades.meta, model="dear"), frame=trades.frame.with_columns(worse)
+    )
+    run = write_run(records=[known_records[0], known_records[2], dear])
+    shown = table(build_report([run]), "Compositions")
+    assert [shown.rows[i][0] for i in sorted(shown.emphasis)] == ["trades", "trades"]
+
+
+def test_the_paper_counts_what_the_sound_accounting_does_not(write_run):
     page = build_report([write_run()])
-    shown = table(page, "Compositions")
-    for index in shown.emphasis:
-        chosen = shown.rows[index]
-        rivals = [r for r in shown.rows if r[1] == chosen[1] and r[3] is not None]
-        cheap = [r for r in rivals if r[3].value >= -0.01] or rivals
-        assert chosen[4].value == max(r[4].value for r in cheap)
-    assert len(shown.emphasis) == 2
+    cells = row(table(page, "Compositions"), "era_1", "linf 8/255")
+    assert cells[4].value < cells[6].value
+    hidden = row(table(page, "What the paper's accounting hides"), "era_1 → core", "linf 8/255")
+    assert hidden[2] == round(200 * (cells[6].value - cells[4].value)) == 10
+    assert "s0010" in hidden[7]
 
 
 def test_every_number_of_every_table_is_on_the_page(write_run):
@@ -151,8 +171,6 @@ def test_folders_of_one_name_are_told_apart(write_run):
 
 
 def test_seeds_become_mean_and_standard_deviation(write_run, known_records):
-    from dataclasses import replace
-
     seeds = [
         replace(
             record, meta=replace(record.meta, model=f"era_s{n}", seed=n, tags=tags | {"seed": n})
@@ -169,8 +187,6 @@ def test_seeds_become_mean_and_standard_deviation(write_run, known_records):
 
 
 def test_the_stronger_attack_decides(write_run, known_records):
-    from dataclasses import replace
-
     era = known_records[1]
     weaker = era.frame.with_columns(*(era.frame[c] | True for c in era.frame.columns if "@" in c))
     weak = replace(era, meta=replace(era.meta, attack="pgd"), frame=weaker)
@@ -202,8 +218,6 @@ def test_models_of_one_run_on_different_samples_are_refused(write_run, known_rec
 
 
 def test_hostile_names_do_not_reach_the_markup(write_run, known_records):
-    from dataclasses import replace
-
     name = "<img src=x onerror=alert(1)></script>"
     era = known_records[1]
     hostile = replace(era, meta=replace(era.meta, model=name))

@@ -141,16 +141,20 @@ def common_radii(stage: Judged, core: Judged, wanted: frozenset[str]) -> list[st
 def recommended(compositions: Sequence[Composed]) -> Composed | None:
     """The one of largest sound robust accuracy that gives up at most a point of natural accuracy.
 
-    Where none is that cheap, the one of largest sound robust accuracy.
+    Where none is that cheap, the one of largest natural plus sound robust accuracy.
     """
-    cheap = [
-        c for c in compositions if c.sound.natural.mean() >= c.core_accurate.mean() - ALLOWED_LOSS
-    ]
-    return max(
-        cheap or compositions,
-        key=lambda c: (c.robust.estimate, c.natural.estimate),
-        default=None,
-    )
+    cheap = [c for c in compositions if _natural(c) >= c.core_accurate.mean() - ALLOWED_LOSS]
+    if cheap:
+        return max(cheap, key=lambda c: (_robust(c), _natural(c)))
+    return max(compositions, key=lambda c: _natural(c) + _robust(c), default=None)
+
+
+def _natural(c: Composed) -> float:
+    return float(c.sound.natural.mean())
+
+
+def _robust(c: Composed) -> float:
+    return float(c.sound.robust.mean())
 
 
 def _question(c: Composed) -> tuple[str, str, float]:

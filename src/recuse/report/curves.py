@@ -18,6 +18,7 @@ LOGGED_RATES = {
     "robust_inaccuracy": "robust inaccuracy",
 }
 _CURVE_POINTS = 240
+_EPOCH_TICKS = 8
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 
 
@@ -45,7 +46,9 @@ def _logged(model: str, log: pl.DataFrame) -> list[dict[str, str | float]]:
 def _curve_panel(rows: list[dict[str, str | float]], title: str, names: list[str]) -> alt.Chart:
     palette = [HUES[i % len(HUES)] for i in range(len(names))]
     dashes = [_DASHES[i // len(HUES) % len(_DASHES)] for i in range(len(names))]
-    whole = alt.Axis(tickMinStep=1, tickCount=6, grid=False)
+    last = max(int(row["epoch"]) for row in rows)
+    step = -(-last // _EPOCH_TICKS)
+    whole = alt.Axis(values=list(range(step, last + 1, step)), format="d", grid=False)
     panel: alt.Chart = (
         alt.Chart(alt.InlineData(rows))
         .mark_line(point=alt.OverlayMarkDef(size=18), strokeWidth=1.5)

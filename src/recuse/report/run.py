@@ -206,7 +206,9 @@ def _certificates(models: Sequence[Judged]) -> Section:
 def _training(folders: Sequence[RunFolder]) -> Section:
     blocks: list[Block] = []
     for number, folder in enumerate(folders):
-        chart = training_curves(folder.training)
+        names = [m.meta.model for m in in_order(folder.models)]
+        order = dict.fromkeys([*(n for n in names if n in folder.training), *folder.training])
+        chart = training_curves({name: folder.training[name] for name in order})
         if chart is not None:
             name = f"training_{number}" if number else "training"
             title = f"Validation rates during training, {folder.name}"

@@ -107,7 +107,8 @@ def composition_table(compositions: Sequence[Composed], best: Sequence[Composed]
         "only if no stage that an attacker can make answer is wrong. The paper's count takes "
         "natural accuracy from a selector of radius 2ε and counts some images as robust that the "
         "system can be made to get wrong. Shaded: the largest sound robust accuracy among those "
-        "that give up at most one point of natural accuracy."
+        "that give up at most one point of natural accuracy, or of natural plus robust accuracy "
+        "where none is that cheap."
     )
     emphasised = frozenset(emphasis)
     return Table("Compositions", columns, tuple(rows), caption, emphasised, within=("data", "ε"))
