@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 
 def _shared(name: str) -> Path:
@@ -29,3 +30,9 @@ def shared_models() -> Path:
 @pytest.fixture(scope="session")
 def shared_reference() -> Path:
     return _shared("reference")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test draws the same numbers, whichever tests ran before it in the same process."""
+    torch.manual_seed(0)

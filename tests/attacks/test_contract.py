@@ -203,5 +203,8 @@ def test_square_says_what_to_do_with_points_of_the_plane():
     x = torch.rand(4, 2)
     with pytest.raises(ConfigError, match="use apgd or pgd"):
         Square()(model, x, model(x).argmax(1), LINF, noise=make_noise(4))
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.1]]))
+        model.bias.copy_(torch.tensor([-0.5, 0.5, 0.0]))
     outcome = Apgd()(model, x, model(x).argmax(1), Threat("linf", 1.0), noise=make_noise(4))
-    assert outcome.success.any()
+    assert outcome.success.all()
