@@ -6,8 +6,9 @@ export RECUSE_DATA ?= $(abspath $(wildcard ../shared/data))
 
 .PHONY: demo test check bench docs format clean
 
+# Its networks are too small for a second thread to help.
 demo: $(VENV)/installed-core
-	$(BIN)/recuse run digits --out runs/digits
+	OMP_NUM_THREADS=1 $(BIN)/recuse run digits --out runs/digits
 
 # One thread a worker: two workers with two threads each would wait for one another.
 test: $(VENV)/installed-dev
