@@ -12,8 +12,6 @@ from recuse.protocols import Attack
 from recuse.random import SampleNoise
 from recuse.threat import Threat
 
-SCREEN_STEPS = 5
-
 
 def compare(
     name: str,
@@ -103,10 +101,12 @@ def gated(row: Row) -> Row:
     return Row(row.name, row.ours, row.anchor, row.ratio, gate(row.name, row.anchor), row.kind)
 
 
-def screened(label: str, model: nn.Module, x: Tensor, threat: Threat, repeats: int) -> list[Row]:
+def screened(
+    label: str, model: nn.Module, x: Tensor, eps: str, steps: int, repeats: int
+) -> list[Row]:
     """bf16 screen, fp32 verdicts: time against the anchor, broken set against our fp32 run."""
-    prepared = prepare(model)
-    attack = Screened(Apgd(), prepare(model, precision="bf16"), Apgd(steps=SCREEN_STEPS))
+    prepared, threat = prepare(model), Threat("linf", eps)
+    attack = Screened(Apgd(), prepare(model, precision="bf16"), Apgd(steps=steps))
     name = f"apgd bf16 screen {label} {threat.radius}"
     time, passes, broken, official = compare(name, model, prepared, attack, x, threat, repeats)
     y, start = predictions(model, x), official_start(x, threat)
@@ -127,9 +127,9 @@ def run(repeats: int) -> list[Row]:
     torch.manual_seed(0)
     rows = standard_network(repeats)
     robust = shared_model("cifar10_resnet4b_adv2")
-    rows += screened("resnet4b", robust, cifar_test(256).images, Threat("linf", "4/255"), repeats)
+    rows += screened("resnet4b", robust, cifar_test(256).images, "4/255", 3, repeats)
     resnet18 = trained_resnet18()
-    rows += screened("resnet18", resnet18, cifar_test(24).images, Threat("linf", "1/255"), repeats)
+    rows += screened("resnet18", resnet18, cifar_test(32).images, "8/255", 8, repeats)
     return rows
 
 

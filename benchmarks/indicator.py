@@ -65,14 +65,22 @@ def run(repeats: int) -> list[Row]:
         passes=str(mine),
         anchor_passes=str(theirs),
     )
-    selected, abstained = spent[robust].double(), spent[~robust].double()
     counted = Row(
         f"{name}: passes", mine.total, theirs.total, theirs.total / mine.total, 0, "passes"
     )
-    weaker = int((broken & robust).sum()) - int((~broken & ~robust).sum())
     return [
         with_goal(row, 1.7, "see the passes"),
         gated(counted),
+        *exact(name, spent, robust, broken),
+    ]
+
+
+def exact(name: str, spent: Tensor, robust: Tensor, broken: Tensor) -> list[Row]:
+    """Passes of selected and abstained inputs, and strength against the anchor."""
+    selected, abstained = spent[robust].double(), spent[~robust].double()
+    weaker = int((broken & robust).sum()) - int((~broken & ~robust).sum())
+    meaning = {"meaning": "different random starts; 0.5 points are allowed"}
+    return [
         _passes(f"{name}: selected, most", float(selected.max()), 82),
         _passes(f"{name}: abstained, mean", float(abstained.mean()), 8),
         _passes(f"{name}: abstained, median", float(abstained.median()), 8),
@@ -81,9 +89,9 @@ def run(repeats: int) -> list[Row]:
             max(weaker, 0),
             0,
             weaker,
-            0.005 * len(x),
+            0.005 * len(robust),
             "mismatches",
-            {"meaning": "different random starts; 0.5 points are allowed"},
+            meaning,
         ),
     ]
 

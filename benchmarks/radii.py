@@ -40,7 +40,6 @@ def compare(
         f"robust inputs need all 80 steps at both radii: {81 * sum(shares):.0f} of the anchor's "
         "166 passes cannot be saved"
     )
-    back = broken[0] & ~broken[1]
     weaker = sum(int(o.sum()) - int(b.sum()) for o, b in zip(official, broken, strict=True))
     counted = Row(
         f"{name}: passes", mine.total, theirs.total, theirs.total / mine.total, 0, "passes"
@@ -48,7 +47,9 @@ def compare(
     return [
         with_goal(row, goal, cause),
         gated(counted),
-        mismatches(f"{name}: not monotone", back, 0, "broken at eps, robust at 2 eps"),
+        mismatches(
+            f"{name}: not monotone", broken[0] & ~broken[1], 0, "broken at eps, robust at 2 eps"
+        ),
         Row(
             f"{name}: fewer broken than the anchor",
             max(weaker, 0),

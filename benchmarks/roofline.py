@@ -66,46 +66,43 @@ def step(model: nn.Module, x: Tensor) -> Tensor:
     return grad
 
 
+def measure(model: nn.Module, precision: Precision, repeats: int) -> dict[str, list[float]]:
+    """Rates of the peak, of a forward pass and of a step, each time in turn."""
+    x = torch.rand(BATCH, 3, 32, 32)
+    operations, prepared = forward_operations(model, x), prepare(model, precision=precision)
+    found: dict[str, list[float]] = {"peak": [], "forward": [], "step": []}
+    for _ in range(repeats):
+        found["peak"].append(convolution_peak(TYPES[precision], 2)[0])
+        with torch.no_grad():
+            found["forward"].append(rate(lambda: prepared(x), operations, 2))
+        found["step"].append(rate(lambda: step(prepared, x), 2 * operations, 2))
+    return found
+
+
+def share_row(name: str, rates: list[float], peaks: list[float], goal: float) -> Row:
+    """A row of the median share of the peak; rates in GF/s."""
+    shares = [r / p for r, p in zip(rates, peaks, strict=True)]
+    return Row(
+        name,
+        statistics.median(rates) / 1e9,
+        statistics.median(peaks) / 1e9,
+        statistics.median(shares),
+        goal,
+        "share",
+        {"shares": [round(s, 3) for s in shares]},
+    )
+
+
 def run(repeats: int) -> list[Row]:
     network = build_seeded(architecture("resnet18"), seed=0)
     model = normalized(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)).eval()
-    x = torch.rand(BATCH, 3, 32, 32)
-    operations, rows = forward_operations(model, x), []
-    for precision, goal, forward_goal in (("fp32", 0.70, 0.80), ("bf16", 0.35, 0.35)):
-        prepared = prepare(model, precision=precision)
-        shares, forward_shares, peaks, steps = [], [], [], []
-        for _ in range(repeats):
-            peak, where = convolution_peak(TYPES[precision], 2)
-            with torch.no_grad():
-                forward = rate(lambda m=prepared: m(x), operations, 2)
-            both = rate(lambda m=prepared: step(m, x), 2 * operations, 2)
-            peaks.append(peak)
-            steps.append(both)
-            shares.append(both / peak)
-            forward_shares.append(forward / peak)
-        detail = {"peak_at": where, "shares": [round(s, 3) for s in shares]}
-        rows.append(
-            Row(
-                f"roofline {precision} forward + input gradient",
-                statistics.median(steps) / 1e9,
-                statistics.median(peaks) / 1e9,
-                statistics.median(shares),
-                goal,
-                "share",
-                detail,
-            )
-        )
-        rows.append(
-            Row(
-                f"roofline {precision} forward",
-                statistics.median(forward_shares) * statistics.median(peaks) / 1e9,
-                statistics.median(peaks) / 1e9,
-                statistics.median(forward_shares),
-                forward_goal,
-                "share",
-                {"shares": [round(s, 3) for s in forward_shares]},
-            )
-        )
+    goals: dict[Precision, tuple[float, float]] = {"fp32": (0.70, 0.80), "bf16": (0.35, 0.35)}
+    rows = []
+    for precision, (step_goal, forward_goal) in goals.items():
+        found = measure(model, precision, repeats)
+        label, peaks = f"roofline {precision}", found["peak"]
+        rows.append(share_row(f"{label} forward + input gradient", found["step"], peaks, step_goal))
+        rows.append(share_row(f"{label} forward", found["forward"], peaks, forward_goal))
     return rows
 
 

@@ -48,7 +48,7 @@ class Screened:
         test = LabelChanged() if criterion is None else criterion
         with evaluation_mode(model):
             logits, spent = clean_pass(model, x, clean_logits)
-            quick = self.first(
+            found = self.first(
                 self.screen,
                 x,
                 y,
@@ -58,22 +58,22 @@ class Screened:
                 start=start,
                 clean_logits=logits,
             )
-            quick = replace(quick, forwards=quick.forwards + spent)
-            quick = verified(quick, model, x, y, threat, test)
-        rows = (~quick.success).nonzero().squeeze(1)
+            found = replace(found, forwards=found.forwards + spent)
+            found = verified(found, model, x, y, threat, test)
+        rows = (~found.success).nonzero().squeeze(1)
         if len(rows) == 0:
-            return quick
+            return found
         full = self.attack(
             model,
             x[rows],
             y[rows],
             threat,
             noise=noise.take(rows.tolist()),
-            criterion=criterion,
+            criterion=test,
             start=None if start is None else start[rows],
             clean_logits=logits[rows],
         )
-        return merged(quick, rows, full)
+        return merged(found, rows, full)
 
 
 __all__ = ["Screened"]
