@@ -15,6 +15,7 @@ from recuse.records.schema import Record
 from recuse.records.store import read_records, write_atomically
 
 Values = npt.NDArray[np.float64]
+CELLS = 80
 QUANTITIES = ("natural", "robust", "robust_inaccurate", "composed_natural", "composed_robust")
 HEADINGS = ("natural", "robust", "robustly wrong", "composed natural", "composed robust (sound)")
 
@@ -128,8 +129,9 @@ def overall(cells: list[Judged]) -> list[str]:
     """
     found = groups(cells)
     lines = [
-        "| robust half of ERA | composed robust | against the best | robustly wrong | ERA's part |",
-        "|---|---|---|---|---|",
+        "| robust half of ERA | composed robust | against the best | composed natural "
+        "| robustly wrong | ERA's part |",
+        "|---|---|---|---|---|---|",
     ]
     names = sorted({c.loss for c in cells if c.loss.startswith("ERA")})
     complete = [n for n in names if all(n in losses for losses in found.values())]
@@ -142,7 +144,9 @@ def overall(cells: list[Judged]) -> list[str]:
         text = "best" if name == best else percent(*difference, sign=True)
         wrong, alone = (pooled_values(found, n, "robust_inaccurate") for n in (name, name[6:]))
         part = percent(*interval(wrong - alone), sign=True) if len(alone) == len(wrong) else "-"
-        numbers = [percent(*interval(pooled[name])), text, percent(*interval(wrong)), part]
+        natural = percent(*interval(pooled_values(found, name, "composed_natural")))
+        robust = percent(*interval(pooled[name]))
+        numbers = [robust, text, natural, percent(*interval(wrong)), part]
         lines.append(f"| {name} | {' | '.join(numbers)} |")
     others = {n: interval(pooled[n] - pooled[best]) for n in complete if n != best}
     level = [n for n, (mean, half) in others.items() if mean + half >= 0]
@@ -176,6 +180,10 @@ def write_report(records: Path, out: Path) -> None:
         "Rates in percent: mean over seeds, 95 % interval over test images. *Composed*: the",
         "network behind its robustness indicator, then a standard core (ResNet-56 on CIFAR-10,",
         "LeNet on GTSRB); robust accuracy by the sound accounting, as strong as the attack.",
+        "",
+        f"{len(cells)} networks of the {CELLS} planned are finished; the table over everything",
+        "holds the losses that are finished wherever any is. A network that always gives the same",
+        "answer is robust and mostly wrong: read robust accuracy beside *robustly wrong*.",
         "",
         "Made by `experiments/losses.py`; `cells.json` holds every network's rates.",
         "",
