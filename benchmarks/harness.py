@@ -57,10 +57,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each run of two programs that ran in turn."""
+    """Seconds of each run of two programs that ran in turn.
+
+    Attributes:
+        ours: By :func:`clock`.
+        anchor: By :func:`clock`.
+        ours_wall: By the clock on the wall.
+        anchor_wall: By the clock on the wall.
+    """
 
     ours: tuple[float, ...]
     anchor: tuple[float, ...]
+    ours_wall: tuple[float, ...] = ()
+    anchor_wall: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -70,21 +79,42 @@ class Timing:
     def row(self, name: str, goal: float, **detail: Any) -> Row:
         """A ``time`` row with both medians, and every single time in its detail."""
         ours, anchor = statistics.median(self.ours), statistics.median(self.anchor)
-        times = {
+        times: dict[str, Any] = {
             "ours_seconds": [round(t, 4) for t in self.ours],
             "anchor_seconds": [round(t, 4) for t in self.anchor],
             "ratio_of_minima": round(min(self.anchor) / min(self.ours), 3),
         }
+        if self.ours_wall:
+            wall = statistics.median(self.anchor_wall) / statistics.median(self.ours_wall)
+            times["ratio_on_the_wall"] = round(wall, 3)
         return Row(name, ours, anchor, self.ratio, goal, "time", {**detail, **times})
 
 
+def clock() -> float:
+    """Seconds to measure by: of the processor on one thread, of the wall otherwise.
+
+    On one thread, what other programs take of a shared machine is no part of ours; with several
+    threads or a GPU, processor time would add up what ran at once.
+    """
+    return time.process_time() if by_processor() else time.perf_counter()
+
+
+def by_processor() -> bool:
+    """Whether :func:`clock` is the processor's."""
+    return torch.get_num_threads() == 1 and not torch.cuda.is_available()
+
+
 def seconds(work: Callable[[], Any]) -> float:
-    """Wall-clock seconds of one call, the device's queue included."""
+    """Seconds of one call by :func:`clock`, a GPU's queue included."""
+    return _both_clocks(work)[0]
+
+
+def _both_clocks(work: Callable[[], Any]) -> tuple[float, float]:
     _wait()
-    begin = time.perf_counter()
+    wall, begin = time.perf_counter(), clock()
     work()
     _wait()
-    return time.perf_counter() - begin
+    return clock() - begin, time.perf_counter() - wall
 
 
 def _wait() -> None:
@@ -109,8 +139,13 @@ def alternate(
     """
     if warm_up is not None:
         warm_up()
-    pairs = [(seconds(ours), seconds(anchor)) for _ in range(repeats)]
-    return Timing(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+    pairs = [(_both_clocks(ours), _both_clocks(anchor)) for _ in range(repeats)]
+    return Timing(
+        ours=tuple(a[0] for a, _ in pairs),
+        anchor=tuple(b[0] for _, b in pairs),
+        ours_wall=tuple(a[1] for a, _ in pairs),
+        anchor_wall=tuple(b[1] for _, b in pairs),
+    )
 
 
 def processor() -> str:
@@ -128,6 +163,7 @@ def environment() -> dict[str, Any]:
         "processor": processor(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "clock": "processor" if by_processor() else "wall",
         "load": [round(value, 2) for value in os.getloadavg()],
         "torch": torch.__version__,
         "amx_bf16": bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()),
@@ -148,7 +184,10 @@ def run_script(run: Callable[[int], list[Row]], description: str) -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     before = environment()
-    print(f"{before['processor']}, {before['threads']} threads, load {before['load']}")
+    print(
+        f"{before['processor']}, {before['threads']} threads, load {before['load']}, "
+        f"{before['clock']} time"
+    )
     rows = run(options.repeats)
     print_table(rows)
     if options.json:
