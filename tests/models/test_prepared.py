@@ -129,8 +129,7 @@ def test_refresh_follows_a_training_step(network, images, precision):
             parameter.sub_(0.01 * parameter.grad.sign())
     assert torch.equal(twin.module(images), stale)
     twin.refresh()
-    anew = prepared_copy(network, precision=precision).module
-    assert torch.equal(twin.module(images), anew(images))
+    assert torch.equal(twin.module(images), prepare(network, precision=precision)(images))
     assert not torch.equal(twin.module(images), stale)
 
 
