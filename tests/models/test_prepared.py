@@ -129,7 +129,8 @@ def test_refresh_follows_a_training_step(network, images, precision):
             parameter.sub_(0.01 * parameter.grad.sign())
     assert torch.equal(twin.module(images), stale)
     twin.refresh()
-    assert torch.equal(twin.module(images), prepare(network, precision=precision)(images))
+    anew = prepared_copy(network, precision=precision).module
+    assert torch.equal(twin.module(images), anew(images))
     assert not torch.equal(twin.module(images), stale)
 
 

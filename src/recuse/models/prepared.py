@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recuse.errors import ConfigError
 from recuse.models.folding import FoldedCopy, fold_batchnorm
+from recuse.models.small_maps import with_matrix_products
 
 Precision = Literal["fp32", "bf16"]
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -95,12 +96,14 @@ def prepare(model: nn.Module, *, precision: str = "fp32", channels_last: bool = 
     """A frozen eval-mode copy of ``model``, faster for attacks and inference.
 
     Batch norm is folded into convolutions, four-dimensional weights are stored with channels
-    last, and no parameter needs a gradient. See :func:`prepared_copy` for the arguments.
+    last, wide convolutions become matrix products on the smallest maps, and no parameter needs a
+    gradient. See :func:`prepared_copy` for the arguments.
 
     Raises:
         ConfigError: An unknown precision.
     """
-    return prepared_copy(model, precision=precision, channels_last=channels_last).module
+    copy = prepared_copy(model, precision=precision, channels_last=channels_last)
+    return with_matrix_products(copy.module)
 
 
 def _in_bf16(network: nn.Module) -> nn.Module:

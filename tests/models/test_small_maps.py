@@ -1,0 +1,66 @@
+"""Matrix products on small maps are the same convolution, forward and backward."""
+
+import pytest
+import torch
+from torch import nn
+
+from recuse.models.prepared import prepare
+from recuse.models.small_maps import SmallMapConvolution, suits, with_matrix_products
+
+
+def convolution(bias=True, inputs=256, outputs=272):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias).double().requires_grad_(False)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(3, 4, 4), (1, 2, 5), (2, 1, 1), (0, 4, 4), (2, 6, 6)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_same_features_and_same_gradient(bias, shape, layout):
+    conv = convolution(bias)
+    x = torch.rand(shape[0], 256, *shape[1:], dtype=torch.float64).to(memory_format=layout)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    expected, found = conv(a), SmallMapConvolution(conv)(b)
+    torch.testing.assert_close(found, expected, check_stride=False)
+    weights = torch.rand(expected.shape, dtype=torch.float64)
+    (da,) = torch.autograd.grad((expected * weights).sum(), a)
+    (db,) = torch.autograd.grad((found * weights).sum(), b)
+    torch.testing.assert_close(db, da, check_stride=False)
+
+
+def test_only_wide_plain_3x3_convolutions_are_replaced():
+    assert suits(convolution())
+    assert not suits(nn.Conv2d(256, 256, 3))
+    assert not suits(nn.Conv2d(256, 256, 3, padding=1, stride=2))
+    assert not suits(nn.Conv2d(64, 256, 3, padding=1))
+    assert not suits(nn.Conv2d(256, 256, 3, padding=1, groups=2))
+    assert not suits(nn.Conv2d(256, 256, 3, padding=1, padding_mode="reflect"))
+    assert not suits(nn.Linear(256, 256))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_prepared_networks_use_it(precision):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 256, 3, padding=1, stride=4),
+            nn.BatchNorm2d(256),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.BatchNorm2d(256),
+            nn.Flatten(),
+            nn.Linear(256 * 4, 5),
+        ).eval()
+        x = torch.rand(4, 3, 8, 8)
+    prepared = prepare(model, precision=precision)
+    kinds = [type(m) for m in prepared.modules()]
+    assert SmallMapConvolution in kinds
+    tolerance = {"fp32": 1e-5, "bf16": 3e-2}[precision]
+    torch.testing.assert_close(prepared(x), model(x), rtol=tolerance, atol=tolerance)
+    assert not any(isinstance(m, SmallMapConvolution) for m in model.modules())
+
+
+def test_a_convolution_alone_is_left_as_it_is():
+    conv = convolution()
+    assert with_matrix_products(conv) is conv
