@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import recuse
 from recuse.cli.main import main, one_sentence, verbs
 from recuse.models import Mlp
 from recuse.models.cards import card_for
@@ -33,6 +34,11 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert captured.err.count("\n") == 1
     assert "Traceback" not in captured.err
     return captured.err
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out == f"recuse {recuse.__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 from tyro.extras import SubcommandApp
 
+from recuse import __version__
 from recuse.cli.console import console
 from recuse.errors import RecuseError
 
@@ -85,11 +86,14 @@ def parse(args: Sequence[str] | None) -> Callable[[], None]:
     Raises:
         SystemExit: With code 2 and one sentence for words that do not fit; 0 after ``--help``.
     """
+    words = sys.argv[1:] if args is None else list(args)
+    if words == ["--version"]:
+        return lambda: print(f"recuse {__version__}")
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             call: Callable[[], None] = build_app(verbs()).cli(
-                args=args, description=DESCRIPTION, prog="recuse"
+                args=words, description=DESCRIPTION, prog="recuse"
             )
     except SystemExit as stop:
         if stop.code:
