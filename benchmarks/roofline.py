@@ -16,7 +16,7 @@ from recuse.models.architectures import architecture, build_seeded
 from recuse.models.normalize import normalized
 from recuse.models.prepared import Precision, prepare
 
-BATCH = 32
+BATCH = 16
 SHAPES = ((64, 32), (128, 16), (256, 8), (512, 4))
 TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

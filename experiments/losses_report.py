@@ -15,7 +15,8 @@ from recuse.records.schema import Record
 from recuse.records.store import read_records, write_atomically
 
 Values = npt.NDArray[np.float64]
-CELLS = 80
+CELLS = 80 + 12
+NETWORKS = {"small": "ConvNet", "resnet20": "ResNet-20"}
 QUANTITIES = ("natural", "robust", "robust_inaccurate", "composed_natural", "composed_robust")
 HEADINGS = ("natural", "robust", "robustly wrong", "composed natural", "composed robust (sound)")
 
@@ -25,6 +26,7 @@ class Judged:
     """One network of the comparison, one number per quantity and test image."""
 
     dataset: str
+    network: str
     eps: str
     seed: int
     loss: str
@@ -58,6 +60,7 @@ def judged(record: Record, core: Record) -> Judged:
     }
     return Judged(
         str(tags["dataset"]),
+        str(tags.get("network", "small")),
         eps,
         int(tags["seed"]),
         ("ERA + " if tags["era"] else "") + str(tags["loss"]).upper(),
@@ -75,11 +78,16 @@ def seed_mean(cells: Iterable[Judged], quantity: str) -> Values:
     return np.mean([cell.values[quantity] for cell in cells], axis=0)
 
 
-def groups(cells: list[Judged]) -> dict[tuple[str, str], dict[str, list[Judged]]]:
-    """Cells by (data set, eps), then by loss."""
-    found: dict[tuple[str, str], dict[str, list[Judged]]] = {}
+Groups = dict[tuple[str, str, str], dict[str, list[Judged]]]
+
+
+def groups(cells: list[Judged]) -> Groups:
+    """Cells by (data set, network, eps), then by loss."""
+    found: Groups = {}
     for cell in cells:
-        found.setdefault((cell.dataset, cell.eps), {}).setdefault(cell.loss, []).append(cell)
+        found.setdefault((cell.dataset, cell.network, cell.eps), {}).setdefault(
+            cell.loss, []
+        ).append(cell)
     return found
 
 
@@ -114,20 +122,18 @@ def against_best(losses: dict[str, list[Judged]], quantity: str) -> dict[str, tu
     return {loss: interval(values - inside[best]) for loss, values in inside.items()}
 
 
-def pooled_values(
-    found: dict[tuple[str, str], dict[str, list[Judged]]], loss: str, quantity: str
-) -> Values:
+def pooled_values(found: Groups, loss: str, quantity: str) -> Values:
     """One number per image of every data set and radius, those without the loss left out."""
     parts = [seed_mean(losses[loss], quantity) for losses in found.values() if loss in losses]
     return np.concatenate(parts) if parts else np.empty(0)
 
 
 def overall(cells: list[Judged]) -> list[str]:
-    """Each robust half inside ERA over all data sets and radii, images weighted equally.
+    """Each robust half inside ERA over the ConvNet's data sets and radii, images weighted equally.
 
     *ERA's part* is the paired difference to the same loss alone, in robustly wrong answers.
     """
-    found = groups(cells)
+    found = groups([cell for cell in cells if cell.network == "small"])
     lines = [
         "| robust half of ERA | composed robust | against the best | composed natural "
         "| robustly wrong | ERA's part |",
@@ -156,11 +162,12 @@ def overall(cells: list[Judged]) -> list[str]:
     return lines
 
 
-def section(dataset: str, eps: str, losses: dict[str, list[Judged]]) -> list[str]:
-    """The part of the report about one data set and radius."""
+def section(group: tuple[str, str, str], losses: dict[str, list[Judged]]) -> list[str]:
+    """The part of the report about one data set, network and radius."""
+    dataset, network, eps = group
     wrong = gains(losses, "robust_inaccurate")
     composed = against_best(losses, "composed_robust")
-    lines = [f"## {dataset}, Linf {eps}", "", *table(losses), ""]
+    lines = [f"## {dataset}, {NETWORKS[network]}, Linf {eps}", "", *table(losses), ""]
     lines += ["ERA minus the loss alone, robustly wrong: "]
     lines += ["; ".join(f"{k} {percent(*v, sign=True)}" for k, v in wrong.items()) + ".", ""]
     lines += ["Composed robust accuracy against the best ERA variant: "]
@@ -180,10 +187,16 @@ def write_report(records: Path, out: Path) -> None:
         "Rates in percent: mean over seeds, 95 % interval over test images. *Composed*: the",
         "network behind its robustness indicator, then a standard core (ResNet-56 on CIFAR-10,",
         "LeNet on GTSRB); robust accuracy by the sound accounting, as strong as the attack.",
+        "The ResNet-20 starts from a standard network after one epoch of adversarial training.",
         "",
-        f"{len(cells)} networks of the {CELLS} planned are finished; the table over everything",
-        "holds the losses that are finished wherever any is. A network that always gives the same",
-        "answer is robust and mostly wrong: read robust accuracy beside *robustly wrong*.",
+        *(
+            []
+            if len(cells) == CELLS
+            else [f"So far {len(cells)} of {CELLS} networks are finished."]
+        ),
+        "The table over everything is about the ConvNet and the losses that are finished wherever",
+        "any is. A network that always gives the same answer is robust and mostly wrong: read",
+        "robust accuracy beside *robustly wrong*.",
         "",
         "Made by `experiments/losses.py`; `cells.json` holds every network's rates.",
         "",
@@ -194,10 +207,10 @@ def write_report(records: Path, out: Path) -> None:
         *overall(cells),
         "",
     ]
-    for (dataset, eps), losses in groups(cells).items():
-        lines += section(dataset, eps, losses)
+    for group, losses in groups(cells).items():
+        lines += section(group, losses)
     rows = [
-        {"dataset": c.dataset, "eps": c.eps, "seed": c.seed, "loss": c.loss}
+        {"dataset": c.dataset, "network": c.network, "eps": c.eps, "seed": c.seed, "loss": c.loss}
         | {q: round(float(v.mean()), 5) for q, v in c.values.items()}
         for c in cells
     ]
