@@ -1,11 +1,17 @@
-"""Auto-PGD with 40 steps against AutoAttack's APGD-CE: time, passes, verdicts."""
+"""Auto-PGD with 40 steps against AutoAttack's APGD-CE and foolbox's PGD: time, passes, verdicts."""
 
 import torch
 from torch import Tensor, nn
 
 from counting import count_passes
 from harness import Row, alternate, cifar_test, predictions, run_script, shared_model
-from harness_anchor import broken_at, official_apgd, official_start, trained_resnet18
+from harness_anchor import (
+    broken_at,
+    foolbox_pgd,
+    official_apgd,
+    official_start,
+    trained_resnet18,
+)
 from recuse.attacks import Apgd, Screened
 from recuse.models.prepared import prepare
 from recuse.protocols import Attack
@@ -123,12 +129,37 @@ def screened(
     ]
 
 
+def against_foolbox(repeats: int) -> list[Row]:
+    """Auto-PGD against foolbox's PGD of as many steps: time, passes, broken sets."""
+    model, threat = shared_model("cifar10_resnet4b_adv2"), Threat("linf", "4/255")
+    x, prepared = cifar_test(128).images, prepare(model)
+    y, noise = predictions(model, x), SampleNoise(0, tuple(map(str, range(len(x)))))
+    name = "apgd fp32 resnet4b 4/255 against foolbox PGD"
+
+    def ours() -> Tensor:
+        return Apgd()(prepared, x, y, threat, noise=noise).x_adv
+
+    def anchor() -> Tensor:
+        return foolbox_pgd(model, x, y, threat)
+
+    x_ours, passes = count_passes(model, x, ours)
+    x_anchor, anchor_passes = count_passes(model, x, anchor)
+    broken, theirs = broken_at(model, x_ours, y), broken_at(model, x_anchor, y)
+    detail = {"passes": str(passes.per(len(x))), "anchor_passes": str(anchor_passes.per(len(x)))}
+    counts = {"broken": int(broken.sum()), "anchor_broken": int(theirs.sum())}
+    return [
+        alternate(ours, anchor, repeats=repeats).row(name, 1.0, **detail, **counts),
+        mismatches(f"{name}: broken by foolbox only", theirs & ~broken, 0, "of 128 inputs"),
+    ]
+
+
 def run(repeats: int) -> list[Row]:
     torch.manual_seed(0)
     rows = standard_network(repeats)
     robust = shared_model("cifar10_resnet4b_adv2")
     rows += screened("resnet4b", robust, cifar_test(256).images, "4/255", 3, repeats)
     resnet18 = trained_resnet18()
+    rows += against_foolbox(repeats)
     rows += screened("resnet18", resnet18, cifar_test(32).images, "8/255", 8, repeats)
     return rows
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import foolbox
 import torch
 from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
@@ -27,6 +28,17 @@ def official_apgd(
         model, n_iter=40, norm=OFFICIAL_NORM[threat.norm], eps=threat.eps, seed=0, loss=loss
     )
     found: Tensor = attack.perturb(x, y)
+    return found
+
+
+def foolbox_pgd(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
+    """foolbox's PGD with 40 steps in Linf, its other settings as they come."""
+    attack: Any = foolbox.attacks.LinfPGD(steps=40)
+    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=x.device)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _, found, _ = attack(wrapped, x, y, epsilons=threat.eps)
+    assert isinstance(found, Tensor)
     return found
 
 
