@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from certified import FAMILIES, IMAGES, SIGMAS, certifier_of, trained_network
+from certified import FAMILIES, SIGMAS, certifier_of, trained_network
 from torch import nn
 
 from recuse.attacks import Apgd
@@ -127,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("results/certified"))
     parser.add_argument("--work", type=Path, default=Path("runs/certified"))
-    parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--images", type=int, default=300)
     options = parser.parse_args()
     root = find_data_root()
     data = Cifar10().load(root)

@@ -1,4 +1,4 @@
-"""A small certified study on CIFAR-10: Gaussian training, and CRA fine-tuning at three weights.
+"""A small certified study on CIFAR-10: Gaussian training, and CRA fine-tuning at five weights.
 
 Two networks (the small ConvNet from scratch, a pretrained ResNet-20) are trained under Gaussian
 noise of two levels, fine-tuned by the Gaussian loss and by CRA, and certified on lossless test
@@ -31,9 +31,8 @@ from recuse.threat import Threat
 from recuse.training import Checkpointing, Cra, Gaussian, TrainConfig, Validation, fit
 
 SIGMAS = (0.12, 0.25)
-BETAS = (0.1, 0.03, 0.01)
+BETAS = (1.0, 0.3, 0.1, 0.03, 0.01)
 STEPS = (0.5, 1.0, 1.5, 2.0)
-IMAGES = 300
 BASE = "base"
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 
@@ -50,7 +49,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Family:
-    """A network and its two phases: under noise, then fine-tuned with 16 draws an image."""
+    """A network, its phases (under noise, then fine-tuned with 16 draws an image), its judgement.
+
+    Attributes:
+        draws: Most votes an image may cost.
+        images: Test images to certify, the first so many of the lossless ones.
+    """
 
     name: str
     start: str
@@ -58,6 +62,7 @@ class Family:
     tuned: Phase
     precision: Precision
     draws: int
+    images: int
 
     def fresh(self) -> nn.Module:
         """Initial weights."""
@@ -67,7 +72,9 @@ class Family:
 
 
 FAMILIES = (
-    Family("small", "", Phase(45_000, 8, 128, 0.02), Phase(5_000, 3, 50, 0.01), "fp32", 10_000),
+    Family(
+        "small", "", Phase(45_000, 8, 128, 0.02), Phase(5_000, 3, 50, 0.01), "fp32", 10_000, 1_017
+    ),
     Family(
         "resnet20",
         "cifar10_resnet20_std",
@@ -75,6 +82,7 @@ FAMILIES = (
         Phase(1_000, 2, 50, 0.005),
         "bf16",
         4_000,
+        300,
     ),
 )
 
@@ -166,7 +174,7 @@ def certify(
     certify_dataset(
         prepare(network, precision=family.precision).eval(),
         test,
-        Certification(certifier_of(family, sigma), radii, limit=IMAGES),
+        Certification(certifier_of(family, sigma), radii, limit=family.images),
         name=f"{family.name} σ={sigma:g} {name}",
         records=out / "records",
         weights=weights_sha256(network),
