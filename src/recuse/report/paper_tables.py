@@ -95,6 +95,20 @@ def _rate(interval: Interval) -> Rate:
     return Rate(interval.estimate, interval.low, interval.high, decimals=2)
 
 
+_FOUR_SPLITS = (
+    "ε",
+    "model",
+    "loss",
+    "augmentation",
+    Column("natural", "%"),
+    Column("robust and right", "%", "Robust accuracy"),
+    Column("robust and wrong", "%", "Robust inaccuracy, the dangerous part"),
+    Column("right, not robust", "%"),
+    Column("wrong, not robust", "%"),
+    "quality of the log",
+)
+
+
 def _split_table(book: Book, dataset: str) -> Iterator[Table]:
     """Tables 1, 7, 8 and 9: existing models at their training radius, cores at every radius."""
     core = book.core(dataset)
@@ -126,21 +140,9 @@ def _split_table(book: Book, dataset: str) -> Iterator[Table]:
             )
         )
     if rows:
-        columns = (
-            "ε",
-            "model",
-            "loss",
-            "augmentation",
-            Column("natural", "%"),
-            Column("robust and right", "%", "Robust accuracy"),
-            Column("robust and wrong", "%", "Robust inaccuracy, the dangerous part"),
-            Column("right, not robust", "%"),
-            Column("wrong, not robust", "%"),
-            "quality of the log",
-        )
         yield Table(
             f"Tables 1, 7, 8 and 9, the four splits: {dataset}",
-            columns,
+            _FOUR_SPLITS,
             tuple(rows),
             caption="Models without abstention training at the radius that they were trained "
             "for, and the core at every radius. Intervals: Wilson, 95 %.",

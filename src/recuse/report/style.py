@@ -127,18 +127,7 @@ def _config(
         "view": {"stroke": None},
         "axis": _axis(ink, muted, grid),
         "axisBand": {"grid": False, "domain": False, "ticks": False, "labelPadding": 6},
-        "legend": {
-            "labelColor": ink,
-            "titleColor": muted,
-            "labelFontSize": 12,
-            "titleFontSize": 12,
-            "titleFontWeight": "normal",
-            "symbolSize": 80,
-            "symbolOpacity": 1,
-            "symbolBaseFillColor": muted,
-            "symbolBaseStrokeColor": muted,
-            "labelLimit": 260,
-        },
+        "legend": _legend(ink, muted),
         "header": {
             "labelColor": ink,
             "titleColor": muted,
@@ -162,6 +151,21 @@ def _config(
         "line": {"strokeWidth": 1.6},
         "rule": {"color": muted},
         "bar": {"color": HUES[0]},
+    }
+
+
+def _legend(ink: str, muted: str) -> dict[str, Any]:
+    return {
+        "labelColor": ink,
+        "titleColor": muted,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "symbolSize": 80,
+        "symbolOpacity": 1,
+        "symbolBaseFillColor": muted,
+        "symbolBaseStrokeColor": muted,
+        "labelLimit": 260,
     }
 
 
