@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from recuse.analysis.accounting import (
     Core,
     Stage,
@@ -11,7 +13,7 @@ from recuse.analysis.accounting import (
     sound_account,
 )
 from recuse.analysis.metrics import rate
-from recuse.analysis.verdicts import Verdicts, add_radii, check_comparable, verdicts
+from recuse.analysis.verdicts import Kind, Verdicts, add_radii, check_comparable, verdicts
 from recuse.errors import RecordError
 from recuse.records.schema import Record
 
@@ -24,10 +26,12 @@ class Composed:
         name: ``stage → … → core``.
         eps: The attacker's radius.
         natural: Accuracy of the deployed composition on unperturbed images.
-        sound: Lower bound on its robust accuracy, as strong as the attack behind the records.
+        sound: Lower bound on its robust accuracy: proven where ``kind`` is ``"certified"``, else
+            as strong as the attack behind the records.
         paper: Robust accuracy by the paper's way of counting.
         paper_natural: Natural accuracy by the paper's way of counting.
         core_share: Share of the images that every stage leaves to the core.
+        kind: What the verdicts rest on: ``"robust"`` (attacks found nothing) or ``"certified"``.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Composed:
     paper: float
     paper_natural: float
     core_share: float
+    kind: Kind = "robust"
 
     def as_dict(self) -> dict[str, str | float]:
         """JSON values."""
@@ -49,14 +54,20 @@ def compose_records(
     eps: str,
     core: str | None = None,
     stages: Sequence[str] = (),
+    kind: Kind | None = None,
 ) -> list[Composed]:
     """Account for one cascade, or for every robust model alone in front of the core.
+
+    Of several records of one model, the attack that broke most counts, and the certificates that
+    prove most.
 
     Args:
         records: Models judged on the same samples at eps and 2 eps.
         eps: The attacker's radius, which is the selectors' radius too.
         core: Name of the core; by default the record whose ``role`` tag is ``core``.
         stages: Names in order; by default one composition per record that is not the core.
+        kind: Verdicts to count with; by default attacks, and certificates where no stage was
+            attacked within eps. A core without certificates then counts as never robust.
 
     Returns:
         One entry per composition.
@@ -65,18 +76,76 @@ def compose_records(
         RecordError: A name that does not occur, no core, models judged on different samples,
             or without the doubled radius.
     """
-    models = {record.meta.model: verdicts(record) for record in records}
+    everyone = [verdicts(record) for record in records]
     core_name = core or _core_name(records)
-    chains = [tuple(stages)] if stages else [(name,) for name in models if name != core_name]
+    chosen = kind or _kind(everyone, core_name, eps)
+    models = _by_name(everyone, eps, chosen)
     if missing := [name for name in (core_name, *stages) if name not in models]:
         raise RecordError(f"no record of model {missing[0]!r}; there are: {', '.join(models)}")
-    return [_compose(models, chain, core_name, eps) for chain in chains]
+    single = [name for name in models if name != core_name]
+    if chosen == "certified":
+        single = [name for name in single if models[name].proves(eps)] or single
+    chains = [tuple(stages)] if stages else [(name,) for name in single]
+    return [_compose(models, chain, core_name, eps, chosen) for chain in chains]
 
 
-def stage_of(model: Verdicts, eps: str) -> Stage:
-    """A model behind its own robustness indicator of radius eps, attacked within eps."""
-    robust = model.robust(eps)
-    return indicator_stage(model.accurate(), robust, robust, model.robust(add_radii(eps, eps)))
+def stage_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Stage:
+    """A model behind its own robustness indicator of radius eps, attacked within eps.
+
+    Certificates count the selector that knows the certified radius. A test with finitely many
+    votes may abstain at a point whose radius hardly exceeds eps, and the next stage answers.
+
+    Raises:
+        RecordError: Not judged at eps and twice eps, or without labels.
+    """
+    stable = model.stable(kind, eps)
+    return indicator_stage(
+        model.accurate(), stable, stable, model.stable(kind, add_radii(eps, eps))
+    )
+
+
+def core_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Core:
+    """The model that answers the rest; without certificates it is never *proven* robust.
+
+    Raises:
+        RecordError: Not attacked within eps where attacks count, or without labels.
+    """
+    accurate = model.accurate()
+    if kind == "certified" and not model.proves(eps):
+        return Core(accurate, np.zeros_like(accurate))
+    return Core(accurate, model.stable(kind, eps))
+
+
+def _kind(everyone: Sequence[Verdicts], core: str, eps: str) -> Kind:
+    others = [model for model in everyone if model.meta.model != core]
+    if any(model.has("robust", eps) for model in others):
+        return "robust"
+    proven = any(model.proves(eps) for model in others)
+    attacked = any(model.judged("robust") for model in others)
+    listed = any(model.judged("certified") for model in others)
+    return "certified" if proven or (listed and not attacked) else "robust"
+
+
+def _by_name(everyone: Sequence[Verdicts], eps: str, kind: Kind) -> dict[str, Verdicts]:
+    found: dict[str, Verdicts] = {}
+    for model in everyone:
+        rival = found.setdefault(model.meta.model, model)
+        if telling(model, eps, kind) > telling(rival, eps, kind):
+            found[model.meta.model] = model
+    return found
+
+
+def telling(model: Verdicts, eps: str, kind: Kind) -> tuple[bool, bool, float]:
+    """Orders records of one model: judged at eps, at 2 eps, and then how much they say.
+
+    An attack says more the more it broke, a certificate the more it proves.
+    """
+    double = add_radii(eps, eps)
+    if kind == "robust":
+        judged, doubled = model.has(kind, eps), model.has(kind, double)
+        return judged, doubled, -rate(model.robust(eps)) if judged else 0.0
+    judged, doubled = model.proves(eps), model.proves(double)
+    return judged, doubled, rate(model.certified(double if doubled else eps)) if judged else 0.0
 
 
 def _core_name(records: Sequence[Record]) -> str:
@@ -89,12 +158,12 @@ def _core_name(records: Sequence[Record]) -> str:
 
 
 def _compose(
-    models: dict[str, Verdicts], chain: tuple[str, ...], core_name: str, eps: str
+    models: dict[str, Verdicts], chain: tuple[str, ...], core_name: str, eps: str, kind: Kind
 ) -> Composed:
     chosen = [models[name] for name in (*chain, core_name)]
     check_comparable(chosen)
-    stages = [stage_of(model, eps) for model in chosen[:-1]]
-    core = Core(chosen[-1].accurate(), chosen[-1].robust(eps))
+    stages = [stage_of(model, eps, kind) for model in chosen[:-1]]
+    core = core_of(chosen[-1], eps, kind)
     paper, sound = paper_account(stages, core), sound_account(stages, core)
     left = ~stages[0].selects
     for stage in stages[1:]:
@@ -107,4 +176,5 @@ def _compose(
         paper=rate(paper.robust),
         paper_natural=rate(paper.natural),
         core_share=rate(left),
+        kind=kind,
     )

@@ -8,6 +8,7 @@ radius or differing sample is refused in one sentence, in one place.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from recuse.records.schema import Record, RecordMeta, radius_column, robust_colu
 
 Mask = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
+# What a verdict rests on: an attack found nothing, or a proof.
+Kind = Literal["robust", "certified"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,28 @@ class Verdicts:
             return self._mask(name)
         answered = self.frame["prediction"].is_not_null().to_numpy()
         return np.asarray(answered & (self.values("radius") >= parse_radius(radius)))
+
+    def proves(self, radius: str | float) -> bool:
+        """Whether the record says what is certified at ``radius``."""
+        if listed := self.judged("certified"):
+            return format_radius(parse_radius(radius)) in listed
+        return "radius" in self.frame.columns
+
+    def stable(self, kind: Kind, radius: str | float) -> Mask:
+        """:meth:`robust` or :meth:`certified`, for a radius that was judged.
+
+        Raises:
+            RecordError: The radius was not judged, or not for every sample.
+        """
+        if kind == "robust":
+            return self.robust(radius)
+        if not self.proves(radius):
+            name = radius_column("certified", radius)
+            raise RecordError(
+                f"record of {self.meta.model!r} on {self.meta.dataset} has no column {name!r}; "
+                f"certified: {self._known('certified')}"
+            )
+        return self.certified(radius)
 
     def selected(self) -> Mask:
         """The selector of its own accepted x.

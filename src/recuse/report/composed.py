@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from recuse.analysis.accounting import Account, Core, paper_account, sound_account
-from recuse.analysis.compositions import stage_of
+from recuse.analysis.accounting import Account, paper_account, sound_account
+from recuse.analysis.compositions import core_of, stage_of, telling
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
-from recuse.analysis.verdicts import Mask, add_radii, check_comparable
+from recuse.analysis.verdicts import Kind, Mask, add_radii, check_comparable
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
-from recuse.report.measured import ROBUST, Judged
+from recuse.report.measured import CERTIFIED, ROBUST, Judged
 
 # Natural accuracy that the recommended composition may give up.
 ALLOWED_LOSS = 0.01
@@ -29,8 +29,9 @@ class Composed:
         paper: Outcome per sample by the paper's way of counting.
         selects: Samples that the robust model answers.
         core_accurate: The core alone is right.
-        core_robust: The core alone is right and no attack changes it.
+        core_robust: The core alone is right, and no attack changes it or it is proven.
         attacked: Robust accuracy against an attack on the composition itself, if there is one.
+        kind: Whether attacks or certificates were counted.
     """
 
     stage: Judged
@@ -42,6 +43,7 @@ class Composed:
     core_accurate: Mask
     core_robust: Mask
     attacked: float | None = None
+    kind: Kind = ROBUST
 
     @property
     def name(self) -> str:
@@ -78,40 +80,44 @@ def compose_all(
     models: Sequence[Judged],
     wanted: frozenset[str] = frozenset(),
     attacked: Mapping[tuple[str, str, str], float] | None = None,
+    *,
+    kind: Kind = ROBUST,
 ) -> list[Composed]:
     """Every robust model before every core that was judged on the same samples.
 
     A robust model meets the cores of its own run, or any other run's if its own has none. Of
-    several records of one model, the one whose attack broke most counts.
+    several records of one model, the one whose attack broke most counts, or that proves most.
 
     Args:
         models: All records of a report.
         wanted: Radii to report; by default all that were judged together with their double.
         attacked: Robust accuracy under attack by (run, name of the composition, eps).
+        kind: Count with attacks or with certificates; a core that has none is never proven robust.
 
     Raises:
         RecordError: Two models of one run were judged on different samples.
     """
     known = attacked or {}
     composed = [
-        account(stage, core, eps, known.get((stage.run, _name(stage, core), eps)))
+        account(stage, core, eps, known.get((stage.run, _name(stage, core), eps)), kind=kind)
         for stage in models
         if stage.role == "robust" and stage.verdicts.labelled
         for core in _cores(stage, models)
-        for eps in common_radii(stage, core, wanted)
-        if _strongest(stage, models, eps) and _strongest(core, models, eps)
+        for eps in common_radii(stage, core, wanted, kind)
+        if _telling_most(stage, models, eps, kind) and _telling_most(core, models, eps, kind)
     ]
     return sorted(composed, key=_question)
 
 
-def account(stage: Judged, core: Judged, eps: str, attacked: float | None = None) -> Composed:
+def account(
+    stage: Judged, core: Judged, eps: str, attacked: float | None = None, *, kind: Kind = ROBUST
+) -> Composed:
     """Count one composition at one radius.
 
     Raises:
         RecordError: A verdict that is needed was not recorded.
     """
-    first = stage_of(stage.verdicts, eps)
-    last = Core(core.verdicts.accurate(), core.verdicts.robust(eps))
+    first, last = stage_of(stage.verdicts, eps, kind), core_of(core.verdicts, eps, kind)
     return Composed(
         stage=stage,
         core=core,
@@ -122,18 +128,24 @@ def account(stage: Judged, core: Judged, eps: str, attacked: float | None = None
         core_accurate=last.accurate,
         core_robust=last.accurate & last.robust,
         attacked=attacked,
+        kind=kind,
     )
 
 
-def common_radii(stage: Judged, core: Judged, wanted: frozenset[str]) -> list[str]:
-    """Radii at which both were judged, and the stage at the double too."""
-    own = stage.verdicts.judged(ROBUST)
+def common_radii(
+    stage: Judged, core: Judged, wanted: frozenset[str], kind: Kind = ROBUST
+) -> list[str]:
+    """Radii at which both were judged, and the stage at the double too.
+
+    By certificates the core need not be judged: without a proof it is not robust.
+    """
+    own = stage.verdicts.judged(kind)
     fit = [
         r
         for r in own
         if parse_radius(r) > 0
-        and core.verdicts.has(ROBUST, r)
-        and stage.verdicts.has(ROBUST, add_radii(r, r))
+        and (kind == CERTIFIED or core.verdicts.has(ROBUST, r))
+        and add_radii(r, r) in own
     ]
     return [r for r in fit if r in wanted] or fit
 
@@ -173,21 +185,15 @@ def _cores(stage: Judged, models: Sequence[Judged]) -> Iterator[Judged]:
             yield core
 
 
-def _strongest(model: Judged, models: Sequence[Judged], eps: str) -> bool:
-    """Whether no other record of the same model has fewer unbroken samples within eps."""
+def _telling_most(model: Judged, models: Sequence[Judged], eps: str, kind: Kind) -> bool:
+    """Whether no other record of the same model says more at eps, the first of equal ones."""
     rivals = [
         m
         for m in models
-        if (m.run, m.meta.model, m.meta.norm) == (model.run, model.meta.model, model.meta.norm)
-        and m.meta.dataset == model.meta.dataset
-        and m.verdicts.has(ROBUST, eps)
-        and _doubled(m, eps) >= _doubled(model, eps)
+        if (m.run, m.meta.model, m.meta.norm, m.meta.dataset)
+        == (model.run, model.meta.model, model.meta.norm, model.meta.dataset)
     ]
-    return min(rivals, key=lambda m: m.verdicts.robust(eps).mean()) is model
-
-
-def _doubled(model: Judged, eps: str) -> bool:
-    return model.verdicts.has(ROBUST, add_radii(eps, eps))
+    return max(rivals, key=lambda m: telling(m.verdicts, eps, kind)) is model
 
 
 def _same_question(first: Judged, second: Judged) -> bool:

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.metrics import Splits, splits
-from recuse.analysis.verdicts import Mask, Verdicts, add_radii, verdicts
+from recuse.analysis.verdicts import Kind, Mask, Verdicts, add_radii, verdicts
 from recuse.radius import parse_radius
 from recuse.records.schema import Record, RecordMeta
 from recuse.report.style import loss_name, loss_rank
 
-ROBUST = "robust"
-CERTIFIED = "certified"
+ROBUST: Literal["robust"] = "robust"
+CERTIFIED: Literal["certified"] = "certified"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Measured:
 
     judged: Judged
     eps: str
-    kind: str
+    kind: Kind
     samples: int
     natural: Interval | None
     robust: Interval | None
@@ -93,9 +94,10 @@ def measure(judged: Judged, wanted: frozenset[str] = frozenset()) -> list[Measur
         judged: A record; ``robust@R`` and ``certified@R`` columns are both used.
         wanted: Radii to report; by default those whose double was judged too, or else all.
     """
+    kinds: tuple[Kind, ...] = (ROBUST, CERTIFIED)
     return [
         _at(judged, radius, kind)
-        for kind in (ROBUST, CERTIFIED)
+        for kind in kinds
         for radius in _radii(judged.verdicts.judged(kind), wanted)
     ]
 
@@ -160,15 +162,11 @@ def _radii(judged: list[str], wanted: frozenset[str]) -> list[str]:
     return chosen or doubled or positive
 
 
-def _mask(verdict: Verdicts, kind: str, radius: str) -> Mask:
-    return verdict.robust(radius) if kind == ROBUST else verdict.certified(radius)
-
-
-def _at(judged: Judged, radius: str, kind: str) -> Measured:
+def _at(judged: Judged, radius: str, kind: Kind) -> Measured:
     verdict = judged.verdicts
-    stable = _mask(verdict, kind, radius)
+    stable = verdict.stable(kind, radius)
     double = add_radii(radius, radius)
-    selected = _mask(verdict, kind, double) if verdict.has(kind, double) else None
+    selected = verdict.stable(kind, double) if verdict.has(kind, double) else None
     accurate = verdict.accurate() if verdict.labelled else None
     return Measured(
         judged=judged,

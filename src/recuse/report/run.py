@@ -6,13 +6,22 @@ from pathlib import Path
 
 from recuse.errors import RecordError
 from recuse.report.composed import Composed, compose_all, recommended
+from recuse.report.composition_tables import accounting_table, composition_table
 from recuse.report.curves import certified_accuracy, training_curves
 from recuse.report.decision_regions import decision_regions
 from recuse.report.figures import FORMATS, save_figures
 from recuse.report.gallery import gallery
 from recuse.report.held_out import held_out, held_out_table
 from recuse.report.html import write_html
-from recuse.report.measured import ROBUST, Judged, Measured, in_order, measure_all, strongest
+from recuse.report.measured import (
+    CERTIFIED,
+    ROBUST,
+    Judged,
+    Measured,
+    in_order,
+    measure_all,
+    strongest,
+)
 from recuse.report.model_figures import (
     certified_curves,
     figure2_marks,
@@ -31,8 +40,7 @@ from recuse.report.plots import (
 from recuse.report.run_folder import RunFolder, read_run
 from recuse.report.summary import caveats, headline, summarise
 from recuse.report.tables import (
-    accounting_table,
-    composition_table,
+    certified_table,
     model_table,
     repetition_table,
     split_table,
@@ -76,12 +84,13 @@ def build_report(runs: Sequence[Path]) -> Page:
     }
     compositions = compose_all(models, wanted, attacked)
     best = best_of_each_radius(compositions)
+    proven = compose_all(models, wanted, kind=CERTIFIED)
     decisive = strongest(rates)
     sections = (
         _compositions(decisive, compositions, best),
         _models(rates, models),
         _planes(folders),
-        _certificates(models),
+        _certificates(rates, models, proven),
         _training(folders),
         _pictures(folders),
         origin(folders, models),
@@ -135,7 +144,8 @@ def _compositions(
 
 
 def _models(rates: Sequence[Measured], models: Sequence[Judged]) -> Section:
-    blocks: list[Block] = [model_table(rates)] if rates else []
+    attacked = [m for m in rates if m.kind == ROBUST]
+    blocks: list[Block] = [model_table(attacked)] if attacked else []
     decisive = strongest(rates)
     if any(m.splits for m in rates):
         blocks += [
@@ -190,17 +200,23 @@ def _planes(folders: Sequence[RunFolder]) -> Section:
     return Section("Decision regions", blocks, "How each loss divides the plane.")
 
 
-def _certificates(models: Sequence[Judged]) -> Section:
+def _certificates(
+    rates: Sequence[Measured], models: Sequence[Judged], compositions: Sequence[Composed]
+) -> Section:
+    proven = [m for m in rates if m.kind == CERTIFIED]
+    blocks: list[Block] = [certified_table(proven)] if proven else []
+    if compositions:
+        blocks.append(composition_table(compositions, best_of_each_radius(compositions)))
     curves = certified_curves(models)
-    if not curves:
-        return Section("Certificates", ())
-    figure = Figure(
-        "certified_accuracy",
-        "Certified accuracy over the radius",
-        certified_accuracy(curves),
-        "Share of the samples that are right and proven stable up to the radius.",
-    )
-    return Section("Certificates", (figure,))
+    if curves:
+        figure = Figure(
+            "certified_accuracy",
+            "Certified accuracy over the radius",
+            certified_accuracy(curves),
+            "Share of the samples that are right and proven stable up to the radius.",
+        )
+        blocks.append(figure)
+    return Section("Certificates", tuple(blocks), "What is proven, whatever the attack.")
 
 
 def _training(folders: Sequence[RunFolder]) -> Section:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from recuse.analysis.intervals import Interval
 from recuse.analysis.verdicts import Mask
 from recuse.report.composed import Composed
-from recuse.report.measured import ROBUST, Measured
+from recuse.report.measured import CERTIFIED, ROBUST, Measured
 from recuse.report.page import Cell, Rate, Tile, percent, points
 from recuse.report.tables import repetition_table
 from recuse.report.values import show
@@ -224,9 +224,10 @@ def _most_robust(top: Measured, *, shortly: bool) -> str:
     if shortly:
         return f"At {meta.norm} {top.eps} it is {name}: {natural} natural, {robust} robust."
     budget = _BUDGETS[meta.norm].format(eps=top.eps)
+    also = "provably also" if top.kind == CERTIFIED else "also"
     return (
         f"On {top.samples:,} samples of {meta.dataset}, the most robust model is {name}: right on "
-        f"{natural}, and on {robust} also when an attack may {budget}."
+        f"{natural}, and on {robust} {also} when an attack may {budget}."
     )
 
 

@@ -1,20 +1,14 @@
-"""The tables of a report, from the rates of its records."""
+"""The tables of models in a report, from the rates of its records."""
 
 import json
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-import numpy as np
-
-from recuse.analysis.accounting import explain
-from recuse.analysis.intervals import Interval
+from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.metrics import Splits
-from recuse.analysis.verdicts import Mask
-from recuse.report.composed import Composed
 from recuse.report.measured import CERTIFIED, Judged, Measured
 from recuse.report.page import Cell, Column, Points, Rate, Spread, Table
 
-_SHOWN_IDS = 4
 _NATURAL = Column("natural accuracy", "%", "right on unperturbed images", best="high")
 _ROBUST = Column("robust accuracy", "%", "right, and no attack within ε changes it", best="high")
 _WRONG = Column("robust inaccuracy", "%", "wrong, and no attack within ε changes it", best="low")
@@ -33,8 +27,8 @@ def interval_points(interval: Interval) -> Points:
 
 
 def model_table(rates: Sequence[Measured]) -> Table:
-    """Natural, robust, robust-inaccurate and selected share of every model and radius."""
-    lead = _Lead([m.judged for m in rates])
+    """Natural, robust, robust-inaccurate and selected share of every attacked model and radius."""
+    lead = Lead([m.judged for m in rates])
     columns = (*lead.columns("model"), _NATURAL, _ROBUST, _WRONG, _SELECTED, _PRECISION)
     rows = tuple(
         (
@@ -55,10 +49,59 @@ def model_table(rates: Sequence[Measured]) -> Table:
     return Table("Every model at every radius", columns, rows, caption, within=("data", "ε"))
 
 
+def certified_table(rates: Sequence[Measured]) -> Table:
+    """Certified accuracy and both readings of certified selection, of every model and radius."""
+    lead = Lead([m.judged for m in rates])
+    columns = (
+        *lead.columns("model"),
+        Column("natural accuracy", "%", "certified at radius 0 and right", best="high"),
+        Column("robust accuracy", "%", "right, and proven constant within ε", best="high"),
+        Column("robust inaccuracy", "%", "wrong, and proven constant within ε", best="low"),
+        Column("selection at ε, paper", "%", "proven within ε: the decision at the image itself"),
+        Column("right, if selected", "%", "right among those proven within ε"),
+        Column("selection at 2ε, sound", "%", "selected everywhere in the ball: proven within 2ε"),
+        Column("right, if selected", "%", "right among those proven within 2ε"),
+        Column("passes", "per image", "noisy forward passes"),
+    )
+    rows = tuple(
+        (
+            *lead.cells(m.judged, m.judged.meta.model, m.eps),
+            interval_rate(m.natural),
+            interval_rate(m.robust),
+            interval_rate(m.inaccurate),
+            interval_rate(m.stable),
+            _right_among(m, m.eps),
+            interval_rate(m.selected),
+            interval_rate(m.precision),
+            _passes(m.judged),
+        )
+        for m in rates
+    )
+    caption = (
+        "Small print: 95 % Wilson intervals. The paper counts robust selection at ε. A selector "
+        "that decides at ε keeps its decision for every input within ε only if the answer is "
+        "constant within 2ε; a dash says that 2ε was not asked."
+    )
+    return Table("Certified models", columns, rows, caption, within=("data", "ε"))
+
+
+def _right_among(m: Measured, radius: str) -> Cell:
+    proven = m.judged.verdicts.certified(radius)
+    if not m.judged.verdicts.labelled or not proven.any():
+        return None
+    return interval_rate(wilson_of(m.judged.verdicts.accurate(), proven))
+
+
+def _passes(judged: Judged) -> int | None:
+    if "samples" not in judged.verdicts.frame.columns:
+        return None
+    return round(float(judged.verdicts.values("samples").mean()))
+
+
 def split_table(rates: Sequence[Measured]) -> Table:
     """The four splits as numbers."""
     labelled = [m for m in rates if m.splits]
-    lead = _Lead([m.judged for m in labelled])
+    lead = Lead([m.judged for m in labelled])
     names = ("robust and right", "right, not robust", "wrong, not robust", "robust and wrong")
     columns = (*lead.columns("model"), *(Column(name, "%") for name in names))
     rows = tuple(
@@ -69,79 +112,7 @@ def split_table(rates: Sequence[Measured]) -> Table:
     return Table("The four splits as numbers", columns, rows, folded=True)
 
 
-def composition_table(compositions: Sequence[Composed], best: Sequence[Composed]) -> Table:
-    """Compositions by the sound, the attacked and the paper's accounting, cores first.
-
-    Args:
-        compositions: All of the report.
-        best: Those to set off.
-    """
-    lead = _Lead([c.stage for c in compositions])
-    one_core = len({c.core.meta.model for c in compositions}) == 1
-    attacked = any(c.attacked is not None for c in compositions)
-    columns: tuple[Column, ...] = (
-        *lead.columns("robust model" if one_core else "composition"),
-        Column("natural", "%", "as deployed: the selector decides at ε", best="high"),
-        Column("less the core's", "points", "difference, paired bootstrap, 95 %"),
-        Column("robust, sound", "%", "lower bound, as strong as the attack", best="high"),
-        Column("less the core's", "points", "difference, paired bootstrap, 95 %"),
-        *((Column("robust, attacked", "%", "attack on the composition itself"),) * attacked),
-        Column("natural, paper", "%", "by the paper's way of counting"),
-        Column("robust, paper", "%", "by the paper's way of counting"),
-        Column("stage answers", "%", "share of the samples that the robust model answers"),
-    )
-    rows: list[tuple[Cell, ...]] = []
-    emphasis = []
-    seen: set[tuple[int, str]] = set()
-    for c in compositions:
-        if (id(c.core), c.eps) not in seen:
-            seen.add((id(c.core), c.eps))
-            rows.append(_core_row(lead, c, attacked))
-        if c in best:
-            emphasis.append(len(rows))
-        name = c.stage.meta.model if one_core else c.name
-        rows.append(_composition_row(lead, name, c, attacked))
-    caption = (
-        "A robust model answers where no attack within ε changes its answer; the core answers "
-        "the rest. Sound: natural accuracy is that of this system, and an image counts as robust "
-        "only if no stage that an attacker can make answer is wrong. The paper's count takes "
-        "natural accuracy from a selector of radius 2ε and counts some images as robust that the "
-        "system can be made to get wrong. Shaded: the largest sound robust accuracy among those "
-        "that give up at most one point of natural accuracy, or of natural plus robust accuracy "
-        "where none is that cheap."
-    )
-    emphasised = frozenset(emphasis)
-    return Table("Compositions", columns, tuple(rows), caption, emphasised, within=("data", "ε"))
-
-
-def accounting_table(compositions: Sequence[Composed]) -> Table:
-    """How many samples explain the difference between the two ways of counting."""
-    lead = _Lead([c.stage for c in compositions])
-    columns: tuple[Column | str, ...] = (
-        *lead.columns("composition"),
-        Column("robust by the paper's count only", "samples", "an attacker may still win there"),
-        Column("of those wrong without any attack", "samples"),
-        Column("right by the paper's count only", "samples", "natural accuracy"),
-        Column("right as deployed only", "samples", "natural accuracy"),
-        Column("of", "samples"),
-        "for example",
-    )
-    rows = []
-    for c in compositions:
-        hidden = explain(c.paper, c.sound)
-        counts = (
-            hidden.robust_unproven,
-            hidden.wrong_at_x,
-            hidden.natural_gained,
-            hidden.natural_lost,
-        )
-        numbers = tuple(int(mask.sum()) for mask in counts)
-        examples = _some(c, hidden.robust_unproven | hidden.natural_gained)
-        rows.append((*lead.cells(c.stage, c.name, c.eps), *numbers, c.samples, examples))
-    return Table("What the paper's accounting hides", columns, tuple(rows), folded=True)
-
-
-class _Lead:
+class Lead:
     """The columns that say which row this is; those that would say the same throughout go."""
 
     def __init__(self, models: Sequence[Judged]) -> None:
@@ -150,12 +121,14 @@ class _Lead:
         self._attack = len({m.meta.attack for m in models}) > 1
 
     def columns(self, name: str) -> tuple[Column, ...]:
+        """Their headings; ``name`` is that of the model or composition."""
         extra = [(self._runs, "run"), (self._data, "data")]
         lead = (Column(title) for wanted, title in extra if wanted)
         by = (Column("judged by"),) if self._attack else ()
         return (*lead, Column(name), *by, Column("ε"))
 
     def cells(self, judged: Judged, name: str, eps: str, kind: str = "") -> tuple[Cell, ...]:
+        """Their cells in one row."""
         extra = [(self._runs, judged.run), (self._data, judged.meta.dataset)]
         proof = ", certified" if kind == CERTIFIED else ""
         radius = f"{judged.meta.norm} {eps}{proof}"
@@ -171,44 +144,6 @@ def _shares(s: Splits) -> tuple[Rate, ...]:
         s.robust_inaccurate,
     )
     return tuple(Rate(share) for share in shares)
-
-
-def _core_row(lead: _Lead, c: Composed, attacked: bool) -> tuple[Cell, ...]:
-    natural, robust = float(c.core_accurate.mean()), float(c.core_robust.mean())
-    dashes: tuple[Cell, ...] = (None,) if attacked else ()
-    name = f"{c.core.meta.model} alone"
-    return (
-        *lead.cells(c.core, name, c.eps),
-        Rate(natural),
-        None,
-        Rate(robust),
-        None,
-        *dashes,
-        Rate(natural),
-        Rate(robust),
-        Rate(0.0),
-    )
-
-
-def _composition_row(lead: _Lead, name: str, c: Composed, attacked: bool) -> tuple[Cell, ...]:
-    broken: tuple[Cell, ...] = (None if c.attacked is None else Rate(c.attacked),)
-    return (
-        *lead.cells(c.stage, name, c.eps),
-        Rate(c.natural.estimate),
-        interval_points(c.cost),
-        Rate(c.robust.estimate),
-        interval_points(c.gain),
-        *(broken if attacked else ()),
-        Rate(float(c.paper.natural.mean())),
-        Rate(float(c.paper.robust.mean())),
-        Rate(float(c.selects.mean())),
-    )
-
-
-def _some(c: Composed, mask: Mask) -> str:
-    """The first sample ids of a mask."""
-    ids = [str(c.stage.verdicts.ids[int(i)]) for i in np.flatnonzero(mask)[: _SHOWN_IDS + 1]]
-    return ", ".join(ids[:_SHOWN_IDS]) + (" …" if len(ids) > _SHOWN_IDS else "")
 
 
 def repetition_table(rates: Sequence[Measured]) -> Table:

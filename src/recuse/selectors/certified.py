@@ -5,7 +5,10 @@ Two claims about selection are told apart, and both are named:
 - *paper*: proven constant on the ball of the selector's own radius rho (eps by default). This is
   the selector's decision at x itself, which the literature also counts as robust selection.
 - *sound*: proven constant on the ball of radius rho + eps (2 eps by default). Only then does the
-  selector surely select at every point that an attacker of budget eps can move x to.
+  selector surely select at every point that an attacker of budget eps can move x to. This
+  speaks of the selector that knows the certified radius: a test with finitely many votes may
+  abstain at a point whose radius hardly exceeds rho. Abstaining is never a wrong answer, but in
+  a composition the next stage then answers.
 """
 
 from dataclasses import dataclass

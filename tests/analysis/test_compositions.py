@@ -1,0 +1,113 @@
+"""Compositions from records: attacks or certificates, counted by the same formulas."""
+
+import numpy as np
+import pytest
+
+from recuse.analysis.compositions import compose_records, core_of, stage_of
+from recuse.analysis.verdicts import verdicts
+from recuse.errors import RecordError
+from recuse.records.schema import RecordMeta, make_record
+
+SAMPLES = 200
+RADII = ("0.12", "0.24")
+RNG = np.random.default_rng(7)
+
+
+def record(name, kind, accurate, near, far, *, role="robust", radii=RADII):
+    """``near`` and ``far``: stable at the first and at the second radius."""
+    columns = {
+        "sample_id": [f"s{i:03d}" for i in range(SAMPLES)],
+        "prediction": np.zeros(SAMPLES, dtype=np.int32),
+        "accurate": accurate,
+    }
+    columns |= dict(zip((f"{kind}@{r}" for r in radii), (near, far)[: len(radii)], strict=True))
+    attack = "smoothing" if kind == "certified" else "apgd-ce"
+    return make_record(
+        RecordMeta(name, "cifar10/test", attack, "l2", radii, tags={"role": role}), columns
+    )
+
+
+def random_model(name, kind, role="robust"):
+    reach = RNG.integers(0, 3, SAMPLES)
+    return record(name, kind, RNG.random(SAMPLES) < 0.7, reach > 0, reach > 1, role=role)
+
+
+CORE = record("core", "robust", RNG.random(SAMPLES) < 0.95, *RNG.random((2, SAMPLES)) < 0.0,
+              role="core")  # fmt: skip
+
+
+def test_certificates_and_attacks_are_counted_by_the_same_formula():
+    proven = random_model("m", "certified")
+    columns = {c: proven.frame[c] for c in ("sample_id", "prediction", "accurate")}
+    columns |= {f"robust@{r}": proven.frame[f"certified@{r}"] for r in RADII}
+    attacked = make_record(RecordMeta("m", "cifar10/test", "apgd-ce", "l2", RADII), columns)
+    (by_proof,) = compose_records([proven, CORE], eps="0.12")
+    (by_attack,) = compose_records([attacked, CORE], eps="0.12")
+    assert (by_proof.kind, by_attack.kind) == ("certified", "robust")
+    numbers = [
+        {k: v for k, v in entry.as_dict().items() if k != "kind"} for entry in (by_proof, by_attack)
+    ]
+    assert numbers[0] == numbers[1]
+
+
+def test_a_core_without_certificates_is_never_proven_robust():
+    stage = random_model("m", "certified")
+    core = record("core", "robust", *np.ones((3, SAMPLES), dtype=bool), role="core")
+    (composed,) = compose_records([stage, core], eps="0.12")
+    judged = verdicts(stage)
+    # Only what the stage proves at twice the radius is left.
+    assert composed.sound == np.mean(judged.accurate() & judged.certified("0.24"))
+    assert not core_of(verdicts(core), "0.12", "certified").robust.any()
+    proven = record("core", "certified", *np.ones((3, SAMPLES), dtype=bool), role="core")
+    (better,) = compose_records([stage, proven], eps="0.12")
+    assert better.sound == np.mean(judged.accurate())
+
+
+def test_attacks_on_a_stage_never_stand_in_for_its_certificates():
+    both = [random_model("m", "certified"), random_model("m", "robust"), CORE]
+    (attacked,) = compose_records(both, eps="0.12")
+    (proven,) = compose_records(both, eps="0.12", kind="certified")
+    assert (attacked.kind, proven.kind) == ("robust", "certified")
+    assert (proven,) == tuple(compose_records(both[::2], eps="0.12"))
+    assert (attacked,) == tuple(compose_records(both[1:], eps="0.12"))
+
+
+def test_of_several_attacks_the_stronger_counts_whatever_the_order():
+    accurate = RNG.random(SAMPLES) < 0.8
+    reach = RNG.integers(0, 3, SAMPLES)
+    weak = record("m", "robust", accurate, reach > 0, reach > 1)
+    broken = RNG.random(SAMPLES) < 0.5
+    strong = record("m", "robust", accurate, (reach > 0) & ~broken, (reach > 1) & ~broken)
+    expected = compose_records([strong, CORE], eps="0.12")
+    assert compose_records([weak, strong, CORE], eps="0.12") == expected
+    assert compose_records([strong, weak, CORE], eps="0.12") == expected
+
+
+def test_of_several_certificates_the_one_that_proves_most_counts():
+    accurate, none = np.ones(SAMPLES, dtype=bool), np.zeros(SAMPLES, dtype=bool)
+    loose = record("m", "certified", accurate, none, none)
+    tight = record("m", "certified", accurate, accurate, accurate)
+    for order in ([loose, tight, CORE], [tight, loose, CORE]):
+        (composed,) = compose_records(order, eps="0.12")
+        assert composed.sound == 1.0
+
+
+def test_certificates_without_the_doubled_radius_are_refused():
+    single = record("m", "certified", *np.ones((3, SAMPLES), dtype=bool), radii=("0.12",))
+    with pytest.raises(RecordError, match=r"certified@0\.24.*certified: 0\.12"):
+        compose_records([single, CORE], eps="0.12")
+    with pytest.raises(RecordError, match=r"certified@0\.2'.*certified: 0\.12, 0\.24"):
+        compose_records([random_model("m", "certified"), CORE], eps="0.2")
+
+
+def test_a_log_of_radii_alone_proves_every_radius_within():
+    columns = {
+        "sample_id": ["a", "b", "c"],
+        "prediction": [0, 0, None],
+        "accurate": [True, True, False],
+        "radius": [0.13, 0.3, 0.0],
+    }
+    log = verdicts(make_record(RecordMeta("m", "d", "smoothing", "l2"), columns))
+    stage = stage_of(log, "0.12", "certified")
+    assert stage.selects.tolist() == [True, True, False]
+    assert stage.surely_selects.tolist() == [False, True, False]

@@ -1,0 +1,76 @@
+"""The certified side of a report: both readings of selection, and compositions by proof."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from recuse.analysis.intervals import wilson_of
+from recuse.cli.main import main
+from recuse.records.schema import make_record
+from recuse.report.page import Rate
+from recuse.report.run import build_report
+
+
+def certified(record, samples=32):
+    """The same verdicts as proofs."""
+    columns = {
+        name.replace("robust@", "certified@"): record.frame[name] for name in record.frame.columns
+    }
+    columns["samples"] = np.full(record.frame.height, samples)
+    return make_record(replace(record.meta, attack="smoothing"), columns)
+
+
+def table(page, title):
+    return next(t for t in page.tables() if t.title == title)
+
+
+def row(shown, *start):
+    return next(r for r in shown.rows if r[: len(start)] == start)
+
+
+def test_both_readings_of_certified_selection_are_named(write_run, known_records):
+    _, era, _ = known_records
+    page = build_report([write_run("proven", [certified(era)])])
+    shown = table(page, "Certified models")
+    names = [c if isinstance(c, str) else c.name for c in shown.columns]
+    assert {"selection at ε, paper", "selection at 2ε, sound"} <= set(names)
+    right = era.frame["accurate"].to_numpy()
+    near, far = (era.frame[f"robust@{r}"].to_numpy() for r in ("8/255", "16/255"))
+    cells = row(shown, "era_1", "linf 8/255")[2:]
+    masks = (right, right & near, ~right & near, near)
+    for cell, mask in zip(cells, masks, strict=False):
+        expected = wilson_of(mask)
+        assert cell == Rate(expected.estimate, expected.low, expected.high)
+    assert cells[4].value == np.mean(right[near])
+    assert cells[5].value == np.mean(far)
+    assert cells[6].value == np.mean(right[far])
+    assert cells[7] == 32
+    assert not [t for t in page.tables() if t.title == "Every model at every radius"]
+
+
+def test_compositions_by_proof_stand_in_a_table_of_their_own(write_run, known_records):
+    core, era, trades = known_records
+    run = write_run("both", [core, era, certified(era), certified(trades)])
+    page = build_report([run])
+    attacked, proven = table(page, "Compositions"), table(page, "Certified compositions")
+    assert {r[0] for r in attacked.rows} == {"core alone", "era_1"}
+    assert {r[0] for r in proven.rows} == {"core alone", "era_1", "trades"}
+    # The core has no certificates, so that only the stage's own proofs at twice eps count.
+    right, far = (era.frame[c].to_numpy() for c in ("accurate", "robust@16/255"))
+    natural, _, robust, *_ = row(proven, "era_1", "linf 8/255")[2:]
+    assert robust.value == np.mean(right & far)
+    assert robust.value < row(attacked, "era_1", "linf 8/255")[4].value
+    assert natural.value == row(attacked, "era_1", "linf 8/255")[2].value
+    assert row(proven, "core alone", "linf 8/255")[4] == Rate(0.0)
+
+
+def test_the_verb_composes_certificates(write_run, known_records, tmp_path, capsys):
+    core, era, trades = known_records
+    run = write_run("both", [core, era, certified(era), certified(trades)])
+    out = tmp_path / "composed.json"
+    words = ["compose", str(run), "--eps", "8/255", "--out", str(out)]
+    main([*words, "--judged-by", "certificates"])
+    assert '"kind": "certified"' in out.read_text()
+    shown = capsys.readouterr().out
+    assert "proven" in shown
+    assert "trades" in shown
