@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from recuse.attacks import Apgd
 from recuse.composition import (
@@ -92,3 +93,18 @@ def test_misfits_are_one_sentence(linear_models, build, sentence):
     four, three = (linear_models.random_linear(0, classes=c) for c in (4, 3))
     with pytest.raises(ConfigError, match=sentence):
         build(four, three)
+
+
+def test_the_adversary_sees_through_a_saturated_member() -> None:
+    """The standard model is sure everywhere, so its probabilities have no gradient: APGD fails."""
+    robust, standard = nn.Linear(2, 2, dtype=torch.float64), nn.Linear(2, 2, dtype=torch.float64)
+    for linear, row in ((robust, [0.0, 1.0]), (standard, [1e4, 0.0])):
+        linear.weight.data = torch.tensor([row, [-w for w in row]], dtype=torch.float64)
+        linear.bias.data = -linear.weight.data.sum(1) / 2
+    mixed = ProbabilityMixture(robust, standard, alpha=0.6)
+    x = torch.tensor([[0.6, 0.6]], dtype=torch.float64)
+    y, noise, threat = torch.tensor([0]), SampleNoise(0, ("a",)), Threat("linf", "0.2")
+    assert not Apgd()(mixed, x, y, threat, noise=noise, start=x).success.item()
+    found = AdaptiveAdversary()(Cascade((), Core(mixed), threat), x, y, noise=noise)
+    assert found.correct.item()
+    assert not found.robust.item()

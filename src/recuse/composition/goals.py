@@ -14,6 +14,7 @@ from recuse.arrays import Images, Labels, PerSample
 from recuse.attacks.margins import margin, without_class
 from recuse.composition.cascade import Cascade
 from recuse.composition.members import Stage
+from recuse.composition.mixture import ProbabilityMixture
 from recuse.random import SampleNoise
 from recuse.selectors.scores import AttackableSelector
 
@@ -69,6 +70,10 @@ def _answering_terms(
     model = cascade.models[goal.stage]
     logits = model(x)
     terms = [margin(logits, y)]
+    if isinstance(model, ProbabilityMixture):
+        # A sure member's softmax is flat, so the mixture's own margin has no gradient towards
+        # fooling it: a plain attack follows the other member and overrates the mixture.
+        terms.append(margin(model.standard(x), y))
     if goal.stage < len(cascade.stages):
         selector = cascade.stages[goal.stage].selector
         if isinstance(selector, AttackableSelector):
