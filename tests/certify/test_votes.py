@@ -128,6 +128,7 @@ def test_nan_names_the_input_and_never_becomes_a_vote():
     [
         (nn.Sequential(nn.Flatten(), nn.Dropout()), 64, "training mode"),
         (nn.Flatten().eval(), 12, "multiple of 8"),
+        (nn.Flatten().eval(), 0, "multiple of 8"),
     ],
 )
 def test_what_cannot_vote_is_refused(model, batch_size, words):

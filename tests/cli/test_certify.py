@@ -74,6 +74,12 @@ def test_linf_is_certified_by_intervals(folder):
             "method sequential",
         ),
         (("certify_nets:broken", *SMALL), "NaN"),
+        (("certify_nets:build", "--eps", "linf:0.1", "--batch-size", "0"), "batch size is 0"),
+        (
+            ("certify_nets:build", "--eps", "linf:0.1", "--method", "crown", "--batch-size", "-4"),
+            "batch size is -4",
+        ),
+        (("certify_nets:build", *SMALL, "--batch-size", "0"), "batch size 0"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_2(words, sentence, capsys):

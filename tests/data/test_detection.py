@@ -18,7 +18,7 @@ from recuse.data.decode import Decoding
 from recuse.data.detection import SHEET, SKIPPED, SUMMARY, crop_detections
 from recuse.data.parquet import read_table
 from recuse.data.shards import ShardFolder
-from recuse.errors import DataError
+from recuse.errors import ConfigError, DataError
 
 Object = dict[str, Any]
 CANVAS = (320, 240)
@@ -422,3 +422,38 @@ def test_gtsrb_goes_through_the_same_code(
     assert report.images["test"] > 150
     assert "Stop" in report.label_names
     assert set(report.skipped) <= {"rare class"}
+
+
+def test_a_box_without_end_is_left_out_and_listed(mtsd: Path, tmp_path: Path) -> None:
+    path = mtsd / "annotations" / "scene0.json"
+    text = path.read_text()
+    path.write_text(text.replace('"xmax": 140', '"xmax": 1e999').replace("40}", "NaN}"))
+    report = crop_detections(mtsd, tmp_path / "out", layout="mtsd")
+    assert report.skipped["box not finite"] >= 1
+    assert "scene0" in {row["scene"] for row in skipped(tmp_path / "out")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"size": 0}, "size 0"),
+        ({"min_samples": 0}, "min_samples 0"),
+        ({"slack": -1.0}, r"slack is -1\.0"),
+        ({"slack": float("nan")}, "slack is nan"),
+    ],
+)
+def test_settings_that_cut_nothing_are_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        CropSettings(**settings)
+
+
+@pytest.mark.parametrize("column", ["track", "width", "x2"])
+def test_gtsrb_without_a_column_names_the_file(tmp_path: Path, column: str) -> None:
+    buffer = io.BytesIO()
+    street_image("x", (20, 20)).save(buffer, "PNG")
+    row = {"img": [{"bytes": buffer.getvalue(), "path": "a"}], "label": [0], "track": [0]}
+    row |= {name: [20] for name in ("width", "height", "x1", "y1", "x2", "y2")}
+    path = tmp_path / "gtsrb_train.parquet"
+    pl.DataFrame(row).drop(column).write_parquet(path)
+    with pytest.raises(DataError, match=rf"gtsrb_train\.parquet: no .*column {column}"):
+        read_gtsrb(tmp_path, "train")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from recuse.data.digits import Digits
 from recuse.data.gaussians import Gaussians, sample_gaussians
 from recuse.data.split import Split, Splits, hold_out, join, stratified_parts
-from recuse.errors import DataError
+from recuse.errors import ConfigError, DataError
 
 NAMES = ("a", "b", "c")
 
@@ -164,3 +164,9 @@ def test_gaussians_are_judged_on_the_training_points_unless_asked() -> None:
     fresh = Gaussians(judged_on="fresh").load()
     assert not torch.equal(fresh.test.images, fresh.train.images)
     assert not torch.equal(Gaussians(seed=1).load().train.images, parts.train.images)
+
+
+@pytest.mark.parametrize("n", [0, -3])
+def test_a_limit_that_leaves_nothing_is_refused(n: int) -> None:
+    with pytest.raises(ConfigError, match="leaves no image"):
+        _split(10).head(n)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from recuse.data.cifar import Cifar10
-from recuse.errors import DataError
+from recuse.errors import ConfigError, DataError
 from recuse.geometry.lipschitz import Lipschitz, smoothness
 from recuse.models import load_model
 from recuse.random import SampleNoise
@@ -111,3 +111,22 @@ def test_a_radius_of_zero_is_refused() -> None:
     model, _ = _two_class()
     with pytest.raises(DataError, match="above 0"):
         smoothness(model, _inside(), torch.zeros(40).long(), IDS, Threat("linf", "0"))
+
+
+@pytest.mark.parametrize(("steps", "step_size"), [(-1, 0.2), (10, 0.0)])
+def test_an_ascent_that_climbs_nowhere_is_refused(steps: int, step_size: float) -> None:
+    with pytest.raises(ConfigError, match="climb nowhere"):
+        Lipschitz(steps=steps, step_size=step_size)
+
+
+def test_what_has_no_slope_is_refused() -> None:
+    model, _ = _two_class()
+    x, y, threat = _inside(), torch.zeros(40).long(), Threat("linf", "2/255")
+    with pytest.raises(ConfigError, match="batch size is 0"):
+        smoothness(model, x, y, IDS, threat, batch_size=0)
+    with pytest.raises(DataError, match="at least one image"):
+        smoothness(model, x[:0], y[:0], (), threat)
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(DataError, match="NaN"):
+        smoothness(model, x, y, IDS, threat)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recuse.data.cifar import Cifar10
 from recuse.data.digits import Digits
 from recuse.data.gaussians import sample_gaussians
-from recuse.errors import DataError
+from recuse.errors import ConfigError, DataError
 from recuse.geometry.separation import INDEXES, Separation, bin_edges, separation
 
 Labelled = tuple[torch.Tensor, torch.Tensor]
@@ -216,6 +216,8 @@ def test_bad_input_is_one_sentence() -> None:
     for norm in INDEXES:
         with pytest.raises(DataError, match="all reference images have one class"):
             separation(a, a, norm=norm, classes=2)
+    with pytest.raises(ConfigError, match="-1 workers"):
+        separation(a, a, norm="linf", classes=2, workers=-1)
 
 
 @pytest.mark.slow

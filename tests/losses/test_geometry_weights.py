@@ -52,3 +52,10 @@ def test_large_lambda_makes_all_samples_equal():
 def test_no_steps_is_refused(form):
     with pytest.raises(ValueError, match="at least 1"):
         FORMS[form](torch.tensor([0]), 0)
+
+
+@pytest.mark.parametrize("lam", [-1.0, -6.0, -20.0])
+def test_a_batch_far_from_every_boundary_still_has_weights_of_mean_one(lam):
+    # In single precision tanh(lam - 5) is exactly -1 here: all weights would be 0 / 0.
+    weights = gairat_weights(torch.full((8,), STEPS), STEPS, lam=lam)
+    torch.testing.assert_close(weights, torch.ones(8))

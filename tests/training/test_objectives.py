@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import recuse.losses as losses
 from recuse.attacks.pgd import Pgd
+from recuse.errors import ConfigError
 from recuse.models.normalize import normalized
 from recuse.protocols import Objective
 from recuse.random import SampleNoise
@@ -338,3 +339,10 @@ def test_bf16_stays_close_and_weights_stay_fp32():
     torch.testing.assert_close(rough, exact, rtol=0.1, atol=0.1)
     rough.mean().backward()
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("beta", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["era", "literal-era", "dga", "cra"])
+def test_a_weight_that_rewards_the_robust_loss_is_refused(name, beta):
+    with pytest.raises(ConfigError, match=r"beta is .*0 or more"):
+        OBJECTIVES[name](beta=beta)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recuse.arrays import Images, Mask
-from recuse.certify.decision import JointCertificate, check_radii
+from recuse.certify.decision import JointCertificate, check_batch_size, check_radii
 from recuse.certify.ibp import Margins, ball, require_linf
 from recuse.certify.intervals import Box, output_node, propagate_all, trace
 from recuse.errors import CertificationError
@@ -74,6 +74,9 @@ class Crown:
 
     batch_size: int = 16
     rows: int = 4096
+
+    def __post_init__(self) -> None:
+        check_batch_size(self.batch_size)
 
     @property
     def norm(self) -> str:

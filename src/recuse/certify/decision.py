@@ -32,6 +32,16 @@ def check_radii(radii: Sequence[float]) -> tuple[float, ...]:
     return values
 
 
+def check_batch_size(size: int) -> None:
+    """Refuse a batch without a row.
+
+    Raises:
+        CertificationError: ``size`` below 1.
+    """
+    if size < 1:
+        raise CertificationError(f"batch size is {size}; a forward pass needs at least one row")
+
+
 @dataclass(frozen=True)
 class JointCertificate:
     """Decisions at several radii, from one stream of draws per input.
@@ -192,4 +202,4 @@ class Run:
         )
 
 
-__all__ = ["JointCertificate", "JointCertifier", "Plan", "Run", "check_radii"]
+__all__ = ["JointCertificate", "JointCertifier", "Plan", "Run", "check_batch_size", "check_radii"]

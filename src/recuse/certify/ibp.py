@@ -8,7 +8,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Mask, PerSample
-from recuse.certify.decision import JointCertificate, check_radii
+from recuse.certify.decision import JointCertificate, check_batch_size, check_radii
 from recuse.certify.intervals import Box, output_node, propagate, trace
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
@@ -30,6 +30,9 @@ class Ibp:
     """
 
     batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        check_batch_size(self.batch_size)
 
     @property
     def norm(self) -> str:

@@ -105,8 +105,9 @@ class Voters:
     @property
     def rows(self) -> int:
         """Most rows per forward pass."""
-        on_cpu = self.x.device.type == "cpu"
-        return self.batch_size or (ROWS_CPU if on_cpu else ROWS_ACCELERATOR)
+        if self.batch_size is not None:
+            return self.batch_size
+        return ROWS_CPU if self.x.device.type == "cpu" else ROWS_ACCELERATOR
 
     def clean(self) -> tuple[NDArray[np.int64], int]:
         """The prediction at each input without noise, and the number of classes.

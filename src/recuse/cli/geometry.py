@@ -70,7 +70,7 @@ def study(
 
     # Held-out rows are training images as well: distances do not care about the cut.
     train = join(splits.train, splits.validation, name=splits.train.name)
-    train, test = train.head(limit or len(train)), splits.test.head(limit or len(splits.test))
+    train, test = _first(train, limit), _first(splits.test, limit)
     parts = {"train-train": train, "test-train": test}
     measured = {kind: _measured(part, train, norm, workers) for kind, part in parts.items()}
     edges = bin_edges(norm, max(float(found.distance.max()) for found, _ in measured.values()))
@@ -83,6 +83,10 @@ def study(
         Console(soft_wrap=True, highlight=False).print(_sentence(kind, found, held))
     write_atomically(out / f"separation-{norm}.json", json.dumps(results, indent=1).encode())
     _draw_histogram(out, norm, results, radii)
+
+
+def _first(split: "Split", limit: int | None) -> "Split":
+    return split if limit is None else split.head(limit)
 
 
 def _measured(
@@ -148,7 +152,7 @@ def lipschitz(
     root, ball = find_data_root(data_root), Threat.parse(threat)
     splits = options.data_source(data).load(root)
     parts = {
-        name: split.head(limit or len(split))
+        name: _first(split, limit)
         for name, split in {"train": splits.train, "test": splits.test}.items()
     }
     method = Lipschitz(steps=steps, output=output)

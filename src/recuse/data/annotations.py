@@ -151,10 +151,13 @@ def read_gtsrb(root: Path, part: Part) -> SceneList:
     """GTSRB from its parquet files, every image a scene with one sign.
 
     Raises:
-        DataError: A file is missing, damaged, or without boxes.
+        DataError: A file is missing, damaged, or without boxes, sizes or tracks.
     """
     file = "gtsrb_test.parquet" if part == "test" else "gtsrb_train.parquet"
     table = read_table(data_file(root, file, how="GTSRB as parquet with boxes and tracks"))
+    needed = ("width", "height") if part == "test" else ("width", "height", "track")
+    if missing := [name for name in needed if name not in table.frame.columns]:
+        raise DataError(f"{table.path}: no column {', '.join(missing)}")
     labels = [int(label) for label in table.frame[table.label]]
     rows = list(range(len(labels)))
     if part != "test":

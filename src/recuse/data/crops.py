@@ -5,6 +5,7 @@ Appendix, Eq. 19.
 """
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 from recuse.data.annotations import Scene, Target
 from recuse.data.decode import DAMAGED, Box, crop_resize
+from recuse.errors import ConfigError
 from recuse.random import generator
 
 EXCLUDED_FLAGS = (
@@ -40,6 +42,9 @@ class CropSettings:
         excluded_flags: Objects so flagged are left out.
         excluded_labels: Objects of these classes are left out.
         min_samples: Classes with fewer training images are left out.
+
+    Raises:
+        ConfigError: A setting that no image can be cut with.
     """
 
     size: int = 64
@@ -48,6 +53,14 @@ class CropSettings:
     excluded_flags: tuple[str, ...] = EXCLUDED_FLAGS
     excluded_labels: tuple[str, ...] = ("other-sign",)
     min_samples: int = 2
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.min_samples < 1:
+            raise ConfigError(
+                f"size {self.size} and min_samples {self.min_samples} of crops must be 1 or more"
+            )
+        if not (self.slack >= 0 and math.isfinite(self.slack)):
+            raise ConfigError(f"slack is {self.slack}; boxes grow by a finite share of 0 or more")
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,8 @@ def why_skipped(target: Target, scene: Scene, settings: CropSettings) -> Skipped
     if target.label in settings.excluded_labels:
         return skipped(f"label {target.label}", f"its label is {target.label}")
     x_min, y_min, x_max, y_max = target.box
+    if not all(math.isfinite(edge) for edge in target.box):
+        return skipped("box not finite", f"the box {_text(target.box)} is not finite")
     if not (x_max > x_min and y_max > y_min):
         return skipped("empty box", f"the box {_text(target.box)} is empty")
     width, height = scene.size

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recuse.errors import DataError
+from recuse.errors import ConfigError, DataError
 from recuse.random import generator
 
 _DIMENSIONS = (2, 4)
@@ -62,7 +62,13 @@ class Split:
         return self._rows(self.images[index], self.labels[index], ids)
 
     def head(self, n: int) -> "Split":
-        """The first ``n`` rows (all if there are fewer)."""
+        """The first ``n`` rows (all if there are fewer).
+
+        Raises:
+            ConfigError: ``n`` below 1, which would leave nothing.
+        """
+        if n < 1:
+            raise ConfigError(f"limit {n} leaves no image of {self.name}; give 1 or more")
         return self._rows(self.images[:n], self.labels[:n], self.ids[:n])
 
     def batches(self, size: int) -> Iterator["Split"]:

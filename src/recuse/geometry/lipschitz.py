@@ -4,6 +4,7 @@ Source: Yang, Rashtchian, Zhang, Salakhutdinov, Chaudhuri, "A Closer Look at Acc
 Robustness", NeurIPS 2020, Section 5.1.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, PerSample
-from recuse.errors import DataError
+from recuse.errors import ConfigError, DataError
 from recuse.progress import Progress, silent
 from recuse.random import SampleNoise
 from recuse.threat import Threat
@@ -25,14 +26,24 @@ class Lipschitz:
     """The largest slope that projected gradient ascent finds inside a ball.
 
     Attributes:
-        steps: Ascent steps.
+        steps: Ascent steps; 0 looks at the random start alone.
         step_size: Share of the radius per step.
         output: Whether slopes are of the logits or of the softmax.
+
+    Raises:
+        ConfigError: Fewer than 0 steps, or a step size that is not above 0.
     """
 
     steps: int = 10
     step_size: float = 0.2
     output: Output = "logits"
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or not self.step_size > 0:
+            raise ConfigError(
+                f"{self.steps} steps of {self.step_size} of the radius climb nowhere; give 0 or "
+                "more steps of a size above 0"
+            )
 
     def __call__(
         self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
@@ -121,10 +132,16 @@ def smoothness(
         progress: Called as images are done.
 
     Raises:
-        DataError: The radius is 0.
+        DataError: The radius is 0, there is no image, or the model returns values that are not
+            finite.
+        ConfigError: ``batch_size`` below 1.
     """
     if threat.eps == 0:
         raise DataError("local Lipschitzness needs a radius above 0, for example linf:2/255")
+    if not len(images):
+        raise DataError("local Lipschitzness needs at least one image")
+    if batch_size < 1:
+        raise ConfigError(f"batch size is {batch_size}; a forward pass needs at least one image")
     measure = method or Lipschitz()
     device = next((p.device for p in model.parameters()), images.device)
     slopes, correct = [], []
@@ -135,8 +152,13 @@ def smoothness(
         slopes.append(measure(model, x, threat, noise=noise).cpu())
         correct.append(_correct(model, x, labels[rows].to(device)).cpu())
         progress("lipschitz", min(start + batch_size, len(images)), len(images))
+    mean = float(torch.cat(slopes).double().mean())
+    if not math.isfinite(mean):
+        raise DataError(
+            f"the model's slope is {mean}: it returns NaN or infinity; check its weights"
+        )
     return Smoothness(
-        lipschitz=float(torch.cat(slopes).double().mean()),
+        lipschitz=mean,
         accuracy=float(torch.cat(correct).double().mean()),
         count=len(images),
     )

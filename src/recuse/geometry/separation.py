@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from recuse.errors import DataError
+from recuse.errors import ConfigError, DataError
 from recuse.geometry.nearest_l2 import L2Index
 from recuse.geometry.nearest_linf import LinfIndex
 from recuse.geometry.tally import Points, Tally
@@ -186,7 +186,10 @@ def separation(
 
     Raises:
         DataError: Shapes differ, or some query has no reference of another class.
+        ConfigError: ``workers`` below 1.
     """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"{workers} workers cannot search; give 1 or more, or leave it out")
     if queries[0].shape[1:] != references[0].shape[1:]:
         raise DataError(
             f"images of shape {list(queries[0].shape[1:])} cannot be compared with images of "

@@ -98,7 +98,8 @@ def gairat_weights(kappa: Counts, steps: int, *, lam: float = -1.0) -> PerSample
 
     Source: Zhang et al., ICLR 2021, Eq. 6.
     """
-    return _mean_one((1 + torch.tanh(lam + _closeness(kappa, steps))) / 2)
+    # (1 + tanh a) / 2 = sigmoid(2 a): the same number, but not 0 as soon as tanh rounds to -1.
+    return _mean_one(torch.sigmoid(2 * (lam + _closeness(kappa, steps))))
 
 
 def gairat_weights_sigmoid(kappa: Counts, steps: int, *, lam: float = -1.0) -> PerSample:

@@ -1,5 +1,6 @@
 """Objectives of abstention training: a robust loss, and a penalty on being stably wrong."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 
 from recuse.arrays import Images, Labels, Logits, PerSample
 from recuse.attacks.pgd import Pgd
+from recuse.errors import ConfigError
 from recuse.losses import (
     cross_entropy,
     dga_penalty,
@@ -41,6 +43,16 @@ def blended(robust: PerSample, penalty: PerSample, *, beta: float, blend: float)
     """From the robust loss alone (``blend`` 0) to ``beta * robust + penalty`` (``blend`` 1)."""
     total = (1 - blend + blend * beta) * robust + blend * penalty
     return LossTerms(total, {"robust": robust.detach(), "penalty": penalty.detach()})
+
+
+def check_beta(beta: float) -> None:
+    """Refuse a weight that would reward the robust loss.
+
+    Raises:
+        ConfigError: ``beta`` negative or not finite.
+    """
+    if not (beta >= 0 and math.isfinite(beta)):
+        raise ConfigError(f"beta is {beta}; the robust loss needs a finite weight of 0 or more")
 
 
 def shared_pair(
@@ -101,6 +113,9 @@ class Era:
     ramp: Ramp = Ramp()
     blend: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_beta(self.beta)
+
     def at(self, progress: float) -> "Era":
         """The objective with the penalty faded in as far as the ramp says."""
         robust = robust_at(self.robust, progress)
@@ -133,6 +148,9 @@ class LiteralEra:
     batch_norm: BatchNorm = "eval"
     ramp: Ramp = Ramp()
     blend: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_beta(self.beta)
 
     def at(self, progress: float) -> "LiteralEra":
         """The objective with the penalty faded in as far as the ramp says."""
@@ -202,6 +220,9 @@ class Dga:
     ramp: Ramp = Ramp()
     blend: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_beta(self.beta)
+
     def at(self, progress: float) -> "Dga":
         """The objective with the penalty faded in as far as the ramp says."""
         robust = robust_at(self.robust, progress)
@@ -218,4 +239,4 @@ class Dga:
         return replace(terms, correct=pair.correct)
 
 
-__all__ = ["Dga", "Era", "LiteralEra", "blended", "leave", "shared_pair"]
+__all__ = ["Dga", "Era", "LiteralEra", "blended", "check_beta", "leave", "shared_pair"]

@@ -175,7 +175,7 @@ class Score:
         return lambda logits: squared_distance(clean, logits)
 
     def start(self, x: Images, threat: Threat, noise: SampleNoise) -> Images:
-        """A point close to ``x``, where the squared distance would be flat."""
+        """A point close to ``x``, where the movement itself would be flat."""
         return x + JITTER * noise.normal(x)
 
     def loss(self, pair: Pair) -> PerSample:
@@ -192,30 +192,20 @@ class Score:
     def __call__(
         self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
     ) -> LossTerms:
-        """The loss on examples that maximise the squared distance."""
+        """The loss on examples that move the prediction most."""
         return robust_terms(self, model, x, y, threat, noise)
 
 
 @dataclass(frozen=True)
-class ScoreJs:
-    """SCORE with Jensen-Shannon divergences; attributes as in :class:`Score`.
+class ScoreJs(Score):
+    """SCORE with Jensen-Shannon divergences instead of squared distances.
 
     Source: Pang et al., ICML 2022.
     """
 
-    beta: float = 3.0
-    clip: float = 0.0
-    smoothing: float = 0.0
-    attack: Pgd = Pgd()
-    batch_norm: BatchNorm = "train"
-
     def ascent(self, clean: Logits, y: Labels) -> Ascent:
         """``JS(p(x), p(x'))``."""
         return lambda logits: js_divergence(clean, logits)
-
-    def start(self, x: Images, threat: Threat, noise: SampleNoise) -> Images:
-        """A point close to ``x``, where the divergence would be flat."""
-        return x + JITTER * noise.normal(x)
 
     def loss(self, pair: Pair) -> PerSample:
         """Divergence from the smoothed label, and movement beyond ``clip``."""
@@ -227,12 +217,6 @@ class ScoreJs:
             clip=self.clip,
             smoothing=self.smoothing,
         )
-
-    def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
-    ) -> LossTerms:
-        """The loss on examples that maximise the divergence."""
-        return robust_terms(self, model, x, y, threat, noise)
 
 
 __all__ = ["Adversarial", "Mart", "Score", "ScoreJs", "Standard", "Trades"]

@@ -15,7 +15,7 @@ from recuse.losses.smoothing import RadiusOf
 from recuse.random import SampleNoise
 from recuse.results import LossTerms
 from recuse.threat import Threat
-from recuse.training.abstention import blended
+from recuse.training.abstention import blended, check_beta
 from recuse.training.forward import BatchNorm, loss_logits
 from recuse.training.schedule import Ramp
 
@@ -141,6 +141,7 @@ class Cra:
     blend: float = 1.0
 
     def __post_init__(self) -> None:
+        check_beta(self.beta)
         _check(self.sigma, self.k)
 
     def at(self, progress: float) -> "Cra":
