@@ -20,6 +20,7 @@ from recuse.certify import GroupSequential
 from recuse.cli.console import progress_display
 from recuse.data import Cifar10, Split, Splits, find_data_root
 from recuse.data.augment import CropFlip, NoAugment
+from recuse.evaluation import Evaluation, evaluate
 from recuse.evaluation.certify_dataset import Certification, certify_dataset
 from recuse.models import SmallConvNet, build_seeded, normalized
 from recuse.models.checkpoint import weights_sha256
@@ -33,7 +34,9 @@ from recuse.training import Checkpointing, Cra, Gaussian, TrainConfig, Validatio
 SIGMAS = (0.12, 0.25)
 BETAS = (1.0, 0.3, 0.1, 0.03, 0.01)
 STEPS = (0.5, 1.0, 1.5, 2.0)
+IMAGES = 600
 BASE = "base"
+CORE = "cifar10_resnet56_std"
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 
 
@@ -49,12 +52,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Family:
-    """A network, its phases (under noise, then fine-tuned with 16 draws an image), its judgement.
-
-    Attributes:
-        draws: Most votes an image may cost.
-        images: Test images to certify, the first so many of the lossless ones.
-    """
+    """A network and its two phases: under noise, then fine-tuned with 16 draws an image."""
 
     name: str
     start: str
@@ -62,7 +60,6 @@ class Family:
     tuned: Phase
     precision: Precision
     draws: int
-    images: int
 
     def fresh(self) -> nn.Module:
         """Initial weights."""
@@ -72,9 +69,7 @@ class Family:
 
 
 FAMILIES = (
-    Family(
-        "small", "", Phase(45_000, 8, 128, 0.02), Phase(5_000, 3, 50, 0.01), "fp32", 10_000, 1_017
-    ),
+    Family("small", "", Phase(45_000, 8, 128, 0.02), Phase(5_000, 3, 50, 0.01), "fp32", 10_000),
     Family(
         "resnet20",
         "cifar10_resnet20_std",
@@ -82,7 +77,6 @@ FAMILIES = (
         Phase(1_000, 2, 50, 0.005),
         "bf16",
         4_000,
-        300,
     ),
 )
 
@@ -174,11 +168,26 @@ def certify(
     certify_dataset(
         prepare(network, precision=family.precision).eval(),
         test,
-        Certification(certifier_of(family, sigma), radii, limit=family.images),
+        Certification(certifier_of(family, sigma), radii, limit=IMAGES),
         name=f"{family.name} σ={sigma:g} {name}",
         records=out / "records",
         weights=weights_sha256(network),
         tags={**tags, "precision": family.precision} | ({"beta": beta} if beta else {}),
+        progress=progress,
+    )
+
+
+def judge_core(test: Split, out: Path, progress: Progress) -> None:
+    """Record the standard network that answers where a certified one abstains."""
+    core = load_model(CORE)[0].eval()
+    evaluate(
+        core,
+        test,
+        Evaluation("l2", tuple(sorted({s * k for s in SIGMAS for k in (1, 2)})), limit=IMAGES),
+        name=CORE,
+        records=out / "records",
+        weights=weights_sha256(core),
+        tags={"role": "core"},
         progress=progress,
     )
 
@@ -192,6 +201,7 @@ def main() -> None:
     options = parser.parse_args()
     data = Cifar10().load(find_data_root())
     with progress_display() as progress:
+        judge_core(data.test, options.out, progress)
         for family in FAMILIES:
             if options.only not in (None, family.name):
                 continue
