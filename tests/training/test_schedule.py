@@ -1,5 +1,7 @@
 """Schedules, ramps, averages and batches by their closed forms."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -130,3 +132,10 @@ def test_parts_and_shares_cover_the_batch():
 def test_no_room_for_labelled_data_is_refused():
     with pytest.raises(ConfigError, match="no room"):
         Batches(split(4), 1, seed=0, extra=split(4, "extra"), share=0.9)
+
+
+def test_extra_images_of_another_shape_are_refused():
+    other = split(4, "extra")
+    wide = replace(other, images=torch.zeros(4, *(2 * n for n in other.shape)))
+    with pytest.raises(ConfigError, match="cannot be mixed"):
+        Batches(split(4), 4, seed=0, extra=wide, share=0.5)

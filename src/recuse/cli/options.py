@@ -3,15 +3,16 @@
 import importlib
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import TypeVar, cast, get_args
 
 import torch
 from torch import nn
 
 from recuse.data import Source, Split, source, source_at
+from recuse.data.augment import AUGMENTATIONS, Augment
 from recuse.errors import ConfigError
 from recuse.models.architectures import (
     ARCHITECTURES,
@@ -30,9 +31,12 @@ from recuse.random import stable_seed
 from recuse.recipes import RunConfig, config_classes, recipe
 from recuse.serialize import from_plain
 from recuse.threat import Threat
-from recuse.training import OBJECTIVES, ROBUST_LOSSES
+from recuse.training import AVERAGES, OBJECTIVES, ROBUST_LOSSES, SCHEDULES, Ramp, pseudo_labelled
+from recuse.training.averaging import WeightAverage
+from recuse.training.schedule import Schedule
 
 CONFIG_SUFFIX = ".json"
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -140,23 +144,93 @@ def trainable(ref: str, data: Split, root: Path | None, *, seed: int) -> tuple[n
     return load_model(ref, data_root=root)
 
 
-def objective(name: str, *, beta: float | None, robust: str | None) -> Objective:
+def objective(name: str, *, robust: str | None = None, **settings: object) -> Objective:
     """A training objective by name, with the settings that the command line offers.
+
+    Args:
+        name: A key of ``OBJECTIVES``.
+        robust: A key of ``ROBUST_LOSSES``, the robust half.
+        **settings: Over the objective's own where they are not None.
 
     Raises:
         ConfigError: An unknown name, or a setting the objective does not have.
     """
-    if name not in OBJECTIVES:
-        raise ConfigError(f"objective {name!r} is unknown; known: {', '.join(OBJECTIVES)}")
-    if robust is not None and robust not in ROBUST_LOSSES:
-        raise ConfigError(f"robust loss {robust!r} is unknown; known: {', '.join(ROBUST_LOSSES)}")
-    settings: dict[str, object] = {} if beta is None else {"beta": beta}
+    kind = _entry(OBJECTIVES, name, "objective")
+    given = {key: value for key, value in settings.items() if value is not None}
     if robust is not None:
-        settings["robust"] = ROBUST_LOSSES[robust]()
-    try:
-        return OBJECTIVES[name](**settings)
-    except TypeError as error:
-        raise ConfigError(f"objective {name!r} has no setting {' or '.join(settings)}") from error
+        given["robust"] = _entry(ROBUST_LOSSES, robust, "robust loss")()
+    known: set[str] = {field.name for field in fields(kind)} if is_dataclass(kind) else set()
+    if unknown := sorted(set(given) - known):
+        raise ConfigError(f"objective {name!r} has no setting {' or '.join(unknown)}")
+    return kind(**given)
+
+
+def _entry(table: Mapping[str, type[Kind]], name: str, what: str) -> type[Kind]:
+    if name not in table:
+        raise ConfigError(f"{what} {name!r} is unknown; known: {', '.join(table)}")
+    return table[name]
+
+
+def augmentation(name: str) -> Augment:
+    """An augmentation by name, with its own settings.
+
+    Raises:
+        ConfigError: Unknown, lists the known.
+    """
+    return _entry(AUGMENTATIONS, name, "augmentation")()
+
+
+def average(name: str) -> WeightAverage:
+    """An average of weights by name, with its own settings.
+
+    Raises:
+        ConfigError: Unknown, lists the known.
+    """
+    return _entry(AVERAGES, name, "average")()
+
+
+def ramp(ends: tuple[float, float] | None) -> Ramp | None:
+    """How a penalty fades in between two shares of training.
+
+    Raises:
+        ConfigError: Ends that do not ascend within 0 and 1.
+    """
+    return None if ends is None else Ramp(*ends)
+
+
+def pseudo_labelled_data(
+    name: str | None, teacher: str | None, like: Split, root: Path | None, device_name: str
+) -> Split | None:
+    """Training images of a data set under the labels that a teacher predicts; None without name.
+
+    Args:
+        name: The data set; its own labels are ignored.
+        teacher: The model, as :func:`model` takes it.
+        like: Labelled data, whose classes the teacher predicts.
+        root: The data folder.
+        device_name: Where to predict.
+
+    Raises:
+        ConfigError: One of the two names without the other, or no such model.
+        DataError: No such data, or a teacher that does not fit them.
+    """
+    if name is None and teacher is None:
+        return None
+    if name is None or teacher is None:
+        raise ConfigError("extra images need a teacher and a teacher extra images; give both")
+    network = model(teacher, root).network.to(device(device_name))
+    images = data_source(name).load(root).train
+    unlabelled = replace(images, labels=images.labels * 0, label_names=like.label_names)
+    return pseudo_labelled(network, unlabelled)
+
+
+def schedule(name: str) -> Schedule:
+    """A schedule of the learning rate by name, with its own settings.
+
+    Raises:
+        ConfigError: Unknown, lists the known.
+    """
+    return _entry(SCHEDULES, name, "schedule")()
 
 
 def precision(name: str) -> Precision:

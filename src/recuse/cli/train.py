@@ -1,9 +1,16 @@
 """``recuse train``: one model, one objective."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from recuse.data import Split
+    from recuse.models.cards import Card
+    from recuse.training import TrainConfig
 
 
 def train(
@@ -15,9 +22,20 @@ def train(
     threat: str = "linf:2/255",
     beta: float | None = None,
     robust: str | None = None,
+    sigma: float | None = None,
+    k: int | None = None,
+    batch_norm: Literal["train", "eval"] | None = None,
+    ramp: tuple[float, float] | None = None,
     epochs: int = 50,
     batch_size: int = 200,
     lr: float = 1e-3,
+    schedule: str = "one-drop",
+    augment: str = "none",
+    average: str = "none",
+    clip_norm: float | None = None,
+    extra: str | None = None,
+    teacher: str | None = None,
+    extra_share: float = 0.5,
     precision: str = "fp32",
     seed: int = 0,
     limit: int | None = None,
@@ -26,18 +44,32 @@ def train(
 ) -> None:
     """Train or fine-tune a model; a killed run goes on with the same command.
 
+    The defaults fine-tune. From scratch, take --batch-norm train --schedule step --lr 0.1, and
+    with era, dga or cra a ramp such as --ramp 0.2 0.5.
+
     Args:
         model: Start from a .safetensors checkpoint or a name in the models folder; or draw fresh
-            weights for an architecture such as resnet20 or small(size=32).
+            weights for an architecture such as resnet20 or small(size=32,dropout=0.2).
         data: A data set by name (recuse data list), a folder of images or a parquet file.
         out: Folder for the log and the checkpoint model.safetensors.
         objective: standard, adversarial, trades, mart, gairat, score, era, dga, gaussian, cra, ...
         threat: norm:eps of the adversarial examples.
-        beta: Weight of the robust loss in era, dga and cra.
+        beta: Weight of the robust loss in era and dga, of the noise loss in cra.
         robust: Robust loss inside era and dga, for example adversarial or trades.
+        sigma: Noise of gaussian, macer and cra, in pixel units.
+        k: Noise draws per image and step in gaussian, macer and cra.
+        batch_norm: Statistics that batch norm uses in the loss.
+        ramp: Shares of training between which the penalty of era, dga or cra fades in.
         epochs: Passes over the training images.
         batch_size: Images per step.
-        lr: Peak learning rate; falls to a tenth after three quarters.
+        lr: Peak learning rate.
+        schedule: constant, one-drop (a tenth after three quarters), step or cosine.
+        augment: none, crop-flip, sign or autoaugment-cifar10.
+        average: Average of weights that is judged and kept: none, ema or swa.
+        clip_norm: Largest norm of the gradient.
+        extra: Images without labels (a data set, folder or parquet file) for robust self-training.
+        teacher: Accurate model that labels them, named as MODEL is.
+        extra_share: Share of each batch that is extra.
         precision: fp32, or bf16 for faster forwards with fp32 weights.
         seed: Of weights, order and noise.
         limit: Train on the first so many images only.
@@ -45,36 +77,66 @@ def train(
         device: auto, cpu or cuda.
     """
     from recuse.cli import options
-    from recuse.cli.console import console, progress_display
     from recuse.data import find_data_root
-    from recuse.models.checkpoint import save_checkpoint
-    from recuse.recipes.pipeline import describe
     from recuse.threat import Threat
-    from recuse.training import TrainConfig, fit
+    from recuse.training import TrainConfig
 
-    root = find_data_root(data_root)
     config = TrainConfig(
-        options.objective(objective, beta=beta, robust=robust),
+        options.objective(
+            objective,
+            robust=robust,
+            beta=beta,
+            sigma=sigma,
+            k=k,
+            batch_norm=batch_norm,
+            ramp=options.ramp(ramp),
+        ),
         Threat.parse(threat),
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
+        schedule=options.schedule(schedule),
+        augment=options.augmentation(augment),
+        average=options.average(average),
+        clip_norm=clip_norm,
+        extra_share=0.0 if extra is None else extra_share,
         precision=options.precision(precision),
         seed=seed,
     )
+    root = find_data_root(data_root)
     splits = options.data_source(data).load(root)
     network, card = options.trainable(model, splits.train, root, seed=seed)
     rows = splits.train if limit is None else splits.train.head(limit)
+    more = options.pseudo_labelled_data(extra, teacher, rows, root, device)
+    _fit(network.to(options.device(device)), card, rows, splits.validation, config, out, more)
+
+
+def _fit(
+    network: "nn.Module",
+    card: "Card",
+    rows: "Split",
+    validation: "Split",
+    config: "TrainConfig",
+    out: Path,
+    extra: "Split | None",
+) -> None:
+    """Train, keep the checkpoint with its card, say what came out."""
+    from recuse.cli.console import console, progress_display
+    from recuse.models.checkpoint import save_checkpoint
+    from recuse.recipes.pipeline import describe
+    from recuse.training import fit
+
     with progress_display() as progress:
         result = fit(
-            network.to(options.device(device)),
+            network,
             rows,
-            splits.validation,
+            validation,
             config,
             out,
             name=out.name,
+            extra=extra,
             progress=progress,
         )
     path = out / "model.safetensors"
-    save_checkpoint(path, result.model, describe(card, out.name, config, splits.train))
+    save_checkpoint(path, result.model, describe(card, out.name, config, rows))
     console.print(f"{path}: {result.history[-1]}", soft_wrap=True)

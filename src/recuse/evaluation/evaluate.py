@@ -204,4 +204,4 @@ def fingerprint(split: Split) -> str:
     return digest.hexdigest()[:16]
 
 
-__all__ = ["Evaluation", "evaluate", "fingerprint", "judge_batch", "judged_radii"]
+__all__ = ["Evaluation", "clean_logits", "evaluate", "fingerprint", "judge_batch", "judged_radii"]

@@ -78,6 +78,11 @@ class Batches:
                 f"{self.share:.0%} of each batch shall be extra data, but none was given; pass "
                 "the pseudo-labelled split or set extra_share to 0"
             )
+        if self.extra is not None and self.extra.shape != self.train.shape:
+            raise ConfigError(
+                f"extra images of shape {self.extra.shape} cannot be mixed with those of "
+                f"{self.train.name}, {self.train.shape}"
+            )
         if self.own < 1:
             raise ConfigError(
                 f"a batch of {self.size} with {self.share:.0%} extra data has no room for labelled "

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
+from recuse.attacks.verify import evaluation_mode
 from recuse.data.augment import check_augment
 from recuse.data.split import Split
 from recuse.errors import ConfigError
+from recuse.evaluation.evaluate import clean_logits
 from recuse.progress import Progress, silent
 from recuse.training.config import TrainConfig
 from recuse.training.run import Run
@@ -67,17 +69,25 @@ def fit(
 
     Raises:
         ConfigError: ``out`` holds a different run, or the settings do not fit the data.
+        DataError: The network cannot take the images, or has fewer classes; nothing is written.
         TrainingError: The loss is not finite; the last good state is kept.
         RecordError: A file cannot be written.
     """
     check_augment(config.augment, train)
     if {validation.classes, (extra or train).classes} != {train.classes}:
         raise ConfigError(f"{train.name} and {validation.name} have different numbers of classes")
+    _require_fit(model, train)
     run = Run.open(model, train, validation, config, Files(out, name), extra, progress)
     while run.position.epoch < config.epochs:
         run.epoch()
     run.processes.wait()
     return _result(run)
+
+
+def _require_fit(model: nn.Module, train: Split) -> None:
+    parameter = next(model.parameters())
+    with evaluation_mode(model):
+        clean_logits(model, train.images[:1].to(parameter.device, parameter.dtype), train)
 
 
 def _result(run: Run) -> TrainResult:

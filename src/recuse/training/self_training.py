@@ -8,6 +8,7 @@ from torch import nn
 from recuse.attacks.verify import evaluation_mode
 from recuse.data.split import Split
 from recuse.errors import DataError
+from recuse.evaluation.evaluate import clean_logits
 
 
 def pseudo_labelled(
@@ -25,7 +26,7 @@ def pseudo_labelled(
         The images kept, under their ids.
 
     Raises:
-        DataError: No image is predicted with that confidence.
+        DataError: No image is predicted with that confidence, or the model does not fit them.
 
     Source: Carmon et al., NeurIPS 2019.
     """
@@ -34,7 +35,7 @@ def pseudo_labelled(
     with torch.no_grad(), evaluation_mode(model):
         for part in unlabelled.batches(batch_size):
             x = part.images.to(parameter.device, parameter.dtype)
-            confidence, label = model(x).softmax(dim=1).max(dim=1)
+            confidence, label = clean_logits(model, x, part).softmax(dim=1).max(dim=1)
             labels.append(label.cpu())
             kept.append(confidence.cpu() >= min_confidence)
     rows = torch.cat(kept).nonzero().flatten()

@@ -1,0 +1,106 @@
+"""The train verb: every setting that a method needs, and one sentence for what cannot be."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from recuse.cli import options
+from recuse.cli.main import main
+from recuse.data import source
+from recuse.errors import ConfigError
+from recuse.models.checkpoint import load_checkpoint
+from recuse.training import Cra, Era, Gairat, Mart, Ramp
+
+NET = "small(size=8,channels=1)"
+QUICK = ("--data", "digits", "--epochs", "1", "--limit", "100", "--batch-size", "50")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(model: str, out: str, *words: str) -> None:
+    main(["train", model, "--out", out, "--device", "cpu", *QUICK, *words])
+
+
+def refused(capsys: pytest.CaptureFixture[str], model: str, *words: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        train(model, "out", *words)
+    assert stop.value.code == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    return complaint
+
+
+def test_settings_reach_the_objective() -> None:
+    built = options.objective("cra", beta=0.3, sigma=0.25, k=4, ramp=Ramp(0.2, 0.5), robust=None)
+    assert built == Cra(0.3, sigma=0.25, k=4, ramp=Ramp(0.2, 0.5))
+    assert options.objective("era", robust="gairat", beta=None) == Era(robust=Gairat())
+    with pytest.raises(ConfigError, match="'trades' has no setting k or sigma"):
+        options.objective("trades", sigma=0.1, k=2)
+
+
+def test_a_smoothed_network_is_trained_and_certified(folder: Path) -> None:
+    train(NET, "net", "--objective", "cra", "--beta", "0.3", "--sigma", "0.25", "--k", "4")
+    words = "certify net/model.safetensors --data digits --eps l2:0.1 --sigma 0.25 --out run"
+    main([*words.split(), "--n-max", "500", "--limit", "4", "--device", "cpu"])
+    assert list((folder / "run" / "records").glob("*/*.parquet"))
+
+
+def test_averages_schedules_and_augmentations_reach_the_run(folder: Path) -> None:
+    words = ("--robust", "mart", "--batch-norm", "train", "--schedule", "step", "--average", "ema")
+    train(NET, "net", *words, "--augment", "crop-flip", "--clip-norm", "5")
+    (log,) = folder.glob("net/*.jsonl")
+    assert json.loads(log.read_text().splitlines()[-1])["epoch"] == 1
+    assert options.objective("era", robust="mart", batch_norm="train") == Era(
+        robust=Mart(), batch_norm="train"
+    )
+
+
+def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
+    train(NET, "teacher", "--objective", "standard")
+    digits = source("digits").load().train
+    found = options.pseudo_labelled_data(
+        "digits", "teacher/model.safetensors", digits.head(10), None, "cpu"
+    )
+    assert found is not None
+    network, _ = load_checkpoint(Path("teacher/model.safetensors"))
+    with torch.no_grad():
+        assert torch.equal(found.labels, network(digits.images).argmax(dim=1))
+    assert found.label_names == digits.label_names
+    renamed = replace(digits, label_names=tuple(f"d{i}" for i in range(10)))
+    other = options.pseudo_labelled_data(
+        "digits", "teacher/model.safetensors", renamed, None, "cpu"
+    )
+    assert other is not None
+    assert other.label_names == renamed.label_names
+    train(NET, "taught", "--extra", "digits", "--teacher", "teacher/model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "says"),
+    [
+        ("small(size=32)", (), "cannot take images"),
+        ("small(size=8,channels=1,classes=3)", (), "for the 10 classes"),
+        (NET, ("--limit", "0"), "limit 0 leaves no image"),
+        (NET, ("--beta", "-1"), "beta is -1"),
+        (NET, ("--objective", "trades", "--sigma", "0.1"), "no setting sigma"),
+        (NET, ("--objective", "cra", "--sigma", "0"), "sigma > 0"),
+        (NET, ("--ramp", "0.5", "0.2"), "must ascend"),
+        (NET, ("--augment", "x"), "augmentation 'x' is unknown"),
+        (NET, ("--average", "x"), "average 'x' is unknown"),
+        (NET, ("--schedule", "x"), "schedule 'x' is unknown"),
+        (NET, ("--extra", "digits"), "give both"),
+        (NET, ("--teacher", "x"), "give both"),
+    ],
+)
+def test_bad_words_are_one_sentence_and_leave_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], model: str, words: tuple[str, ...], says: str
+) -> None:
+    assert says in refused(capsys, model, *words)
+    assert not (folder / "out").exists()
