@@ -457,3 +457,17 @@ def test_gtsrb_without_a_column_names_the_file(tmp_path: Path, column: str) -> N
     pl.DataFrame(row).drop(column).write_parquet(path)
     with pytest.raises(DataError, match=rf"gtsrb_train\.parquet: no .*column {column}"):
         read_gtsrb(tmp_path, "train")
+
+
+def test_an_object_is_cut_once_and_a_scene_belongs_to_one_part(mtsd: Path, tmp_path: Path) -> None:
+    write_scene(mtsd, "scene1", [thing("a0", "regulatory--stop--g1", (100, 80, 140, 120))])
+    listed = ["scene0", "scene1", "scene2", "scene3", "scene2"]
+    write_splits(mtsd, train=listed, val=["scene4", "scene0"], test=["scene5"])
+    report = crop_detections(mtsd, tmp_path / "out", layout="mtsd")
+    assert report.skipped == {"repeated key": 3, "in two parts": 1}
+    assert report.images == {"train": 6, "validation": 2, "test": 2}
+    loaded = ShardFolder(tmp_path / "out").load()
+    assert len(loaded.train) == 6
+    details = [row["detail"] for row in skipped(tmp_path / "out")]
+    assert "scene1, a0: an object of this key came before" in details
+    assert "scene0: the scene also belongs to an earlier part" in details

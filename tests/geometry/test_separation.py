@@ -154,6 +154,7 @@ def test_train_train_is_symmetric_and_counts_a_pair_once() -> None:
     np.testing.assert_array_equal(found.pair_distance, found.pair_distance.T)
     pairs = [frozenset((p.query, p.reference)) for p in found.nearest_pairs(50)]
     assert len(set(pairs)) == len(pairs) == 50
+    assert found.nearest_pairs(0) == []
     distances = [p.distance for p in found.nearest_pairs(50)]
     assert distances == sorted(distances)
     assert found.minimum == distances[0] == np.nanmin(found.pair_distance)

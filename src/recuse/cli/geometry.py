@@ -38,7 +38,7 @@ def separation(
         out: Folder for the figures.
         eps: Radii to hold against the distances.
         limit: Only the first so many training and test images.
-        pairs: Nearest pairs to draw.
+        pairs: Nearest pairs to draw; 0 for no picture.
         workers: Threads; default one per processor.
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
     """
@@ -239,7 +239,7 @@ def _draw_pairs(path: Path, found: "Separation", part: "Split", train: "Split", 
             images.append(split.images[row])
             captions.append(split.label_names[int(split.labels[row])])
         captions[-1] += f"  {pair.distance:.3f}"
-    if images[0].dim() == 3:
+    if images and images[0].dim() == 3:
         write_atomically(path, contact_sheet(images, captions, columns=6))
 
 

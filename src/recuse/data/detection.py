@@ -106,7 +106,10 @@ def crop_detections(
 
 
 def _plan(lists: dict[Part, SceneList], settings: CropSettings) -> _Plan:
-    sorted_out = {part: _sort_out(listed, settings) for part, listed in lists.items()}
+    sorted_out, elsewhere = {}, set[str]()
+    for part, listed in lists.items():
+        sorted_out[part] = _sort_out(listed, settings, elsewhere)
+        elsewhere |= {scene.name for scene in listed.scenes}
     counts = Counter(
         target.label for scene, target in sorted_out["train"][0] if scene.image is not None
     )
@@ -124,20 +127,34 @@ def _plan(lists: dict[Part, SceneList], settings: CropSettings) -> _Plan:
 
 
 def _sort_out(
-    listed: SceneList, settings: CropSettings
+    listed: SceneList, settings: CropSettings, elsewhere: set[str]
 ) -> tuple[list[tuple[Scene, Target]], list[Skipped]]:
-    kept = []
+    """The objects to cut, and those left out; ``elsewhere`` are the scenes of earlier parts."""
+    kept, keys = [], set[str]()
     skipped = [
         Skipped(name, "", "no annotation", f"{name}: there is no annotation file")
         for name in listed.unannotated
     ]
     for scene in listed.scenes:
+        if scene.name in elsewhere:
+            detail = f"{scene.name}: the scene also belongs to an earlier part"
+            skipped.append(Skipped(scene.name, "", "in two parts", detail))
+            continue
         for target in scene.targets:
-            if (why := why_skipped(target, scene, settings)) is None:
+            why = why_skipped(target, scene, settings) or _repeated(target, scene, keys)
+            if why is None:
                 kept.append((scene, target))
+                keys.add(target.key)
             else:
                 skipped.append(why)
     return kept, skipped
+
+
+def _repeated(target: Target, scene: Scene, keys: set[str]) -> Skipped | None:
+    if target.key not in keys:
+        return None
+    detail = f"{scene.name}, {target.key}: an object of this key came before"
+    return Skipped(scene.name, target.key, "repeated key", detail)
 
 
 def _by_scene(

@@ -113,11 +113,11 @@ class Separation:
         """
         found: dict[tuple[int, int], NearPair] = {}
         for row in np.argsort(self.distance, kind="stable").tolist():
+            if len(found) >= n:
+                break
             other = int(self.neighbour[row])
             key = (min(row, other), max(row, other)) if self.within_one else (row, other)
             found.setdefault(key, NearPair(float(self.distance[row]), row, other))
-            if len(found) == n:
-                break
         return list(found.values())
 
     def summary(
