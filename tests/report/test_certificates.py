@@ -7,6 +7,7 @@ import numpy as np
 from recuse.analysis.intervals import wilson_of
 from recuse.cli.main import main
 from recuse.records.schema import make_record
+from recuse.report.measured import judge_records, measure_all, strongest
 from recuse.report.page import Rate
 from recuse.report.run import build_report
 
@@ -74,3 +75,28 @@ def test_the_verb_composes_certificates(write_run, known_records, tmp_path, caps
     shown = capsys.readouterr().out
     assert "proven" in shown
     assert "trades" in shown
+
+
+def test_where_nothing_else_is_composed_the_summary_leads_with_proofs(write_run, known_records):
+    core, era, _ = known_records
+    page = build_report([write_run("proven", [core, certified(era)])])
+    right, far = (era.frame[c].to_numpy() for c in ("accurate", "robust@16/255"))
+    proven = f"{100 * np.mean(right & far):.1f}"
+    assert f"{proven}\u00a0% provably stay right" in page.summary[0]
+    assert page.tiles[0].label.startswith("Robust accuracy, proven")
+
+
+def test_the_show_verb_tells_certificates_from_attacks(write_run, known_records, capsys):
+    core, era, _ = known_records
+    main(["show", str(write_run("both", [core, certified(era)]))])
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("certified" in line for line in lines) == 3
+    assert sum("core" in line for line in lines) == 3
+
+
+def test_of_two_proofs_the_better_one_decides(known_records):
+    _, era, trades = known_records
+    weaker = replace(certified(era), meta=replace(certified(era).meta, model="trades"))
+    for records in ([weaker, certified(trades)], [certified(trades), weaker]):
+        rates = strongest(measure_all(judge_records("run", records)))
+        assert [m.stable.estimate for m in rates if m.eps == "8/255"] == [1.0]

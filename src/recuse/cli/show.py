@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from recuse.records.schema import Record
+
+if TYPE_CHECKING:
+    from recuse.analysis.verdicts import Kind, Verdicts
 
 
 def show(run: Annotated[Positional[Path], arg(metavar="RUN")], /) -> None:
@@ -38,39 +41,31 @@ def print_summary(records: Sequence[Record]) -> None:
 
 
 def _rows(record: Record) -> list[tuple[str, ...]]:
-    from recuse.analysis.metrics import natural_accuracy, robust_accuracy, robust_inaccuracy
-    from recuse.analysis.verdicts import verdicts
+    """Attacked radii, then certified ones, which say so."""
+    from recuse.analysis.verdicts import Kind, verdicts
 
     judged = verdicts(record)
-    accurate = judged.accurate()
-    natural = _percent(natural_accuracy(accurate), judged.samples)
-    rows: list[tuple[str, ...]] = []
-    for radius in judged.judged():
-        robust = judged.robust(radius)
-        doubled = _doubled(radius)
-        selected = (
-            _percent(float(judged.robust(doubled).mean()), judged.samples)
-            if judged.has("robust", doubled)
-            else "-"
-        )
-        rows.append(
-            (
-                record.meta.model,
-                str(judged.samples),
-                f"{record.meta.norm}:{radius}",
-                natural,
-                _percent(robust_accuracy(accurate, robust), judged.samples),
-                _percent(robust_inaccuracy(accurate, robust), judged.samples),
-                selected,
-            )
-        )
-    return rows
+    kinds: tuple[Kind, ...] = ("robust", "certified")
+    return [_row(judged, kind, radius) for kind in kinds for radius in judged.judged(kind)]
 
 
-def _doubled(radius: str) -> float:
-    from recuse.radius import parse_radius
+def _row(judged: "Verdicts", kind: "Kind", radius: str) -> tuple[str, ...]:
+    from recuse.analysis.metrics import natural_accuracy, robust_accuracy, robust_inaccuracy
+    from recuse.analysis.verdicts import add_radii
 
-    return 2 * parse_radius(radius)
+    accurate, stable = judged.accurate(), judged.stable(kind, radius)
+    doubled = add_radii(radius, radius)
+    rates = [
+        natural_accuracy(accurate),
+        robust_accuracy(accurate, stable),
+        robust_inaccuracy(accurate, stable),
+    ]
+    if judged.has(kind, doubled):
+        rates.append(float(judged.stable(kind, doubled).mean()))
+    shown = [_percent(rate, judged.samples) for rate in rates]
+    proof = " certified" if kind == "certified" else ""
+    place = f"{judged.meta.norm}:{radius}{proof}"
+    return (judged.meta.model, str(judged.samples), place, *shown, *["-"] * (4 - len(shown)))
 
 
 def _percent(rate: float, samples: int) -> str:

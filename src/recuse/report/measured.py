@@ -111,14 +111,20 @@ def measure_all(models: Sequence[Judged], wanted: frozenset[str] = frozenset()) 
 
 
 def strongest(rates: Sequence[Measured]) -> list[Measured]:
-    """Of several attacks on one model at one radius, the one that broke most."""
+    """Of several records of one model at one radius: the attack that broke most, the best proof."""
     kept: dict[tuple[str, ...], Measured] = {}
     for m in rates:
         meta = m.judged.meta
         key = (m.judged.run, meta.model, meta.dataset, meta.norm, m.eps, m.kind)
-        if key not in kept or m.stable.estimate < kept[key].stable.estimate:
+        if key not in kept or _says_more(m, kept[key]):
             kept[key] = m
     return list(kept.values())
+
+
+def _says_more(m: Measured, other: Measured) -> bool:
+    if m.kind == CERTIFIED:
+        return m.stable.estimate > other.stable.estimate
+    return m.stable.estimate < other.stable.estimate
 
 
 def in_order(models: Iterable[Judged]) -> list[Judged]:

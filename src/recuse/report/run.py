@@ -85,6 +85,7 @@ def build_report(runs: Sequence[Path]) -> Page:
     compositions = compose_all(models, wanted, attacked)
     best = best_of_each_radius(compositions)
     proven = compose_all(models, wanted, kind=CERTIFIED)
+    leading = best or best_of_each_radius(proven)
     decisive = strongest(rates)
     sections = (
         _compositions(decisive, compositions, best),
@@ -97,10 +98,10 @@ def build_report(runs: Sequence[Path]) -> Page:
     )
     return Page(
         title=_title(folders),
-        summary=summarise(decisive, best),
+        summary=summarise(decisive, leading),
         sections=tuple(section for section in sections if section.blocks),
         subtitle=_subtitle(models),
-        tiles=headline(best, decisive),
+        tiles=headline(leading, decisive),
         footer=f"Written by recuse on {datetime.now().astimezone():%Y-%m-%d %H:%M %Z} from records "
         "alone; no network was run for this page.",
     )

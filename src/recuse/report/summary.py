@@ -68,6 +68,7 @@ def headline(best: Sequence[Composed], rates: Sequence[Measured]) -> tuple[Tile,
         return ()
     top = max(robust, key=lambda m: m.robust.estimate if m.robust else 0.0)
     where = f"{top.judged.meta.model}, {top.judged.meta.norm} {top.eps}"
+    where += ", certified" if top.kind == CERTIFIED else ""
     tiles = [
         Tile("Natural accuracy", _rate(top.natural), where),
         Tile("Robust accuracy", _rate(top.robust), where, tone="good"),
@@ -81,7 +82,7 @@ def _composition_tiles(c: Composed, rates: Sequence[Measured]) -> tuple[Tile, ..
     radius = f"{c.stage.meta.norm} {c.eps}"
     tiles = [
         Tile(
-            f"Robust accuracy, sound, {radius}",
+            f"Robust accuracy, {'proven' if c.kind == CERTIFIED else 'sound'}, {radius}",
             _rate(c.robust),
             f"the core alone: {_percent(core_robust)}",
             tone="good" if c.robust.estimate > core_robust else "bad",
@@ -97,7 +98,8 @@ def _composition_tiles(c: Composed, rates: Sequence[Measured]) -> tuple[Tile, ..
             "the core answers the rest",
         ),
     ]
-    own = next((m for m in rates if m.judged is c.stage and m.eps == c.eps), None)
+    same = (m for m in rates if m.judged is c.stage and (m.eps, m.kind) == (c.eps, c.kind))
+    own = next(same, None)
     if own is not None and own.inaccurate is not None:
         tiles.append(
             Tile("Stably wrong", _rate(own.inaccurate), f"{c.stage.meta.model}, wrong and robust")
@@ -138,19 +140,21 @@ def _with_composition(best: Sequence[Composed]) -> list[str]:
 def _in_full(c: Composed) -> str:
     budget = _BUDGETS[c.stage.meta.norm].format(eps=c.eps)
     core, stage = c.core.meta.model, c.stage.meta.model
+    where = "provably " if c.kind == CERTIFIED else ""
     return (
         f"On {c.samples:,} samples of {c.stage.meta.dataset}, {core} alone is right on "
-        f"{_share(c.core_accurate)}, but only {_share(c.core_robust)} stay right when an attack "
-        f"may {budget}. Let {stage} answer where no such attack changes its answer "
+        f"{_share(c.core_accurate)}, but only {_share(c.core_robust)} {where}stay right when an "
+        f"attack may {budget}. Let {stage} answer where {where}no such attack changes its answer "
         f"({_share(c.selects)} of the samples) and {core} answer the rest, and "
-        f"{_share(c.sound.robust)} stay right ({_difference(c.gain)}). {_price(c)}"
+        f"{_share(c.sound.robust)} {where}stay right ({_difference(c.gain)}). {_price(c)}"
     )
 
 
 def _shortly(c: Composed) -> str:
+    where = "provably " if c.kind == CERTIFIED else ""
     return (
         f"At {c.stage.meta.norm} {c.eps}, behind {c.stage.meta.model}, {_share(c.sound.robust)} "
-        f"stay right instead of {_share(c.core_robust)} ({_difference(c.gain)}). {_price(c)}"
+        f"{where}stay right instead of {_share(c.core_robust)} ({_difference(c.gain)}). {_price(c)}"
     )
 
 
