@@ -10,15 +10,20 @@ import numpy.typing as npt
 
 from recuse.analysis.accounting import Core, sound_account
 from recuse.analysis.compositions import stage_of
-from recuse.analysis.verdicts import verdicts
+from recuse.analysis.fronts import pareto
+from recuse.analysis.verdicts import Mask, verdicts
 from recuse.records.schema import Record
 from recuse.records.store import read_records, write_atomically
+from recuse.report.figures import save_figure
+from recuse.report.marks import Axes, Mark, scatter
+from recuse.report.page import Figure
 
 Values = npt.NDArray[np.float64]
 CELLS = 80 + 12
 NETWORKS = {"small": "ConvNet", "resnet20": "ResNet-20"}
 QUANTITIES = ("natural", "robust", "robust_inaccurate", "composed_natural", "composed_robust")
 HEADINGS = ("natural", "robust", "robustly wrong", "composed natural", "composed robust (sound)")
+SHAPES = {"alone": "circle", "inside ERA": "triangle-up", "core alone": "diamond"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Judged:
     seed: int
     loss: str
     values: dict[str, Values]
+    core: dict[str, Values]
 
 
 def read_cells(records: Path) -> list[Judged]:
@@ -50,7 +56,8 @@ def judged(record: Record, core: Record) -> Judged:
     tags, mine, last = record.meta.tags, verdicts(record), verdicts(core)
     eps = str(tags["eps"])
     accurate, robust = mine.accurate(), mine.robust(eps)
-    composed = sound_account([stage_of(mine, eps)], Core(last.accurate(), last.robust(eps)))
+    core_right, core_robust = last.accurate(), last.accurate() & last.robust(eps)
+    composed = sound_account([stage_of(mine, eps)], Core(core_right, last.robust(eps)))
     masks = {
         "natural": accurate,
         "robust": accurate & robust,
@@ -64,8 +71,14 @@ def judged(record: Record, core: Record) -> Judged:
         eps,
         int(tags["seed"]),
         ("ERA + " if tags["era"] else "") + str(tags["loss"]).upper(),
-        {name: np.asarray(mask, dtype=np.float64) for name, mask in masks.items()},
+        floats(masks),
+        floats({"composed_natural": core_right, "composed_robust": core_robust}),
     )
+
+
+def floats(masks: dict[str, Mask]) -> dict[str, Values]:
+    """Masks as numbers."""
+    return {name: np.asarray(mask, dtype=np.float64) for name, mask in masks.items()}
 
 
 def interval(per_image: Values) -> tuple[float, float]:
@@ -159,7 +172,40 @@ def overall(cells: list[Judged]) -> list[str]:
     beaten = [n for n in others if n not in level]
     lines += ["", f"{best} is highest" + (f", ahead of {', '.join(beaten)}" if beaten else "")]
     lines[-1] += f"; not told apart from {', '.join(level)}." if level else "."
+    natural = {n: pooled_values(found, n, "composed_natural").mean() for n in complete}
+    front = pareto(
+        np.array([natural[n] for n in complete]), np.array([pooled[n].mean() for n in complete])
+    )
+    kept = [complete[i] for i in front]
+    lines[-1] += f" Robust and natural accuracy together leave a front of {', '.join(kept)}"
+    dominated = [n for n in complete if n not in kept]
+    lines[-1] += f"; behind on both: {', '.join(dominated)}." if dominated else "."
     return lines
+
+
+def trade_off(cells: list[Judged]) -> Figure:
+    """Natural against robust accuracy of the compositions."""
+    marks = []
+    for (dataset, network, eps), losses in groups(cells).items():
+        panel = f"{dataset}, {NETWORKS[network]}, {eps}"
+        for loss, found in losses.items():
+            kind = "inside ERA" if loss.startswith("ERA") else "alone"
+            x, y = (interval(seed_mean(found, q)) for q in QUANTITIES[3:])
+            name = loss.removeprefix("ERA + ")
+            marks.append(Mark(x[0], y[0], name, kind, panel, f"{panel} {name}", kind == "alone"))
+        core = next(iter(losses.values()))[0].core
+        x, y = (interval(core[q]) for q in QUANTITIES[3:])
+        marks.append(Mark(x[0], y[0], "core", "core alone", panel))
+    axes = Axes(
+        "composed natural accuracy",
+        "composed robust accuracy, sound",
+        320,
+        250,
+        series_title="robust loss",
+        kind_title="trained",
+        shapes=SHAPES,
+    )
+    return Figure("trade-off", "Every loss before the same core", scatter(marks, axes))
 
 
 def section(group: tuple[str, str, str], losses: dict[str, list[Judged]]) -> list[str]:
@@ -206,6 +252,8 @@ def write_report(records: Path, out: Path) -> None:
         "",
         *overall(cells),
         "",
+        "![natural against robust accuracy of the compositions](trade-off.png)",
+        "",
     ]
     for group, losses in groups(cells).items():
         lines += section(group, losses)
@@ -214,5 +262,6 @@ def write_report(records: Path, out: Path) -> None:
         | {q: round(float(v.mean()), 5) for q, v in c.values.items()}
         for c in cells
     ]
+    save_figure(trade_off(cells), out, ("svg", "png"))
     write_atomically(out / "README.md", "\n".join(lines).encode())
     write_atomically(out / "cells.json", (json.dumps(rows, indent=1) + "\n").encode())
