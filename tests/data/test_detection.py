@@ -471,3 +471,23 @@ def test_an_object_is_cut_once_and_a_scene_belongs_to_one_part(mtsd: Path, tmp_p
     details = [row["detail"] for row in skipped(tmp_path / "out")]
     assert "scene1, a0: an object of this key came before" in details
     assert "scene0: the scene also belongs to an earlier part" in details
+
+
+def test_coco_objects_without_a_listed_image_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations").mkdir()
+    street_image("x").save(tmp_path / "images" / "a.jpg")
+    marked = {"category_id": 1, "bbox": [10, 10, 20, 20]}
+    raw = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 320, "height": 240}],
+        "annotations": [{"id": n, "image_id": 1 if n < 3 else 9, **marked} for n in (1, 2, 3)],
+        "categories": [{"id": 1, "name": "stop"}],
+    }
+    path = tmp_path / "annotations" / "train.json"
+    path.write_text(json.dumps(raw))
+    report = crop_detections(tmp_path, tmp_path / "out", layout="coco")
+    assert (report.images["train"], report.skipped) == (2, {"no image": 1})
+    assert skipped(tmp_path / "out")[0]["detail"] == "image 9, 3: the image is not listed"
+    path.write_text(json.dumps({**raw, "images": []}))
+    with pytest.raises(DataError, match=r"no object is left .*3 no image"):
+        crop_detections(tmp_path, tmp_path / "other", layout="coco")

@@ -73,15 +73,17 @@ class Scene:
 
 @dataclass(frozen=True)
 class SceneList:
-    """The scenes of one part, and the listed ones that have no annotation.
+    """The scenes of one part, and what is listed without its other half.
 
     Attributes:
         scenes: In the order of the split.
-        unannotated: Names without annotation.
+        unannotated: Names of scenes without annotation.
+        orphans: Objects of scenes that are not listed: name of the scene, key of the object.
     """
 
     scenes: tuple[Scene, ...] = ()
     unannotated: tuple[str, ...] = ()
+    orphans: tuple[tuple[str, str], ...] = ()
 
 
 def read_mtsd(root: Path, part: Part) -> SceneList:
@@ -132,19 +134,19 @@ def read_coco(root: Path, part: Part) -> SceneList:
                     frozenset(k for k, on in marks.items() if on and k in FLAGS | {"crowd"}),
                 )
             )
-        return SceneList(
-            tuple(
-                Scene(
-                    entry["file_name"],
-                    _existing(root / "images" / entry["file_name"]),
-                    (int(entry["width"]), int(entry["height"])),
-                    tuple(targets[entry["id"]]),
-                )
-                for entry in raw["images"]
+        scenes = tuple(
+            Scene(
+                entry["file_name"],
+                _existing(root / "images" / entry["file_name"]),
+                (int(entry["width"]), int(entry["height"])),
+                tuple(targets.pop(entry["id"], ())),
             )
+            for entry in raw["images"]
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path} is not in COCO format ({_what(error)})") from error
+    left = ((f"image {image}", target.key) for image, own in targets.items() for target in own)
+    return SceneList(scenes, orphans=tuple(left))
 
 
 def read_gtsrb(root: Path, part: Part) -> SceneList:

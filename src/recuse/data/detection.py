@@ -91,7 +91,9 @@ def crop_detections(
     lists = {part: LAYOUTS[layout](root, part) for part in PARTS}
     plan = _plan(lists, chosen)
     if not plan.label_names:
-        raise DataError(f"{root}: no object is left after the exclusions")
+        reasons = Counter(item.reason for part in PARTS for item in plan.skipped[part])
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        raise DataError(f"{root}: no object is left after the exclusions ({why or 'none marked'})")
     origin = _origin(layout, chosen, plan)
     _claim(out, origin)
     done, total = 0, sum(len(scenes) for scenes in plan.wanted.values())
@@ -134,6 +136,10 @@ def _sort_out(
     skipped = [
         Skipped(name, "", "no annotation", f"{name}: there is no annotation file")
         for name in listed.unannotated
+    ]
+    skipped += [
+        Skipped(name, key, "no image", f"{name}, {key}: the image is not listed")
+        for name, key in listed.orphans
     ]
     for scene in listed.scenes:
         if scene.name in elsewhere:
