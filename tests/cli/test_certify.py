@@ -89,3 +89,14 @@ def test_bad_input_is_one_sentence_and_exit_2(words, sentence, capsys):
     complaint = capsys.readouterr().err.strip()
     assert sentence in complaint
     assert "\n" not in complaint
+
+
+def test_a_radius_that_no_vote_count_proves_is_named(folder, capsys):
+    certify("certify_nets:build", "--eps", "l2:0.2", "--n-max", "500", "--out", "run")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "l2:0.4" in line and "unattainable" in line]
+    assert not [line for line in lines if "l2:0.2" in line and "unattainable" in line]
+    (record,) = read_records(folder / "run")
+    assert not record.frame["certified@0.4"].any()
+    main(["report", "run"])
+    assert "unattainable" in (folder / "run" / "report.html").read_text()

@@ -125,10 +125,14 @@ def _certifier(
 
 
 def print_certificates(record: Record) -> None:
-    """A table of what is certified at each radius, in percent, and what it cost."""
+    """A table of what is certified at each radius, in percent, and what it cost.
+
+    A radius that the budget of draws cannot prove says so instead of 0.
+    """
     from rich.console import Console
     from rich.table import Table
 
+    from recuse.analysis.attainable import attainable
     from recuse.analysis.metrics import robust_accuracy, robust_inaccuracy
     from recuse.analysis.verdicts import verdicts
 
@@ -136,6 +140,9 @@ def print_certificates(record: Record) -> None:
     accurate = judged.accurate()
     table = Table("radius", "certified", "and right", "and wrong", title=record.meta.model)
     for radius in judged.judged("certified"):
+        if not attainable(record.meta, radius):
+            table.add_row(f"{record.meta.norm}:{radius}", "unattainable", "-", "-")
+            continue
         certified = judged.certified(radius)
         rates = (
             float(certified.mean()),

@@ -4,8 +4,10 @@ import json
 from collections.abc import Sequence
 from statistics import mean, stdev
 
+from recuse.analysis.attainable import attainable
 from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.metrics import Splits
+from recuse.analysis.verdicts import add_radii
 from recuse.report.measured import CERTIFIED, Judged, Measured
 from recuse.report.page import Cell, Column, Points, Rate, Spread, Table
 
@@ -71,7 +73,7 @@ def certified_table(rates: Sequence[Measured]) -> Table:
             interval_rate(m.inaccurate),
             interval_rate(m.stable),
             _right_among(m, m.eps),
-            interval_rate(m.selected),
+            _sure(m),
             interval_rate(m.precision),
             _passes(m.judged),
         )
@@ -80,7 +82,8 @@ def certified_table(rates: Sequence[Measured]) -> Table:
     caption = (
         "Small print: 95 % Wilson intervals. The paper counts robust selection at ε. A selector "
         "that decides at ε keeps its decision for every input within ε only if the answer is "
-        "constant within 2ε; a dash says that 2ε was not asked."
+        "constant within 2ε; a dash says that 2ε was not asked, unattainable that no vote count "
+        "within the budget of draws could have proven it."
     )
     return Table("Certified models", columns, rows, caption, within=("data", "ε"))
 
@@ -90,6 +93,12 @@ def _right_among(m: Measured, radius: str) -> Cell:
     if not m.judged.verdicts.labelled or not proven.any():
         return None
     return interval_rate(wilson_of(m.judged.verdicts.accurate(), proven))
+
+
+def _sure(m: Measured) -> Cell:
+    if m.selected is None or attainable(m.judged.meta, add_radii(m.eps, m.eps)):
+        return interval_rate(m.selected)
+    return "unattainable"
 
 
 def _passes(judged: Judged) -> int | None:
