@@ -164,7 +164,12 @@ def certify(
     """Certify one network in the precision it was trained in, and keep the record."""
     radii = tuple(round(step * sigma, 6) for step in STEPS)
     loss, _, beta = name.partition(" ")
-    tags = {"loss": "cra" if loss == "cra" else "gaussaug", "base": family.name, "phase": name}
+    tags = {
+        "role": "robust",
+        "loss": "cra" if loss == "cra" else "gaussaug",
+        "base": family.name,
+        "phase": name,
+    }
     certify_dataset(
         prepare(network, precision=family.precision).eval(),
         test,

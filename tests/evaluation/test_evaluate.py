@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from recuse.attacks import Apgd
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
 from recuse.evaluation import Evaluation, evaluate, judged_radii
+from recuse.models import normalized
 from recuse.records.schema import non_monotone
 
 RADII = (0.02, 0.05, 0.1)
@@ -143,6 +145,13 @@ def test_a_model_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         evaluate(model, points(), plan(), name="m", records=tmp_path)
+
+
+def test_grey_images_do_not_pass_for_coloured_ones(tmp_path: Path) -> None:
+    model, split = normalized(Halfspaces(), (0.5,) * 3, (1.0,) * 3), points()
+    grey = replace(split, images=split.images[:, :1])
+    with pytest.raises(DataError, match="normalises 3 channels but images of points/test have 1"):
+        evaluate(model, grey, plan(), name="x", records=tmp_path)
 
 
 def test_senseless_plans_are_refused() -> None:

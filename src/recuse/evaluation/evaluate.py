@@ -13,6 +13,7 @@ from torch import nn
 from recuse.attacks import Apgd, attack_radii
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
+from recuse.models.normalize import Normalize
 from recuse.progress import Progress, silent
 from recuse.protocols import Attack
 from recuse.radius import parse_radius
@@ -172,6 +173,13 @@ def clean_logits(model: nn.Module, x: torch.Tensor, batch: Split) -> torch.Tenso
         DataError: The model cannot take these images, has fewer classes than the data, or
             returns values that are not finite.
     """
+    for layer in model.modules():
+        # Broadcasting would let a grey image pass for a colour one.
+        if isinstance(layer, Normalize) and len(layer.mean) != x.shape[1]:
+            raise DataError(
+                f"the model normalises {len(layer.mean)} channels but images of {batch.name} have "
+                f"{x.shape[1]}; use a model trained for this data set"
+            )
     try:
         with torch.no_grad():
             logits: torch.Tensor = model(x).float()
