@@ -29,6 +29,7 @@ Verbs = dict[str, "Verb | Verbs"]
 def verbs() -> Verbs:
     """Every command; a verb imports its heavy parts only when it runs."""
     from recuse.cli import (
+        attack,
         cascade,
         certify,
         compose,
@@ -49,6 +50,7 @@ def verbs() -> Verbs:
         "evaluate": evaluate.evaluate,
         "certify": certify.certify,
         "compose": compose.compose,
+        "attack": attack.attack,
         "report": report.report,
         "show": show.show,
         "paper": paper.paper,

@@ -1,0 +1,121 @@
+"""``recuse attack``: an adversary that knows the whole composition."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from recuse.records.schema import Record
+
+COMPOSITIONS = "composition.json"
+
+
+def attack(
+    stages: Annotated[Positional[tuple[str, ...]], arg(metavar="STAGE")],
+    /,
+    core: str,
+    data: str,
+    threat: str = "linf:2/255",
+    out: Path = Path("runs/attack"),
+    steps: int = 40,
+    search: int = 20,
+    restarts: int = 1,
+    limit: int | None = None,
+    seed: int = 0,
+    data_root: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Attack robust models behind their robustness indicators and a core as one system.
+
+    The adversary pushes towards wrong answers that a stage selects, towards points where all
+    stages abstain and the core errs, and towards the core for its cost. What it leaves is an
+    upper bound on robust accuracy; recuse compose gives the lower one. A rerun goes on where it
+    was. Reports of the run folder show the number.
+
+    Args:
+        stages: Robust models in the order in which they answer, named as in recuse evaluate.
+        core: The accurate model that answers the rest.
+        data: A data set by name (recuse data list), a folder of images or a parquet file.
+        threat: norm:eps of the attacker, which is the selectors' radius too.
+        out: Run folder, best the one that recuse evaluate filled for the same models.
+        steps: APGD steps of the deployed indicators, which spend twice as many passes.
+        search: Gradient steps of the adversary towards each of its goals.
+        restarts: Its starts per goal.
+        limit: Only the first so many images; take the same for recuse evaluate.
+        seed: Of all randomness.
+        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
+        device: auto, cpu or cuda.
+    """
+    from recuse.attacks import Apgd
+    from recuse.cli import options
+    from recuse.cli.console import progress_display
+    from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
+    from recuse.data import find_data_root
+    from recuse.evaluation.attack_cascade import CascadeAttack, attack_cascade
+    from recuse.selectors import RobustnessIndicator
+    from recuse.threat import Threat
+
+    budget, root, where = Threat.parse(threat), find_data_root(data_root), options.device(device)
+    adversary = AdaptiveAdversary(steps=search, restarts=restarts, attacks=(Apgd(),))
+    plan = CascadeAttack(adversary, seed=seed, limit=limit)
+    # An indicator takes one step of its own before its attack.
+    indicator = RobustnessIndicator(budget, Apgd(steps=max(steps - 1, 1)))
+    loaded = [options.model(ref, root) for ref in (*stages, core)]
+    *first, last = loaded
+    cascade = Cascade(
+        tuple(Stage(m.network.to(where), indicator, m.name, m.card) for m in first),
+        Core(last.network.to(where), last.name, last.card),
+        budget,
+    )
+    split = options.data_source(data).load_test(root)
+    with progress_display() as progress:
+        record = attack_cascade(
+            cascade, split, plan, records=out / "compositions", progress=progress
+        )
+    _remember(out / COMPOSITIONS, record)
+    _print(record)
+
+
+def _rates(record: "Record") -> dict[str, str | float]:
+    from recuse.analysis.metrics import natural_accuracy, rate
+    from recuse.analysis.verdicts import verdicts
+
+    judged, eps = verdicts(record), record.meta.radii[0]
+    return {
+        "name": record.meta.model,
+        "eps": eps,
+        "images": judged.samples,
+        "natural": natural_accuracy(judged.accurate()),
+        "attacked": rate(judged.robust(eps)),
+        "core_share": rate(~judged.selected()),
+    }
+
+
+def _remember(path: Path, record: "Record") -> None:
+    """Put the rates beside those of other compositions of the run, in place of older ones."""
+    import json
+
+    from recuse.records.store import write_atomically
+    from recuse.report.run_folder import read_json
+
+    new = _rates(record)
+    others = [
+        e for e in read_json(path) or [] if (e["name"], e["eps"]) != (new["name"], new["eps"])
+    ]
+    text = json.dumps([*others, new], indent=1, ensure_ascii=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def _print(record: "Record") -> None:
+    from rich.table import Table
+
+    from recuse.cli.console import table_console
+
+    rates = _rates(record)
+    table = Table("composition", "images", "natural", "robust (attacked)", "core answers")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    shown = (f"{100 * float(rates[k]):.1f}" for k in ("natural", "attacked", "core_share"))
+    table.add_row(record.meta.model, str(rates["images"]), *shown)
+    table_console().print(table)

@@ -1,0 +1,154 @@
+"""Attack a deployed composition as one system and record, per sample, what came of it."""
+
+import hashlib
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch import nn
+
+from recuse.attacks import Apgd
+from recuse.composition import AdaptiveAdversary, Cascade
+from recuse.data.split import Split
+from recuse.errors import ConfigError
+from recuse.evaluation.evaluate import clean_logits, fingerprint
+from recuse.models.checkpoint import weights_sha256
+from recuse.progress import Progress, silent
+from recuse.random import SampleNoise
+from recuse.records.schema import Record, RecordMeta, make_record, radius_column
+from recuse.records.store import Shards
+from recuse.serialize import to_plain
+
+CHUNK = 32
+
+
+@dataclass(frozen=True)
+class CascadeAttack:
+    """What a composition is attacked with.
+
+    Attributes:
+        adversary: Knows the stages, their selectors, the core and their order.
+        seed: Of the adversary and of the deployed selectors, together with each sample's id.
+        limit: Attack only the first so many samples; all if absent.
+        chunk: Samples attacked together; what a kill can cost. Results do not depend on it.
+    """
+
+    adversary: AdaptiveAdversary = field(
+        default_factory=lambda: AdaptiveAdversary(attacks=(Apgd(),))
+    )
+    seed: int = 0
+    limit: int | None = None
+    chunk: int = CHUNK
+
+    def __post_init__(self) -> None:
+        if (self.limit is not None and self.limit < 1) or self.chunk < 1:
+            raise ConfigError(
+                f"limit {self.limit} and chunk {self.chunk} leave no sample to attack; give 1 or "
+                "more"
+            )
+
+
+def attack_cascade(
+    cascade: Cascade,
+    split: Split,
+    attack: CascadeAttack,
+    *,
+    records: Path,
+    progress: Progress = silent,
+) -> Record:
+    """Attack a composition within its budget; a rerun attacks only what is missing.
+
+    Args:
+        cascade: The composition as deployed, on the device to compute on.
+        split: Samples to attack, with labels.
+        attack: Adversary, seed, limit.
+        records: Folder for the record.
+        progress: Told after every chunk.
+
+    Returns:
+        The record: ``accurate`` (right without an attack) and ``robust`` at the budget's radius
+        (right, and no point of the ball was found where the composition answers wrongly), so that
+        its robust accuracy is the attacked accuracy; ``selected`` where a stage answers.
+
+    Raises:
+        ConfigError: Members that do not fit together.
+        DataError: Members that do not fit the data.
+        RecordError: The folder cannot be written, or holds damaged shards.
+    """
+    wanted = split if attack.limit is None else split.head(attack.limit)
+    _require_fit(cascade, wanted)
+    shards = Shards.open(records, _meta(cascade, wanted, attack))
+    name, finished = shards.meta.model, shards.finished_ids()
+    missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
+    done = len(wanted) - len(missing)
+    progress(f"attack {name}", done, len(wanted))
+    for part in wanted.take(missing).batches(attack.chunk) if missing else ():
+        shards.append(_judge(cascade, part, attack, shards.meta).frame)
+        done += len(part)
+        progress(f"attack {name}", done, len(wanted))
+    record = shards.record()
+    return Record(record.meta, record.frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
+
+
+def _require_fit(cascade: Cascade, split: Split) -> None:
+    example = split.images[:1].to(_device(cascade))
+    cascade.check(example)
+    with cascade.evaluating():
+        for model in cascade.models:
+            clean_logits(model, example, split)
+
+
+def _meta(cascade: Cascade, split: Split, attack: CascadeAttack) -> RecordMeta:
+    weights = " ".join(weights_sha256(model) for model in cascade.models)
+    return RecordMeta(
+        model=" → ".join(cascade.names),
+        dataset=split.name,
+        attack="adaptive",
+        norm=cascade.budget.norm,
+        radii=(cascade.budget.radius,),
+        weights=hashlib.sha256(weights.encode()).hexdigest(),
+        settings={
+            "adversary": to_plain(attack.adversary),
+            "selectors": [_settings(stage.selector) for stage in cascade.stages],
+            "data": fingerprint(split),
+        },
+        seed=attack.seed,
+        tags={"role": "composition"},
+    )
+
+
+def _settings(selector: object) -> dict[str, Any]:
+    """A selector as JSON values; a network in it by its weights."""
+    described: dict[str, Any] = {"kind": type(selector).__name__}
+    if not is_dataclass(selector):
+        return described
+    for f in fields(selector):
+        value = getattr(selector, f.name)
+        plain = weights_sha256(value) if isinstance(value, nn.Module) else to_plain(value)
+        described[f.name] = plain
+    return described
+
+
+def _judge(cascade: Cascade, part: Split, attack: CascadeAttack, meta: RecordMeta) -> Record:
+    device = _device(cascade)
+    noise = SampleNoise(attack.seed, part.ids, "deployed")
+    found = attack.adversary(cascade, part.images.to(device), part.labels.to(device), noise=noise)
+    answers = found.natural
+    columns = {
+        "sample_id": list(part.ids),
+        "label": part.labels.numpy(),
+        "prediction": answers.label.cpu().numpy(),
+        "accurate": found.correct.cpu().numpy(),
+        "selected": (answers.stage < len(cascade.stages)).cpu().numpy(),
+        radius_column("robust", cascade.budget.eps): found.robust.cpu().numpy(),
+    }
+    return make_record(meta, columns)
+
+
+def _device(cascade: Cascade) -> torch.device:
+    return next((p.device for m in cascade.models for p in m.parameters()), torch.device("cpu"))
+
+
+__all__ = ["CascadeAttack", "attack_cascade"]
