@@ -1,5 +1,6 @@
 """Figures and table of the certified study, from its records alone."""
 
+import json
 from pathlib import Path
 
 import altair as alt
@@ -114,7 +115,9 @@ image, and certifies {images} lossless test images: radii 0.5, 1, 1.5 and 2 σ d
 sequential test, α = 0.001. Below ε = σ. Rates in percent of the images with 95 % Wilson
 intervals; *draws* is the mean number of votes an image cost.
 
-`records` has one row an image, `table.csv` the curves, `report.html` the report.
+`records` has one row an image, `table.csv` the curves, `report.html` the report. `verified.csv` is
+by `python experiments/verified_fractions.py`: what interval and linear bounds prove about networks
+trained to be provable, and that PGD breaks none of it.
 
 ![certified accuracy against the radius](certified-accuracy.png)
 
@@ -185,6 +188,28 @@ def compositions(records: dict[str, Record], core: Record) -> list[str]:
     ]
 
 
+def under_attack(path: Path) -> list[str]:
+    """What ``attack_certificates.py`` found, if it was run."""
+    if not path.is_file():
+        return []
+    lines = [
+        "",
+        "## Certificates under attack",
+        "",
+        "`python experiments/attack_certificates.py`: every certified image attacked at its radius",
+        "by 40 steps of APGD in L2 on the expectation over 16 draws; broken if the certified class",
+        "loses the majority of the votes at the point found.",
+        "",
+        "| network | images | certified | broken | lowest share of votes | uncertified, moved |",
+        "|---" * 6 + "|",
+    ]
+    for row in json.loads(path.read_text("utf-8")):
+        counts = f"{row['inputs']} | {row['certified']} | {row['broken']}"
+        share = f"{100 * row['lowest_share']:.1f} %"
+        lines.append(f"| {row['network']} | {counts} | {share} | {row['uncertified_moved']} |")
+    return [*lines, ""]
+
+
 def describe(records: list[Record], core: Record) -> str:
     """The README of the study."""
     lines = [INTRODUCTION.format(images=max(r.frame.height for r in records))]
@@ -204,7 +229,8 @@ def draw(out: Path) -> None:
     finished = (r for r in everyone if r.frame.height == core.frame.height)
     records = [record for record in finished if record is not core]
     table = pl.concat([rates(record) for record in records])
-    write_atomically(out / "README.md", describe(records, core).encode())
+    text = describe(records, core) + "\n".join(under_attack(out / "attacked.json"))
+    write_atomically(out / "README.md", text.encode())
     for figure in (curves(table), trade_off(table)):
         save_figure(figure, out, ("svg", "png"))
     listed = table.filter(
