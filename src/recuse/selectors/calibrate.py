@@ -81,9 +81,10 @@ class Calibration:
         threshold: Select where ``score >= threshold``.
         coverage: Share of the validation inputs it selects.
         risk: Share of wrong answers among them.
-        risk_bound: Upper bound on the true selective risk; holds with probability
-            ``1 - delta`` for a :class:`Risk` goal, and is 1 (no promise) for a
-            :class:`Coverage` goal.
+        risk_bound: Upper bound on the true selective risk. For a :class:`Risk` goal it is the
+            risk asked for, and holds with probability ``1 - delta``: the smaller interval of
+            the chosen threshold would not, because the data chose that threshold. 1 (no
+            promise) for a :class:`Coverage` goal.
     """
 
     threshold: float
@@ -101,22 +102,29 @@ def risk_coverage(scores: PerSample, wrong: Mask) -> RiskCoverage:
     """The risk-coverage curve of a score; inputs with equal scores enter together.
 
     Args:
-        scores: Higher = keep.
+        scores: Higher = keep; NaN is never kept, so that the curve then ends below coverage 1.
         wrong: The answer would be wrong (at the input, or under attack: the caller says).
 
     Raises:
         ValueError: No inputs, or lengths that differ.
     """
-    if len(scores) == 0 or len(scores) != len(wrong):
-        raise ValueError(f"{len(scores)} scores for {len(wrong)} outcomes; give one per input")
+    _check_pairs(scores, wrong)
+    total, scored = len(scores), ~scores.isnan()
+    scores, wrong = scores[scored], wrong[scored]
     order = torch.argsort(scores, descending=True, stable=True)
     ranked = scores[order]
     kept = torch.arange(1, len(scores) + 1, device=scores.device, dtype=torch.float64)
     errors = wrong[order].to(torch.float64).cumsum(0)
-    last_of_tie = torch.cat([ranked[1:] != ranked[:-1], ranked.new_ones(1, dtype=torch.bool)])
+    last_of_tie = torch.ones_like(wrong)
+    last_of_tie[:-1] = ranked[1:] != ranked[:-1]
     return RiskCoverage(
-        ranked[last_of_tie], (kept / len(scores))[last_of_tie], (errors / kept)[last_of_tie]
+        ranked[last_of_tie], (kept / total)[last_of_tie], (errors / kept)[last_of_tie]
     )
+
+
+def _check_pairs(scores: PerSample, wrong: Mask) -> None:
+    if len(scores) == 0 or len(scores) != len(wrong):
+        raise ValueError(f"{len(scores)} scores for {len(wrong)} outcomes; give one per input")
 
 
 def clopper_pearson_upper(errors: int, n: int, *, delta: float) -> float:
@@ -183,7 +191,13 @@ def calibrate(
     if isinstance(goal, Coverage):
         curve = risk_coverage(scores, wrong)
         first = int((curve.coverage < goal.at_least - 1e-12).sum())
+        if first == len(curve.coverage):
+            raise ConfigError(
+                f"a coverage of {goal.at_least:g} is out of reach: {int(scores.isnan().sum())} of "
+                f"{len(scores)} scores are NaN, which is never selected; check the model"
+            )
         return _described(scores, wrong, float(curve.thresholds[first]), bound=1.0)
+    _check_pairs(scores, wrong)
     if thresholds is None:
         proposal, tested = slice(0, None, 2), slice(1, None, 2)
         sequence = _likeliest_first(scores[proposal], wrong[proposal], goal)
@@ -200,7 +214,7 @@ def _likeliest_first(scores: PerSample, wrong: Mask, goal: Risk) -> list[float]:
             f"a risk of {goal.at_most:g} at delta {goal.delta:g} needs at least {2 * fewest} "
             f"validation inputs, got about {2 * n}; give more, or ask for less"
         )
-    ranked = scores.sort(descending=True).values
+    ranked = scores.nan_to_num(nan=-math.inf).sort(descending=True).values
     counts = torch.linspace(fewest, n, _PROPOSALS).long()
     proposed = sorted(set(ranked[counts - 1].tolist()), reverse=True)
     return sorted(proposed, key=lambda tau: _bound(scores, wrong, tau, goal.delta))
@@ -215,19 +229,17 @@ def _lowest_safe(
     scores: PerSample, wrong: Mask, goal: Risk, sequence: Sequence[float]
 ) -> Calibration:
     """The lowest threshold among those passed before the first failure."""
-    passed: dict[float, float] = {}
+    passed = []
     for threshold in sequence:
-        bound = _bound(scores, wrong, threshold, goal.delta)
-        if bound > goal.at_most:
+        if _bound(scores, wrong, threshold, goal.delta) > goal.at_most:
             break
-        passed[threshold] = bound
+        passed.append(threshold)
     if not passed:
         raise ConfigError(
             f"no threshold keeps the risk below {goal.at_most:g} with confidence "
             f"{1 - goal.delta:g} on {len(scores)} validation inputs; give more data or allow more"
         )
-    lowest = min(passed)
-    return _described(scores, wrong, lowest, bound=passed[lowest])
+    return _described(scores, wrong, min(passed), bound=goal.at_most)
 
 
 def _described(scores: PerSample, wrong: Mask, threshold: float, *, bound: float) -> Calibration:
