@@ -1,6 +1,7 @@
 """Passes through a network, counted where they happen: below autograd, at the convolutions.
 
-A network's last convolution stands for one pass. Its calls are recognised by the shape of its
+A network's last convolution stands for one pass, the last of those that no prepared copy computes
+as a matrix product. Its calls are recognised by the shape of its
 weight (several layers may share it: one calibration pass says how many do), so that the count is
 the same for a network, its folded copy and its bf16 copy, and for any program that runs them.
 """
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from recuse.models.small_maps import FEWEST_CHANNELS
 
 Result = TypeVar("Result")
 _aten = torch.ops.aten
@@ -67,7 +70,7 @@ class _ConvolutionCounter(TorchDispatchMode):
 
 
 def last_convolution(model: nn.Module, x: Tensor) -> torch.Size:
-    """Shape of the weight of the convolution that runs last."""
+    """Shape of the weight of the last convolution that stays one in a prepared copy."""
     seen: list[torch.Size] = []
 
     class Recorder(TorchDispatchMode):
@@ -80,9 +83,10 @@ def last_convolution(model: nn.Module, x: Tensor) -> torch.Size:
 
     with torch.no_grad(), Recorder():
         model(x)
-    if not seen:
+    kept = [shape for shape in seen if shape[2] == 1 or min(shape[:2]) < FEWEST_CHANNELS]
+    if not kept:
         raise ValueError("the network has no convolution, so its passes cannot be counted")
-    return seen[-1]
+    return kept[-1]
 
 
 def count_passes(model: nn.Module, x: Tensor, work: Callable[[], Result]) -> tuple[Result, Passes]:
