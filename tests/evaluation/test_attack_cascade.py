@@ -72,7 +72,6 @@ def test_what_surely_is_selected_and_right_cannot_be_broken(tmp_path: Path) -> N
 def test_a_killed_attack_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     split = points(24)
     whole = attack_cascade(deployed(), split, plan(), records=tmp_path / "whole")
-    attack_cascade(deployed(), split, plan(chunk=5, limit=10), records=tmp_path / "two")
     told: list[int] = []
     resumed = attack_cascade(
         deployed(),
@@ -91,6 +90,23 @@ def test_a_killed_attack_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert_frame_equal(resumed.frame, whole.frame)
     assert_frame_equal(again.frame, whole.frame)
     assert told == [0, 7, 14, 21, 24, 24]
+
+
+def test_more_samples_go_on_from_fewer(tmp_path: Path) -> None:
+    split, told = points(24), []
+    first = attack_cascade(deployed(), split, plan(limit=10), records=tmp_path)
+    more = attack_cascade(
+        deployed(),
+        split,
+        plan(),
+        records=tmp_path,
+        progress=lambda _task, done, _total, *_: told.append(done),
+    )
+    assert told[0] == 10
+    assert_frame_equal(more.frame.head(10), first.frame)
+    assert len(list(tmp_path.iterdir())) == 1
+    again = attack_cascade(deployed(), split, plan(limit=10), records=tmp_path)
+    assert_frame_equal(again.frame, first.frame)
 
 
 def test_a_network_inside_a_selector_is_part_of_the_key(tmp_path: Path) -> None:

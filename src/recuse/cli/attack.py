@@ -8,8 +8,6 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     from recuse.records.schema import Record
 
-COMPOSITIONS = "composition.json"
-
 
 def attack(
     stages: Annotated[Positional[tuple[str, ...]], arg(metavar="STAGE")],
@@ -49,13 +47,17 @@ def attack(
     """
     from recuse.attacks import Apgd
     from recuse.cli import options
+    from recuse.cli.compositions import COMPOSITIONS, keep_compositions, read_compositions
     from recuse.cli.console import progress_display
     from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
     from recuse.data import find_data_root
+    from recuse.errors import ConfigError
     from recuse.evaluation.attack_cascade import CascadeAttack, attack_cascade
     from recuse.selectors import RobustnessIndicator
     from recuse.threat import Threat
 
+    if steps < 1:
+        raise ConfigError(f"steps {steps} leave the indicators without an attack; give 1 or more")
     budget, root, where = Threat.parse(threat), find_data_root(data_root), options.device(device)
     adversary = AdaptiveAdversary(steps=search, restarts=restarts, attacks=(Apgd(),))
     plan = CascadeAttack(adversary, seed=seed, limit=limit)
@@ -69,11 +71,12 @@ def attack(
         budget,
     )
     split = options.data_source(data).load_test(root)
+    read_compositions(out / COMPOSITIONS)  # a file of something else is told before the work
     with progress_display() as progress:
         record = attack_cascade(
             cascade, split, plan, records=out / "compositions", progress=progress
         )
-    _remember(out / COMPOSITIONS, record)
+    keep_compositions(out / COMPOSITIONS, [_rates(record)])
     _print(record)
 
 
@@ -90,21 +93,6 @@ def _rates(record: "Record") -> dict[str, str | float]:
         "attacked": rate(judged.robust(eps)),
         "core_share": rate(~judged.selected()),
     }
-
-
-def _remember(path: Path, record: "Record") -> None:
-    """Put the rates beside those of other compositions of the run, in place of older ones."""
-    import json
-
-    from recuse.records.store import write_atomically
-    from recuse.report.run_folder import read_json
-
-    new = _rates(record)
-    others = [
-        e for e in read_json(path) or [] if (e["name"], e["eps"]) != (new["name"], new["eps"])
-    ]
-    text = json.dumps([*others, new], indent=1, ensure_ascii=False)
-    write_atomically(path, f"{text}\n".encode())
 
 
 def _print(record: "Record") -> None:

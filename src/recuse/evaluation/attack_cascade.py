@@ -31,7 +31,7 @@ class CascadeAttack:
     Attributes:
         adversary: Knows the stages, their selectors, the core and their order.
         seed: Of the adversary and of the deployed selectors, together with each sample's id.
-        limit: Attack only the first so many samples; all if absent.
+        limit: Attack only the first so many samples; all if absent. Raising it later goes on.
         chunk: Samples attacked together; what a kill can cost. Results do not depend on it.
     """
 
@@ -79,7 +79,7 @@ def attack_cascade(
     """
     wanted = split if attack.limit is None else split.head(attack.limit)
     _require_fit(cascade, wanted)
-    shards = Shards.open(records, _meta(cascade, wanted, attack))
+    shards = Shards.open(records, _meta(cascade, split, attack))
     name, finished = shards.meta.model, shards.finished_ids()
     missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
     done = len(wanted) - len(missing)
