@@ -45,15 +45,24 @@ def test_what_the_adversary_found_stands_beside_the_bound(
     before = entries(kept)
     capsys.readouterr()
     main(["compose", str(run), "--eps", "0.050", "--out", str(kept)])
-    assert "robust (attacked)" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "robust (attacked)" in shown
+    assert f"{100 * before['0.05']['attacked']:.1f} (12 images)" in shown
     after = entries(kept)
     assert after["0.1"] == before["0.1"]
     (counted,) = [entry for eps, entry in after.items() if eps != "0.1"]
     assert counted["attacked"] == before["0.05"]["attacked"]
     assert counted["images"] == 12
     assert counted["sound"] <= counted["attacked"] <= counted["natural"]
-    main(["compose", str(run), "--eps", "0.1"])
-    assert f"{100 * before['0.1']['attacked']:.1f} (12 images)" in capsys.readouterr().out
+
+
+def test_rates_without_their_rows_are_kept(run: Path) -> None:
+    rates = {"name": "stage → core", "eps": "0.1", "attacked": 0.25, "images": 4}
+    (run / "composition.json").write_text(json.dumps([rates]))
+    main(["compose", str(run), "--eps", "0.1", "--out", str(run / "composition.json")])
+    (counted,) = json.loads((run / "composition.json").read_text("utf-8"))
+    assert counted["attacked"] == 0.25
+    assert "sound" in counted
 
 
 def test_what_is_not_such_a_file_is_left_alone(

@@ -1,7 +1,7 @@
 """Compositions of models that were judged apart: from records to accounts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from recuse.analysis.accounting import (
     paper_account,
     sound_account,
 )
+from recuse.analysis.adversaries import attacked
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Kind, Verdicts, add_radii, check_comparable, verdicts
 from recuse.errors import RecordError
@@ -27,11 +28,16 @@ class Composed:
         eps: The attacker's radius.
         natural: Accuracy of the deployed composition on unperturbed images.
         sound: Lower bound on its robust accuracy: proven where ``kind`` is ``"certified"``, else
-            as strong as the attack behind the records.
+            as strong as the attacks behind the records and on the composition: what any of them
+            broke is not counted.
         paper: Robust accuracy by the paper's way of counting.
         paper_natural: Natural accuracy by the paper's way of counting.
         core_share: Share of the images that every stage leaves to the core.
         kind: What the verdicts rest on: ``"robust"`` (attacks found nothing) or ``"certified"``.
+        attacked: Share of the attacked images on which no adversary of the whole composition found
+            a wrong answer; None where none was tried.
+        images: How many images were attacked so.
+        refuted: Of those, how many the records alone would have counted in ``sound``.
     """
 
     name: str
@@ -42,10 +48,16 @@ class Composed:
     paper_natural: float
     core_share: float
     kind: Kind = "robust"
+    attacked: float | None = None
+    images: int = 0
+    refuted: int = 0
 
     def as_dict(self) -> dict[str, str | float]:
-        """JSON values."""
-        return asdict(self)
+        """JSON values; without what an attack would say where there was none."""
+        plain = asdict(self)
+        if self.attacked is None:
+            del plain["attacked"], plain["images"], plain["refuted"]
+        return plain
 
 
 def compose_records(
@@ -55,6 +67,7 @@ def compose_records(
     core: str | None = None,
     stages: Sequence[str] = (),
     kind: Kind | None = None,
+    attacks: Sequence[Record] = (),
 ) -> list[Composed]:
     """Account for one cascade, or for every robust model alone in front of the core.
 
@@ -68,6 +81,7 @@ def compose_records(
         stages: Names in order; by default one composition per record that is not the core.
         kind: Verdicts to count with; by default attacks, and certificates where no stage was
             attacked within eps. A core without certificates then counts as never robust.
+        attacks: Records of attacks on whole compositions; they count with attacks only.
 
     Returns:
         One entry per composition.
@@ -86,7 +100,11 @@ def compose_records(
     if chosen == "certified":
         single = [name for name in single if models[name].proves(eps)] or single
     chains = [tuple(stages)] if stages else [(name,) for name in single]
-    return [_compose(models, chain, core_name, eps, chosen) for chain in chains]
+    met = attacks if chosen == "robust" else ()
+    return [
+        _compose([models[name] for name in (*chain, core_name)], eps, chosen, met)
+        for chain in chains
+    ]
 
 
 def stage_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Stage:
@@ -158,18 +176,17 @@ def _core_name(records: Sequence[Record]) -> str:
 
 
 def _compose(
-    models: dict[str, Verdicts], chain: tuple[str, ...], core_name: str, eps: str, kind: Kind
+    chain: Sequence[Verdicts], eps: str, kind: Kind, attacks: Sequence[Record]
 ) -> Composed:
-    chosen = [models[name] for name in (*chain, core_name)]
-    check_comparable(chosen)
-    stages = [stage_of(model, eps, kind) for model in chosen[:-1]]
-    core = core_of(chosen[-1], eps, kind)
+    check_comparable(chain)
+    stages = [stage_of(model, eps, kind) for model in chain[:-1]]
+    core = core_of(chain[-1], eps, kind)
     paper, sound = paper_account(stages, core), sound_account(stages, core)
     left = ~stages[0].selects
     for stage in stages[1:]:
         left = left & ~stage.selects
-    return Composed(
-        name=" → ".join((*chain, core_name)),
+    counted = Composed(
+        name=" → ".join(model.meta.model for model in chain),
         eps=eps,
         natural=rate(sound.natural),
         sound=rate(sound.robust),
@@ -177,4 +194,15 @@ def _compose(
         paper_natural=rate(paper.natural),
         core_share=rate(left),
         kind=kind,
+    )
+    found = attacked(chain, attacks, eps)
+    if found is None:
+        return counted
+    refuted = found.refutes(sound.robust)
+    return replace(
+        counted,
+        sound=rate(sound.robust & ~refuted),
+        attacked=rate(found.left[found.met]),
+        images=int(found.met.sum()),
+        refuted=int(refuted.sum()),
     )

@@ -47,7 +47,7 @@ def attack(
     """
     from recuse.attacks import Apgd
     from recuse.cli import options
-    from recuse.cli.compositions import COMPOSITIONS, keep_compositions, read_compositions
+    from recuse.cli.compositions import ATTACKS, COMPOSITIONS, keep_compositions, read_compositions
     from recuse.cli.console import progress_display
     from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
     from recuse.data import find_data_root
@@ -73,9 +73,7 @@ def attack(
     split = options.data_source(data).load_test(root)
     read_compositions(out / COMPOSITIONS)  # a file of something else is told before the work
     with progress_display() as progress:
-        record = attack_cascade(
-            cascade, split, plan, records=out / "compositions", progress=progress
-        )
+        record = attack_cascade(cascade, split, plan, records=out / ATTACKS, progress=progress)
     keep_compositions(out / COMPOSITIONS, [_rates(record)])
     _print(record)
 

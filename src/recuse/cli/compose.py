@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from recuse.analysis.compositions import Composed
     from recuse.analysis.verdicts import Kind
-    from recuse.cli.compositions import Entry, Key
 
 JudgedBy = Literal["auto", "attacks", "certificates"]
 _KINDS: "dict[JudgedBy, Kind | None]" = {
@@ -33,8 +30,8 @@ def compose(
 
     A stage answers where no perturbation within eps changes it; the core answers the rest. The
     sound number is a lower bound on robust accuracy (as strong as the attack, or proven); the
-    paper's way of counting stands beside it, and what recuse attack found on a composition, if it
-    left its rates in one of the run folders.
+    paper's way of counting stands beside it, and so does what recuse attack found on the same
+    composition, if its rows lie in one of the run folders.
 
     Args:
         runs: Run folders whose records hold the models, attacked or certified at eps and twice
@@ -47,36 +44,30 @@ def compose(
         out: Put the numbers into this JSON file as well; other compositions and radii in it stay.
     """
     from recuse.analysis.compositions import compose_records
-    from recuse.cli.compositions import COMPOSITIONS, keep_compositions, read_compositions
+    from recuse.cli.compositions import attack_records, keep_compositions
     from recuse.records.store import read_records
 
-    known: dict[Key, Entry] = {}
-    for run in runs:
-        known |= read_compositions(run / COMPOSITIONS)
     records = [record for run in runs for record in read_records(run)]
-    composed = compose_records(records, eps=eps, core=core, stages=stages, kind=_KINDS[judged_by])
-    entries = [_with_attack(entry, known) for entry in composed]
+    composed = compose_records(
+        records,
+        eps=eps,
+        core=core,
+        stages=stages,
+        kind=_KINDS[judged_by],
+        attacks=[record for run in runs for record in attack_records(run)],
+    )
     if out is not None:
-        keep_compositions(out, entries)
-    _print(entries)
+        keep_compositions(out, [entry.as_dict() for entry in composed])
+    _print(composed)
 
 
-def _with_attack(composed: "Composed", known: "Mapping[Key, Entry]") -> "Entry":
-    """The counts, and the attacked accuracy where the adversary met the same composition."""
-    from recuse.cli.compositions import ATTACKED, key_of
-
-    counted = composed.as_dict()
-    found = known.get(key_of(counted), {})
-    return counted | {k: found[k] for k in ATTACKED if found.get(k) is not None}
-
-
-def _print(entries: "Sequence[Entry]") -> None:
+def _print(composed: "list[Composed]") -> None:
     from rich.table import Table
 
     from recuse.cli.console import table_console
 
-    proven = any(entry["kind"] == "certified" for entry in entries)
-    attacked = any("attacked" in entry for entry in entries)
+    proven = any(entry.kind == "certified" for entry in composed)
+    attacked = any(entry.attacked is not None for entry in composed)
     table = Table(
         "composition",
         "natural",
@@ -87,16 +78,25 @@ def _print(entries: "Sequence[Entry]") -> None:
     )
     for column in table.columns[1:]:
         column.justify = "right"
-    for entry in entries:
+    for entry in composed:
         natural, sound, paper, core = (
-            f"{100 * entry[k]:.1f}" for k in ("natural", "sound", "paper", "core_share")
+            f"{100 * rate:.1f}"
+            for rate in (entry.natural, entry.sound, entry.paper, entry.core_share)
         )
-        table.add_row(entry["name"], natural, sound, *([_attacked(entry)] * attacked), paper, core)
-    table_console().print(table)
+        table.add_row(entry.name, natural, sound, *([_attacked(entry)] * attacked), paper, core)
+    console = table_console()
+    console.print(table)
+    for entry in composed:
+        if entry.refuted:
+            console.print(
+                f"{entry.name}: {entry.refuted} of the images that no attack on a single model "
+                "broke fell to the attack on the composition; the sound number leaves them out",
+                soft_wrap=True,
+                highlight=False,
+            )
 
 
-def _attacked(entry: "Entry") -> str:
-    if "attacked" not in entry:
+def _attacked(entry: "Composed") -> str:
+    if entry.attacked is None:
         return "-"
-    of = f" ({entry['images']} images)" if "images" in entry else ""
-    return f"{100 * entry['attacked']:.1f}{of}"
+    return f"{100 * entry.attacked:.1f} ({entry.images} images)"

@@ -7,25 +7,38 @@ from typing import Any
 
 from recuse.errors import ConfigError, RecordError
 from recuse.radius import format_radius, parse_radius
-from recuse.records.store import write_atomically
+from recuse.records.schema import Record
+from recuse.records.store import META, read_records, write_atomically
 from recuse.report.run_folder import read_json
 
 COMPOSITIONS = "composition.json"
+# Folder of the rows behind it, apart from the records of single models.
+ATTACKS = "compositions"
 # Of the adversary, which counting again must not lose.
-ATTACKED = ("attacked", "images")
+_ATTACKED = ("attacked", "images")
 
 Entry = Mapping[str, Any]
 Key = tuple[str, str, str]
 
 
+def attack_records(run: Path) -> list[Record]:
+    """Rows of the attacks on compositions of a run folder; none where there was no attack.
+
+    Raises:
+        RecordError: A damaged shard.
+    """
+    folder = run / ATTACKS
+    return list(read_records(folder)) if any(folder.glob(f"*/{META}")) else []
+
+
 def read_compositions(path: Path) -> dict[Key, Entry]:
-    """Entries by :func:`key_of`, in the order of the file; none where there is no file.
+    """Entries by name, eps and kind, in the order of the file; none where there is no file.
 
     Raises:
         RecordError: Not such a file.
     """
     try:
-        return {key_of(entry): entry for entry in read_json(path) or []}
+        return {_key(entry): entry for entry in read_json(path) or []}
     except (AttributeError, KeyError, TypeError, ConfigError) as error:
         raise RecordError(
             f"{path} does not hold the rates of compositions; choose another file or delete it"
@@ -42,13 +55,13 @@ def keep_compositions(path: Path, entries: Sequence[Entry]) -> None:
     """
     kept = read_compositions(path)
     for entry in entries:
-        old = kept.pop(key_of(entry), {})
-        kept[key_of(entry)] = {k: old[k] for k in ATTACKED if k in old} | dict(entry)
+        old = kept.pop(_key(entry), {})
+        kept[_key(entry)] = {k: old[k] for k in _ATTACKED if k in old} | dict(entry)
     text = json.dumps([dict(entry) for entry in kept.values()], indent=1, ensure_ascii=False)
     write_atomically(path, f"{text}\n".encode())
 
 
-def key_of(entry: Entry) -> Key:
-    """Name, canonical eps, and what the selectors rest on (attacks unless the entry says)."""
+def _key(entry: Entry) -> Key:
+    """Name, eps in one spelling, and what the selectors rest on (attacks unless it says)."""
     eps = format_radius(parse_radius(entry["eps"]))
     return str(entry["name"]), eps, str(entry.get("kind", "robust"))

@@ -1,6 +1,5 @@
 """Attack a deployed composition as one system and record, per sample, what came of it."""
 
-import hashlib
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from recuse.evaluation.evaluate import clean_logits, fingerprint
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent
 from recuse.random import SampleNoise
-from recuse.records.schema import Record, RecordMeta, make_record, radius_column
+from recuse.records.schema import Record, RecordMeta, joint_weights, make_record, radius_column
 from recuse.records.store import Shards
 from recuse.serialize import to_plain
 
@@ -101,14 +100,13 @@ def _require_fit(cascade: Cascade, split: Split) -> None:
 
 
 def _meta(cascade: Cascade, split: Split, attack: CascadeAttack) -> RecordMeta:
-    weights = " ".join(weights_sha256(model) for model in cascade.models)
     return RecordMeta(
         model=" → ".join(cascade.names),
         dataset=split.name,
         attack="adaptive",
         norm=cascade.budget.norm,
         radii=(cascade.budget.radius,),
-        weights=hashlib.sha256(weights.encode()).hexdigest(),
+        weights=joint_weights([weights_sha256(model) for model in cascade.models]),
         settings={
             "adversary": to_plain(attack.adversary),
             "selectors": [_settings(stage.selector) for stage in cascade.stages],

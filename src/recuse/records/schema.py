@@ -24,6 +24,7 @@ Columns (all but ``sample_id`` may be absent or null when unknown):
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -183,6 +184,15 @@ def check_record(record: Record) -> Record:
             "carry the break outward (records.reference_logs does so for imported logs)"
         )
     return Record(meta, frame.sort("sample_id"))
+
+
+def joint_weights(weights: Sequence[str]) -> str:
+    """What a record of several networks at work together gives as its ``weights``.
+
+    Args:
+        weights: SHA-256 of each network's weights, in the order in which they answer.
+    """
+    return hashlib.sha256(" ".join(weights).encode()).hexdigest()
 
 
 def robust_columns(frame: pl.DataFrame, kind: str = "robust") -> list[str]:
