@@ -1,6 +1,6 @@
 """Does torch.compile pay on a prepared network? Forward and input gradient, compiled or not.
 
-Ratios below 1 say that it does not. The rows have no goal: they are why ``prepare`` compiles
+A ratio of 1 says that it does not. The rows have no goal: they are why ``prepare`` compiles
 nothing of itself. Compilation takes up to minutes, told as ``seconds_to_compile``; attacks change
 their batch size while they run, so shapes are dynamic.
 """
