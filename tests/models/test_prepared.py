@@ -185,15 +185,43 @@ def test_a_convolution_with_a_second_reader_is_not_folded(reader):
     torch.testing.assert_close(prepare(model)(x), model(x))
 
 
+class Standardised(nn.Conv2d):
+    """A convolution whose stored weight is not the weight it applies."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
 class Branching(nn.Module):
     """Control flow on values, which cannot be traced."""
 
-    def __init__(self):
+    def __init__(self, body=None):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Flatten())
+        plain = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Flatten())
+        self.body = plain if body is None else body
 
     def forward(self, x):
         return self.body(x) if x.sum() > 0 else -self.body(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+@torch.no_grad()
+def test_a_weight_that_a_hook_computes_is_left_to_the_layer(norm):
+    model = nn.Sequential(norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)).eval()
+    model[1].weight.uniform_(2, 3)
+    x = torch.rand(2, 3, 8, 8)
+    wanted = model(x)
+    torch.testing.assert_close(prepare(model)(x), wanted, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_convolution_of_its_own_is_no_matrix_product():
+    model = Branching(nn.Sequential(Standardised(256, 256, 3, padding=1))).eval()
+    model.body[0].weight.add_(0.01)
+    x = torch.rand(2, 256, 4, 4)
+    torch.testing.assert_close(prepare(model)(x), model(x))
 
 
 def test_what_cannot_be_traced_is_prepared_unfolded_and_refreshes():

@@ -145,8 +145,12 @@ def foldable_pairs(graph: torch.fx.GraphModule) -> list[tuple[torch.fx.Node, tor
 def _calls(
     node: torch.fx.Node, kinds: tuple[type[nn.Module], ...], modules: dict[str, nn.Module]
 ) -> bool:
-    # Exact types: a subclass or a parametrised layer may compute something else.
-    return node.op == "call_module" and type(modules[str(node.target)]) in kinds
+    # Exact types without hooks: a subclass, a parametrised layer or one whose hook computes its
+    # weight anew (weight_norm) computes something else than its stored weight says.
+    if node.op != "call_module":
+        return False
+    module = modules[str(node.target)]
+    return type(module) in kinds and not (module._forward_pre_hooks or module._forward_hooks)
 
 
 def _has_statistics(modules: dict[str, nn.Module], node: torch.fx.Node) -> bool:

@@ -95,9 +95,13 @@ def neighbourhood_product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Ten
 
 
 def suits(module: nn.Module) -> bool:
-    """Whether a layer is a 3x3 convolution wide enough to gain from matrix products."""
+    """Whether a layer is a 3x3 convolution wide enough to gain from matrix products.
+
+    A subclass and a layer with hooks are not: they may compute something else with their weight.
+    """
     return (
-        isinstance(module, nn.Conv2d)
+        type(module) is nn.Conv2d
+        and not (module._forward_pre_hooks or module._forward_hooks)
         and module.kernel_size == (_SIDE, _SIDE)
         and module.stride == module.dilation == module.padding == (1, 1)
         and module.groups == 1
