@@ -119,6 +119,9 @@ def test_evaluate_show_compose_and_report(
     words = ["--data", "digits", "--threat", "linf:0.05", "--limit", "20", "--steps", "5"]
     main(["evaluate", str(tiny), *words, "--out", str(out), "--name", "a", "--role", "core"])
     main(["evaluate", str(tiny), *words, "--out", str(out), "--name", "b"])
+    assert "precision 'half' is unknown" in refused(
+        capsys, "evaluate", str(tiny), *words, "--out", str(out), "--precision", "half"
+    )
     main(["show", str(out)])
     assert "linf:0.1" in capsys.readouterr().out
     numbers = tmp_path / "composed.json"

@@ -147,6 +147,64 @@ def test_a_model_that_does_not_fit_is_refused(
         evaluate(model, points(), plan(), name="m", records=tmp_path)
 
 
+def small_network() -> nn.Module:
+    torch.manual_seed(3)
+    network = nn.Sequential(nn.Conv2d(3, 8, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)).eval()
+    with torch.no_grad():
+        # Centred, so that the boundary passes through the points.
+        network[-1].bias -= network(points(200).images).mean(0)
+    return normalized(network, (), ())
+
+
+def test_a_screen_in_bf16_weakens_no_verdict_and_is_recorded(tmp_path: Path) -> None:
+    split = points(200)
+    plain = evaluate(small_network(), split, plan(), name="m", records=tmp_path)
+    told: list[int] = []
+    fast = evaluate(small_network(), split, plan(), name="m", records=tmp_path, precision="bf16")
+    again = evaluate(
+        small_network(),
+        split,
+        plan(),
+        name="m",
+        records=tmp_path,
+        precision="bf16",
+        progress=lambda task, done, total, note="": told.append(done),
+    )
+    assert told == [200]
+    assert_frame_equal(again.frame, fast.frame)
+    for radius in RADII:
+        broken = ~plain.frame[f"robust@{radius}"]
+        assert not (broken & fast.frame[f"robust@{radius}"]).any()
+    assert 0 < (~plain.frame["robust@0.1"]).sum() < 200
+    assert fast.meta.settings["screen"]["precision"] == "bf16"
+    assert fast.meta.key != plain.meta.key
+    # A pool or a report compares records of the same attack.
+    assert fast.meta.attack == plain.meta.attack
+    unchanged = ["sample_id", "prediction", "accurate", "confidence"]
+    assert_frame_equal(fast.frame.select(unchanged), plain.frame.select(unchanged))
+    # What withstood the screen has met every step of the full attack as well.
+    steady = fast.frame["robust@0.1"]
+    assert (fast.frame["forwards"].filter(steady) > plain.frame["forwards"].max()).all()
+
+
+class OnlyFp32(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 2), nn.Flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x)
+        if out.dtype != torch.float32:
+            raise RuntimeError("needs float32")
+        return out
+
+
+def test_a_network_without_a_copy_in_bf16_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"m has no copy in bf16 \(needs float32\)"):
+        evaluate(OnlyFp32(), points(), plan(), name="m", records=tmp_path, precision="bf16")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_grey_images_do_not_pass_for_coloured_ones(tmp_path: Path) -> None:
     model, split = normalized(Halfspaces(), (0.5,) * 3, (1.0,) * 3), points()
     grey = replace(split, images=split.images[:, :1])

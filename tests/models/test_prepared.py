@@ -9,7 +9,7 @@ from torch import nn
 from recuse.errors import ConfigError
 from recuse.models import architecture, build_seeded, normalized
 from recuse.models.folding import fold_batchnorm, foldable_pairs, folded_weights, traced
-from recuse.models.prepared import prepare, prepared_copy
+from recuse.models.prepared import prepare, prepared_copy, suited_precision
 
 # (architecture, batch norms before, batch norms that cannot be folded: those after a sum)
 NETWORKS = {
@@ -232,6 +232,15 @@ def test_what_cannot_be_traced_is_prepared_unfolded_and_refreshes():
     x = torch.rand(2, 3, 4, 4)
     assert count_norms(twin.module) == 1
     torch.testing.assert_close(twin.module(x), model(x))
+
+
+def test_the_precision_suits_size_and_device(monkeypatch):
+    small, large = nn.Linear(10, 10), nn.Linear(1100, 1000)
+    for native in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda native=native: native)
+        assert suited_precision(small) == "fp32"
+        assert suited_precision(large) == ("bf16" if native else "fp32")
+    assert suited_precision(large.to("meta")) == "fp32"
 
 
 def test_an_unknown_precision_is_refused():

@@ -17,6 +17,7 @@ def evaluate(
     steps: int = 40,
     restarts: int = 1,
     doubled: bool = True,
+    precision: str = "auto",
     limit: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -39,6 +40,9 @@ def evaluate(
         steps: APGD steps.
         restarts: Random starts per image.
         doubled: Judge twice every radius as well.
+        precision: bf16 tries a short attack on a copy in bf16 first and the full one on what that
+            leaves; every verdict is given in fp32 and none is weaker. auto does so for large
+            networks where the device is fast in bf16; fp32 never.
         limit: Only the first so many images.
         batch_size: Images attacked together; by default chosen from their size.
         seed: Of the random starts.
@@ -76,6 +80,7 @@ def evaluate(
             records=out / "records",
             weights=loaded.weights,
             tags={"role": role},
+            precision=options.screen_precision(precision, network),
             progress=progress,
         )
     print_summary([record])

@@ -24,7 +24,7 @@ from recuse.models.architectures import (
 from recuse.models.cards import Card, card_for
 from recuse.models.checkpoint import weights_sha256
 from recuse.models.normalize import normalized
-from recuse.models.prepared import Precision
+from recuse.models.prepared import Precision, suited_precision
 from recuse.models.zoo import load_model
 from recuse.protocols import Objective
 from recuse.random import stable_seed
@@ -242,6 +242,15 @@ def precision(name: str) -> Precision:
     if name not in get_args(Precision):
         raise ConfigError(f"precision {name!r} is unknown; take fp32 or bf16")
     return cast(Precision, name)
+
+
+def screen_precision(name: str, network: nn.Module) -> Precision:
+    """``auto``, ``fp32`` or ``bf16``; ``auto`` takes what pays where the network is.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    return suited_precision(network) if name == "auto" else precision(name)
 
 
 def run_config(

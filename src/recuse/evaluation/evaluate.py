@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import polars as pl
 import torch
 from torch import nn
 
-from recuse.attacks import Apgd, attack_radii
+from recuse.attacks import Apgd, Screened, attack_radii
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
 from recuse.models.normalize import Normalize
+from recuse.models.prepared import Precision, prepare
 from recuse.progress import Progress, silent
 from recuse.protocols import Attack
 from recuse.radius import parse_radius
@@ -25,6 +26,7 @@ from recuse.threat import Threat
 
 ELEMENTS_PER_BATCH = 1 << 20
 BATCH_SIZES = (16, 512)
+SCREEN_STEPS = 10
 
 
 def judged_radii(eps: Iterable[str | float]) -> tuple[float, ...]:
@@ -93,6 +95,7 @@ def evaluate(
     records: Path,
     weights: str = "",
     tags: Mapping[str, Any] | None = None,
+    precision: Precision = "fp32",
     progress: Progress = silent,
 ) -> Record:
     """Judge a model and keep one row per sample; a rerun computes only what is missing.
@@ -108,16 +111,22 @@ def evaluate(
         records: Folder that holds all records of a run.
         weights: SHA-256 of the weights; part of the record's key.
         tags: What figures group by (see :class:`recuse.records.schema.RecordMeta`).
+        precision: ``"bf16"`` tries each attack first, with few steps, on a copy in bf16. What that
+            finds counts if the model itself errs there in fp32; the full attack meets the rest, so
+            that no verdict is weaker. It is part of the record's key.
         progress: Told after every batch.
 
     Returns:
         The record of ``split`` (of its first ``limit`` samples).
 
     Raises:
+        ConfigError: bf16 for a network that cannot be copied or run in it.
         DataError: The model does not fit the data or returns values that are not finite.
         RecordError: The folder cannot be written, or holds damaged shards.
     """
     meta = evaluation.meta(split, name=name, weights=weights, tags=tags or {})
+    if precision == "bf16":
+        evaluation, meta = _screened(model, evaluation, meta, split)
     wanted = split if evaluation.limit is None else split.head(evaluation.limit)
     shards = Shards.open(records, meta)
     finished = shards.finished_ids()
@@ -131,6 +140,31 @@ def evaluate(
         progress(f"attack {name}", done, len(wanted))
     record = shards.record()
     return Record(meta, record.frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
+
+
+def _screened(
+    model: nn.Module, evaluation: Evaluation, meta: RecordMeta, split: Split
+) -> tuple[Evaluation, RecordMeta]:
+    """The evaluation with a first search on a bf16 copy, and the meta that says so.
+
+    Raises:
+        ConfigError: The network cannot be copied, or its copy cannot run in bf16.
+    """
+    try:
+        copy = prepare(model, precision="bf16")
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        with torch.no_grad():
+            copy(split.images[:1].to(device))
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"{meta.model} has no copy in bf16 ({str(error).splitlines()[0]}); evaluate it with "
+            "precision fp32"
+        ) from error
+    full = evaluation.attack
+    first = replace(full, steps=min(full.steps, SCREEN_STEPS)) if isinstance(full, Apgd) else full
+    settings = {"screen": {"precision": "bf16", "attack": to_plain(first)}}
+    attack = Screened(full, copy, first)
+    return replace(evaluation, attack=attack), replace(meta, settings=meta.settings | settings)
 
 
 def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: RecordMeta) -> Record:

@@ -17,6 +17,8 @@ from recuse.models.small_maps import with_matrix_products
 
 Precision = Literal["fp32", "bf16"]
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+# Below, layers are so narrow that fp32 and bf16 take about as long (measured with AMX).
+FEWEST_WEIGHTS_FOR_BF16 = 1_000_000
 
 
 class Fp32Layer(nn.Module):
@@ -104,6 +106,22 @@ def prepare(model: nn.Module, *, precision: str = "fp32", channels_last: bool = 
     """
     copy = prepared_copy(model, precision=precision, channels_last=channels_last)
     return with_matrix_products(copy.module)
+
+
+def suited_precision(model: nn.Module) -> Precision:
+    """The precision of a first search that pays on the device that holds ``model``.
+
+    Returns:
+        ``"bf16"`` for a large network on a GPU or a processor that multiplies bf16 matrices
+        natively, else ``"fp32"``, which means no search on a copy at all.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    large = sum(p.numel() for p in model.parameters()) >= FEWEST_WEIGHTS_FOR_BF16
+    native = {
+        "cuda": torch.cuda.is_bf16_supported,
+        "cpu": getattr(torch.cpu, "_is_amx_tile_supported", lambda: False),
+    }
+    return "bf16" if large and native.get(device.type, lambda: False)() else "fp32"
 
 
 def _in_bf16(network: nn.Module) -> nn.Module:
