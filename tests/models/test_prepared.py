@@ -1,6 +1,7 @@
 """Folding, layout and precision change the speed, not the function, nor the original."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -234,13 +235,24 @@ def test_what_cannot_be_traced_is_prepared_unfolded_and_refreshes():
     torch.testing.assert_close(twin.module(x), model(x))
 
 
+class Elsewhere(nn.Module):
+    """Stands for a network on a device that need not be here."""
+
+    def __init__(self, weights, device):
+        super().__init__()
+        self.held = SimpleNamespace(device=torch.device(device), numel=lambda: weights)
+
+    def parameters(self, recurse=True):
+        yield self.held
+
+
 def test_the_precision_suits_size_and_device(monkeypatch):
-    small, large = nn.Linear(10, 10), nn.Linear(1100, 1000)
     for native in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda native=native: native)
-        assert suited_precision(small) == "fp32"
-        assert suited_precision(large) == ("bf16" if native else "fp32")
-    assert suited_precision(large.to("meta")) == "fp32"
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda native=native: native)
+        assert suited_precision(Elsewhere(999_999, "cuda")) == "fp32"
+        assert suited_precision(Elsewhere(1_000_000, "cuda")) == ("bf16" if native else "fp32")
+        assert suited_precision(Elsewhere(1_000_000, "cpu")) == "fp32"
+    assert suited_precision(nn.Flatten()) == "fp32"
 
 
 def test_an_unknown_precision_is_refused():

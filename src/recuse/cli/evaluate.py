@@ -42,7 +42,7 @@ def evaluate(
         doubled: Judge twice every radius as well.
         precision: bf16 tries a short attack on a copy in bf16 first and the full one on what that
             leaves; every verdict is given in fp32 and none is weaker. auto does so for large
-            networks where the device is fast in bf16; fp32 never.
+            networks on a GPU; on a processor it pays where nearly all inputs break.
         limit: Only the first so many images.
         batch_size: Images attacked together; by default chosen from their size.
         seed: Of the random starts.
