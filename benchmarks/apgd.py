@@ -70,7 +70,7 @@ def standard_network(repeats: int) -> list[Row]:
     prepared, rows = prepare(model), []
     for kind in ("jpeg", "lossless"):
         name = f"apgd fp32 resnet56 1/255 {kind}"
-        x = cifar_test(64, kind).images
+        x = cifar_test(128, kind).images
         time, passes, broken, official = compare(name, model, prepared, Apgd(), x, threat, repeats)
         rows += [with_goal(time, 7.0, cause_of(time)), gated(passes)]
         rows.append(
