@@ -145,6 +145,7 @@ def test_a_model_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         evaluate(model, points(), plan(), name="m", records=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def small_network() -> nn.Module:

@@ -124,6 +124,8 @@ def evaluate(
         DataError: The model does not fit the data or returns values that are not finite.
         RecordError: The folder cannot be written, or holds damaged shards.
     """
+    first = split.head(1)
+    clean_logits(model, first.images.to(_device(model)), first)  # a misfit leaves no folder behind
     meta = evaluation.meta(split, name=name, weights=weights, tags=tags or {})
     if precision == "bf16":
         evaluation, meta = _screened(model, evaluation, meta, split)
@@ -152,9 +154,8 @@ def _screened(
     """
     try:
         copy = prepare(model, precision="bf16")
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
         with torch.no_grad():
-            copy(split.images[:1].to(device))
+            copy(split.images[:1].to(_device(model)))
     except (RuntimeError, TypeError) as error:
         raise ConfigError(
             f"{meta.model} has no copy in bf16 ({str(error).splitlines()[0]}); evaluate it with "
@@ -173,8 +174,7 @@ def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: Re
     Raises:
         DataError: The model does not fit the data or returns values that are not finite.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    x = batch.images.to(device)
+    x = batch.images.to(_device(model))
     logits = clean_logits(model, x, batch)
     prediction = logits.argmax(dim=1)
     found = attack_radii(
@@ -198,6 +198,10 @@ def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: Re
     for threat, broken in zip(evaluation.threats, found.broken, strict=True):
         columns[radius_column("robust", threat.eps)] = (~broken).cpu().numpy()
     return make_record(meta, columns)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def clean_logits(model: nn.Module, x: torch.Tensor, batch: Split) -> torch.Tensor:
