@@ -10,8 +10,8 @@ from recuse.analysis.accounting import Core, indicator_stage, paper_account, sou
 from recuse.analysis.intervals import wilson_of
 from recuse.cli.report import report
 from recuse.errors import ConfigError, RecordError
-from recuse.records.schema import make_record
-from recuse.records.store import read_records
+from recuse.records.schema import joint_weights, make_record
+from recuse.records.store import read_records, write_record
 from recuse.report.html import render_html
 from recuse.report.page import Gallery, Points, Rate, Spread
 from recuse.report.run import build_report, write_report
@@ -99,6 +99,31 @@ def test_where_all_are_dear_the_sum_of_both_accuracies_decides(write_run, known_
     run = write_run(records=[known_records[0], known_records[2], dear])
     shown = table(build_report([run]), "Compositions")
     assert [shown.rows[i][0] for i in sorted(shown.emphasis)] == ["trades", "trades"]
+
+
+def test_what_the_adversary_broke_is_not_in_the_sound_number(write_run):
+    run = write_run()
+    before = row(table(build_report([run]), "Compositions"), "era_1", "linf 8/255")
+    records = {r.meta.model: r for r in read_records(run)}
+    era = records["era_1"].frame
+    # Two images that the records call sure, and all that they do not count anyway.
+    sure = era["accurate"].to_numpy() & era["robust@16/255"].to_numpy()
+    left = sure.copy()
+    left[np.flatnonzero(sure)[:2]] = False
+    meta = replace(
+        records["era_1"].meta,
+        model="whatever",
+        attack="adaptive",
+        radii=("8/255",),
+        weights=joint_weights(["", ""]),
+        settings={"selectors": [{"kind": "RobustnessIndicator", "radius": None}]},
+    )
+    columns = {"sample_id": era["sample_id"], "robust@8/255": left}
+    write_record(run / "compositions", make_record(meta, columns))
+    after = row(table(build_report([run]), "Compositions"), "era_1", "linf 8/255")
+    assert after[4].value == pytest.approx(left.sum() / 200)
+    assert after[4].value < before[4].value
+    assert after[6].value == pytest.approx(left.mean())
 
 
 def test_the_paper_counts_what_the_sound_accounting_does_not(write_run):

@@ -47,12 +47,13 @@ def attack(
     """
     from recuse.attacks import Apgd
     from recuse.cli import options
-    from recuse.cli.compositions import ATTACKS, COMPOSITIONS, keep_compositions, read_compositions
+    from recuse.cli.compositions import keep_compositions, read_compositions
     from recuse.cli.console import progress_display
     from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
     from recuse.data import find_data_root
     from recuse.errors import ConfigError
     from recuse.evaluation.attack_cascade import CascadeAttack, attack_cascade
+    from recuse.report.run_folder import ATTACKS, COMPOSITIONS
     from recuse.selectors import RobustnessIndicator
     from recuse.threat import Threat
 

@@ -44,8 +44,9 @@ def compose(
         out: Put the numbers into this JSON file as well; other compositions and radii in it stay.
     """
     from recuse.analysis.compositions import compose_records
-    from recuse.cli.compositions import attack_records, keep_compositions
+    from recuse.cli.compositions import keep_compositions
     from recuse.records.store import read_records
+    from recuse.report.run_folder import attack_records
 
     records = [record for run in runs for record in read_records(run)]
     composed = compose_records(

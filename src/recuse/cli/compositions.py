@@ -7,28 +7,14 @@ from typing import Any
 
 from recuse.errors import ConfigError, RecordError
 from recuse.radius import format_radius, parse_radius
-from recuse.records.schema import Record
-from recuse.records.store import META, read_records, write_atomically
+from recuse.records.store import write_atomically
 from recuse.report.run_folder import read_json
 
-COMPOSITIONS = "composition.json"
-# Folder of the rows behind it, apart from the records of single models.
-ATTACKS = "compositions"
 # Of the adversary, which counting again must not lose.
 _ATTACKED = ("attacked", "images")
 
 Entry = Mapping[str, Any]
 Key = tuple[str, str, str]
-
-
-def attack_records(run: Path) -> list[Record]:
-    """Rows of the attacks on compositions of a run folder; none where there was no attack.
-
-    Raises:
-        RecordError: A damaged shard.
-    """
-    folder = run / ATTACKS
-    return list(read_records(folder)) if any(folder.glob(f"*/{META}")) else []
 
 
 def read_compositions(path: Path) -> dict[Key, Entry]:

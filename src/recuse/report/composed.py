@@ -1,14 +1,17 @@
 """Compositions of the robust models of a report with its cores, counted soundly and otherwise."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recuse.analysis.accounting import Account, paper_account, sound_account
+from recuse.analysis.adversaries import attacked as met_by
 from recuse.analysis.compositions import core_of, stage_of, telling
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
+from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Kind, Mask, add_radii, check_comparable
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
+from recuse.records.schema import Record
 from recuse.report.measured import CERTIFIED, ROBUST, Judged
 
 # Natural accuracy that the recommended composition may give up.
@@ -81,6 +84,7 @@ def compose_all(
     wanted: frozenset[str] = frozenset(),
     attacked: Mapping[tuple[str, str, str], float] | None = None,
     *,
+    attacks: Sequence[Record] = (),
     kind: Kind = ROBUST,
 ) -> list[Composed]:
     """Every robust model before every core that was judged on the same samples.
@@ -92,6 +96,7 @@ def compose_all(
         models: All records of a report.
         wanted: Radii to report; by default all that were judged together with their double.
         attacked: Robust accuracy under attack by (run, name of the composition, eps).
+        attacks: Rows of such attacks, which say more: what they broke is not counted as sound.
         kind: Count with attacks or with certificates; a core that has none is never proven robust.
 
     Raises:
@@ -99,7 +104,10 @@ def compose_all(
     """
     known = attacked or {}
     composed = [
-        account(stage, core, eps, known.get((stage.run, _name(stage, core), eps)), kind=kind)
+        _refuted(
+            account(stage, core, eps, known.get((stage.run, _name(stage, core), eps)), kind=kind),
+            attacks if kind == ROBUST else (),
+        )
         for stage in models
         if stage.role == "robust" and stage.verdicts.labelled
         for core in _cores(stage, models)
@@ -130,6 +138,17 @@ def account(
         attacked=attacked,
         kind=kind,
     )
+
+
+def _refuted(composed: Composed, attacks: Sequence[Record]) -> Composed:
+    """The composition, its sound count without what adversaries of the whole of it broke."""
+    chain = [composed.stage.verdicts, composed.core.verdicts]
+    found = met_by(chain, attacks, composed.eps)
+    if found is None:
+        return composed
+    sound = composed.sound
+    kept = replace(sound, robust=sound.robust & ~found.refutes(sound.robust))
+    return replace(composed, sound=kept, attacked=rate(found.left[found.met]))
 
 
 def common_radii(

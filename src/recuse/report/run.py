@@ -82,7 +82,8 @@ def build_report(runs: Sequence[Path]) -> Page:
     attacked = {
         (folder.name, *key): value for folder in folders for key, value in folder.attacked.items()
     }
-    compositions = compose_all(models, wanted, attacked)
+    attacks = [record for folder in folders for record in folder.attacks]
+    compositions = compose_all(models, wanted, attacked, attacks=attacks)
     best = best_of_each_radius(compositions)
     proven = compose_all(models, wanted, kind=CERTIFIED)
     leading = best or best_of_each_radius(proven)

@@ -10,10 +10,14 @@ import polars as pl
 
 from recuse.errors import ConfigError, RecordError
 from recuse.radius import format_radius, parse_radius
-from recuse.records.store import read_parquet, read_records
+from recuse.records.schema import Record
+from recuse.records.store import META, read_parquet, read_records
 from recuse.report.decision_regions import Regions, read_regions
 from recuse.report.measured import Judged, judge_records
 
+COMPOSITIONS = "composition.json"
+# Rows behind those rates, apart from the records of single models.
+ATTACKS = "compositions"
 _GALLERY_COLUMNS = ("sample_id", "label", "prediction", "image")
 
 
@@ -30,6 +34,7 @@ class RunFolder:
         training: Training log of each model, one row per epoch.
         gallery: ``gallery.parquet``: inputs that were abstained on.
         attacked: Robust accuracy of compositions under attack, by (composition, eps).
+        attacks: Rows of such attacks.
         regions: Decision maps of models of the plane.
     """
 
@@ -41,6 +46,7 @@ class RunFolder:
     training: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     gallery: pl.DataFrame | None = None
     attacked: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    attacks: tuple[Record, ...] = ()
     regions: Regions | None = None
 
     @property
@@ -74,9 +80,20 @@ def read_run(path: Path, name: str = "") -> RunFolder:
         environment=_read_mapping(path / "environment.json"),
         training=_read_training(path / "training"),
         gallery=_read_gallery(path),
-        attacked=_read_attacked(path / "composition.json"),
+        attacked=_read_attacked(path / COMPOSITIONS),
+        attacks=attack_records(path),
         regions=read_regions(regions) if regions.is_file() else None,
     )
+
+
+def attack_records(run: Path) -> tuple[Record, ...]:
+    """Rows of the attacks on compositions of a run folder; none where there was no attack.
+
+    Raises:
+        RecordError: A damaged shard.
+    """
+    folder = run / ATTACKS
+    return tuple(read_records(folder)) if any(folder.glob(f"*/{META}")) else ()
 
 
 def read_json(path: Path) -> Any:
