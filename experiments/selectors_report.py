@@ -164,7 +164,9 @@ def headline(found: list[Attacked], eps: str) -> str:
     )
 
 
-def write_all(todo: Mapping[str, list[Deployed]], tables: Tables, attacks: Path, out: Path) -> Page:
+def write_all(
+    todo: Mapping[str, list[Deployed]], tables: Tables, attacks: Path, out: Path, work: Path
+) -> Page:
     """The report, its figures as files, its tables as Markdown and numbers as JSON."""
     found = list(attacked(todo, tables, attacks))
     candidates = {eps: candidates_at(tables, eps) for eps in todo}
@@ -195,7 +197,7 @@ def write_all(todo: Mapping[str, list[Deployed]], tables: Tables, attacks: Path,
         ),
         subtitle="CIFAR-10, linf:1/255 and linf:2/255",
     )
-    write_html(page, attacks.parent / "report.html")
+    write_html(page, work / "report.html")
     save_figures(page, out, ("svg",))
     write_atomically(out / "README.md", markdown(page).encode())
     write_atomically(out / "summary.json", json.dumps(numbers(found), indent=1).encode())

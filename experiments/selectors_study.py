@@ -123,7 +123,7 @@ def tables(_: argparse.Namespace) -> None:
     corrected = refuted(measured_tables, todo, ATTACKS)
     # Deployed anew: the same settings, but with the bounds of the corrected core.
     todo = {eps: deployed(corrected, known, split, eps) for eps in EPS}
-    write_all(todo, corrected, ATTACKS, RESULTS)
+    write_all(todo, corrected, ATTACKS, RESULTS, WORK)
 
 
 STEPS = {"train": train, "measure": measure, "attack": attack, "tables": tables}

@@ -130,5 +130,5 @@ def main(args: Sequence[str] | None = None) -> None:
         complain(f"{where}{error.strerror or error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        complain("stopped; the same command goes on where it was")
+        complain("stopped; the same command goes on from what is finished")
         sys.exit(130)
