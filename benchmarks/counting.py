@@ -1,9 +1,10 @@
 """Passes through a network, counted where they happen: below autograd, at the convolutions.
 
 A network's last convolution stands for one pass, the last of those that no prepared copy computes
-as a matrix product. Its calls are recognised by the shape of its
-weight (several layers may share it: one calibration pass says how many do), so that the count is
-the same for a network, its folded copy and its bf16 copy, and for any program that runs them.
+as a matrix product. Its calls, alone or with the sum and the ReLU behind it, are recognised by the
+shape of its weight (several layers may share it: one calibration pass says how many do), so that
+the count is the same for a network, its folded copy and its bf16 copy, and for any program that
+runs them.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from recuse.models.small_maps import FEWEST_CHANNELS
 
 Result = TypeVar("Result")
 _aten = torch.ops.aten
+_fused = torch.ops.mkldnn._convolution_pointwise
+# Where each forward convolution takes its weight.
+WEIGHT_AT = {_aten.convolution.default: 1, _fused.default: 1, _fused.binary: 2}
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class _ConvolutionCounter(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         name = func.overloadpacket
-        if name is _aten.convolution and args[1].shape == self.shape:
+        if func in WEIGHT_AT and args[WEIGHT_AT[func]].shape == self.shape:
             self.forward += len(args[0])
         elif name is _aten.convolution_backward and args[2].shape == self.shape:
             self.to_input += len(args[0]) * bool(args[-1][0])

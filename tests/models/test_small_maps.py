@@ -8,17 +8,21 @@ from recuse.models.prepared import prepare
 from recuse.models.small_maps import SmallMapConvolution, suits, with_matrix_products
 
 
-def convolution(bias=True, inputs=256, outputs=272):
+def convolution(bias=True, inputs=256, outputs=272, stride=1):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias).double().requires_grad_(False)
+        conv = nn.Conv2d(inputs, outputs, 3, padding=1, stride=stride, bias=bias)
+        return conv.double().requires_grad_(False)
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(3, 4, 4), (1, 2, 5), (2, 1, 1), (0, 4, 4), (2, 6, 6)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    "shape", [(3, 4, 4), (1, 2, 5), (2, 1, 1), (0, 4, 4), (2, 6, 6), (1, 7, 8)]
+)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_same_features_and_same_gradient(bias, shape, layout):
-    conv = convolution(bias)
+def test_same_features_and_same_gradient(bias, stride, shape, layout):
+    conv = convolution(bias, stride=stride)
     x = torch.rand(shape[0], 256, *shape[1:], dtype=torch.float64).to(memory_format=layout)
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     expected, found = conv(a), SmallMapConvolution(conv)(b)
@@ -32,7 +36,8 @@ def test_same_features_and_same_gradient(bias, shape, layout):
 def test_only_wide_plain_3x3_convolutions_are_replaced():
     assert suits(convolution())
     assert not suits(nn.Conv2d(256, 256, 3))
-    assert not suits(nn.Conv2d(256, 256, 3, padding=1, stride=2))
+    assert suits(nn.Conv2d(256, 256, 3, padding=1, stride=2))
+    assert not suits(nn.Conv2d(256, 256, 3, padding=1, stride=(1, 2)))
     assert not suits(nn.Conv2d(64, 256, 3, padding=1))
     assert not suits(nn.Conv2d(256, 256, 3, padding=1, groups=2))
     assert not suits(nn.Conv2d(256, 256, 3, padding=1, padding_mode="reflect"))
@@ -59,6 +64,13 @@ def test_prepared_networks_use_it(precision):
     tolerance = {"fp32": 1e-5, "bf16": 3e-2}[precision]
     torch.testing.assert_close(prepared(x), model(x), rtol=tolerance, atol=tolerance)
     assert not any(isinstance(m, SmallMapConvolution) for m in model.modules())
+
+
+def test_maps_are_small_by_what_they_become():
+    images = [torch.rand(1, 256, side, side) for side in (4, 5, 8, 9)]
+    for stride, small in ((1, [True, False, False, False]), (2, [True, True, True, False])):
+        layer = SmallMapConvolution(convolution(stride=stride))
+        assert [layer.multiplies(x) for x in images] == small
 
 
 def test_a_convolution_alone_is_left_as_it_is():

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from recuse.errors import ConfigError, DataError
-from recuse.models.prepared import prepare
+from recuse.models.folding import fold_batchnorm
 from recuse.random import generator
 from recuse.records.store import write_atomically
 
@@ -38,7 +38,7 @@ def export_onnx(model: nn.Module, shape: tuple[int, ...], path: Path) -> float:
         DataError: The exported network answers differently.
     """
     session_of = _runtime()
-    network = prepare(model, channels_last=False).cpu()
+    network = fold_batchnorm(model).module.cpu()
     images = torch.rand((4, *shape), generator=generator("onnx"))
     with TemporaryDirectory() as folder:
         draft = Path(folder) / "model.onnx"

@@ -130,21 +130,22 @@ def traced(model: nn.Module) -> torch.fx.GraphModule | None:
 def foldable_pairs(graph: torch.fx.GraphModule) -> list[tuple[torch.fx.Node, torch.fx.Node]]:
     """(convolution, batch norm) nodes where the norm alone reads the convolution."""
     modules = dict(graph.named_modules())
-    calls = [str(node.target) for node in graph.graph.nodes if node.op == "call_module"]
+    called = [str(node.target) for node in graph.graph.nodes if node.op == "call_module"]
     pairs = []
     for node in graph.graph.nodes:
         before = node.args[0] if node.args else None
-        if not _calls(node, NORMS, modules) or not isinstance(before, torch.fx.Node):
+        if not calls(node, NORMS, modules) or not isinstance(before, torch.fx.Node):
             continue
-        alone = len(before.users) == 1 and calls.count(str(before.target)) == 1
-        if alone and _calls(before, CONVOLUTIONS, modules) and _has_statistics(modules, node):
+        alone = len(before.users) == 1 and called.count(str(before.target)) == 1
+        if alone and calls(before, CONVOLUTIONS, modules) and _has_statistics(modules, node):
             pairs.append((before, node))
     return pairs
 
 
-def _calls(
+def calls(
     node: torch.fx.Node, kinds: tuple[type[nn.Module], ...], modules: dict[str, nn.Module]
 ) -> bool:
+    """Whether a node calls a layer of exactly one of these kinds, without hooks."""
     # Exact types without hooks: a subclass, a parametrised layer or one whose hook computes its
     # weight anew (weight_norm) computes something else than its stored weight says.
     if node.op != "call_module":

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
+import torch.fx
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from recuse.errors import ConfigError
 from recuse.models.folding import FoldedCopy, fold_batchnorm
+from recuse.models.fused import fuse_activations, input_gradient, is_plain
 from recuse.models.small_maps import with_matrix_products
 
 Precision = Literal["fp32", "bf16"]
@@ -25,7 +28,8 @@ class Fp32Layer(nn.Module):
     """Runs one layer in fp32 and hands its output on in autocast's type.
 
     The input's precision is what matters here. An fp32 output would drag every addition along
-    the shortcuts of the first stage into fp32, the largest feature maps of the network.
+    the shortcuts of the first stage into fp32, the largest feature maps of the network. A
+    convolution hands its gradient on in bf16, the precision in which it arrives.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -34,9 +38,29 @@ class Fp32Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output, computed in fp32."""
-        with torch.autocast(x.device.type, enabled=False):
-            out: Tensor = self.layer(x.float())
-        return out.to(torch.bfloat16)
+        if is_plain(self.layer):
+            out: Tensor = _Fp32Forward.apply(x, self.layer)  # type: ignore[no-untyped-call]
+            return out
+        return _in_fp32(self.layer, x)
+
+
+def _in_fp32(layer: nn.Module, x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        out: Tensor = layer(x.float())
+    return out.to(torch.bfloat16)
+
+
+class _Fp32Forward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        ctx.conv, ctx.shape = conv, x.shape
+        return _in_fp32(conv, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, weight = grad.new_empty(ctx.shape), ctx.conv.weight.to(grad.dtype)
+        return input_gradient(ctx.conv, x, grad, weight).float(), None
 
 
 class Bf16Network(nn.Module):
@@ -105,7 +129,10 @@ def prepare(model: nn.Module, *, precision: str = "fp32", channels_last: bool = 
         ConfigError: An unknown precision.
     """
     copy = prepared_copy(model, precision=precision, channels_last=channels_last)
-    return with_matrix_products(copy.module)
+    prepared = with_matrix_products(copy.module)
+    if isinstance(copy.folded.module, torch.fx.GraphModule):
+        fuse_activations(copy.folded.module)
+    return prepared
 
 
 def suited_precision(model: nn.Module) -> Precision:

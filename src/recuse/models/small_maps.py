@@ -5,6 +5,7 @@ neighbourhoods and multiplying once is up to three times as fast, forward and fo
 with respect to the input. Same function, up to rounding.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,10 +21,10 @@ _SIDE = 3
 
 
 class SmallMapConvolution(nn.Module):
-    """A frozen 3x3 convolution that multiplies matrices on maps of at most 16 pixels.
+    """A frozen 3x3 convolution that multiplies matrices where it puts out at most 16 pixels.
 
     Args:
-        conv: The convolution; its weights must not change afterwards.
+        conv: The convolution, of stride 1 or 2; its weights must not change afterwards.
     """
 
     to_output: Tensor
@@ -34,52 +35,106 @@ class SmallMapConvolution(nn.Module):
         self.train(conv.training)
         self.conv = conv
         weight = conv.weight.detach()
-        # (row, column, in) x out; the gradient is the convolution with the turned weights
+        self.stride = conv.stride[0]
+        # (row, column, in) x out; at stride 1 the gradient is the convolution with turned weights
         output = weight.permute(2, 3, 1, 0).reshape(-1, conv.out_channels)
         turned = weight.flip(2, 3).permute(2, 3, 0, 1).reshape(-1, conv.in_channels)
+        back = turned if self.stride == 1 else output.t()
         self.register_buffer("to_output", output.contiguous(), persistent=False)
-        self.register_buffer("to_input", turned.contiguous(), persistent=False)
+        self.register_buffer("to_input", back.contiguous(), persistent=False)
+
+    def multiplies(self, x: Features) -> bool:
+        """Whether maps of this size, on this device, are taken as matrices."""
+        height, width = _strided(x.shape[2:], self.stride)
+        return x.device.type == "cpu" and height * width <= LARGEST_MAP
 
     def forward(self, x: Features) -> Features:
-        """Features of the same size."""
-        if x.device.type != "cpu" or x.shape[2] * x.shape[3] > LARGEST_MAP:
+        """What the convolution would return."""
+        if not self.multiplies(x):
             out: Tensor = self.conv(x)
             return out
         x = x.to(self.to_output.dtype)
         product: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
-            x, self.to_output, self.to_input, self.conv.bias
+            x, self.to_output, self.to_input, self.conv.bias, self.stride
         )
         return product
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, to_output: Tensor, to_input: Tensor, bias: Any) -> Tensor:
-        ctx.to_input = to_input
-        return neighbourhood_product(x, to_output, bias)
+    def forward(
+        ctx: Any, x: Tensor, to_output: Tensor, to_input: Tensor, bias: Any, stride: int
+    ) -> Tensor:
+        ctx.to_input, ctx.stride, ctx.size = to_input, stride, x.shape[2:]
+        return neighbourhood_product(x, to_output, bias, stride)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return neighbourhood_product(grad, ctx.to_input, None), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        if ctx.stride == 1:
+            back = neighbourhood_product(grad, ctx.to_input, None)
+        else:
+            back = scattered_product(grad, ctx.to_input, ctx.stride, ctx.size)
+        return back, None, None, None, None
 
 
-def neighbourhood_product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-    """The 3x3 neighbourhood of every pixel, zero outside, times ``matrix``.
+def _strided(size: Sequence[int], stride: int) -> tuple[int, int]:
+    """Height and width of what a 3x3 convolution with zeros around puts out."""
+    height, width = size
+    return (height - 1) // stride + 1, (width - 1) // stride + 1
+
+
+def _neighbours(padded: Tensor, height: int, width: int, stride: int) -> list[Tensor]:
+    """For each of the nine neighbours, row by row, the view of where it lies for every output.
+
+    ``padded`` is ``(batch, rows, columns, channels)`` with one pixel around.
+    """
+    ends = (stride * (height - 1) + 1, stride * (width - 1) + 1)
+    shifts = [(i, j) for i in range(_SIDE) for j in range(_SIDE)]
+    return [padded[:, i : i + ends[0] : stride, j : j + ends[1] : stride] for i, j in shifts]
+
+
+def scattered_product(grad: Tensor, matrix: Tensor, stride: int, size: Sequence[int]) -> Tensor:
+    """The adjoint of :func:`neighbourhood_product` without a bias.
+
+    Args:
+        grad: ``(batch, outputs, height, width)``.
+        matrix: ``(outputs, 9 * channels)``.
+        stride: Pixels from one output to the next.
+        size: Height and width of the input.
+
+    Returns:
+        ``(batch, channels, *size)``, channels last in memory.
+    """
+    batch, outputs, height, width = grad.shape
+    flat = grad.permute(0, 2, 3, 1).reshape(-1, outputs)
+    channels = matrix.shape[1] // _SIDE**2
+    columns = torch.mm(flat, matrix).view(batch, height, width, _SIDE**2, channels)
+    padded = grad.new_zeros(batch, size[0] + 2, size[1] + 2, channels)
+    for neighbour, part in enumerate(_neighbours(padded, height, width, stride)):
+        part += columns[:, :, :, neighbour]
+    return padded[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
+
+
+def neighbourhood_product(
+    x: Tensor, matrix: Tensor, bias: Tensor | None, stride: int = 1
+) -> Tensor:
+    """The 3x3 neighbourhood of every pixel, or of every second, zero outside, times ``matrix``.
 
     Args:
         x: ``(batch, channels, height, width)``.
         matrix: ``(9 * channels, outputs)``, neighbours row by row, channels fastest.
         bias: ``(outputs,)`` to add.
+        stride: Pixels from one neighbourhood to the next.
 
     Returns:
-        ``(batch, outputs, height, width)``, channels last in memory.
+        ``(batch, outputs, ⌈height / stride⌉, ⌈width / stride⌉)``, channels last in memory.
     """
-    batch, channels, height, width = x.shape
+    batch, channels = x.shape[:2]
+    height, width = _strided(x.shape[2:], stride)
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-    shifts = [(i, j) for i in range(_SIDE) for j in range(_SIDE)]
-    parts = [padded[:, i : i + height, j : j + width] for i, j in shifts]
-    gathered = torch.cat(parts, dim=3).view(batch * height * width, len(shifts) * channels)
+    parts = _neighbours(padded, height, width, stride)
+    gathered = torch.cat(parts, dim=3).view(batch * height * width, len(parts) * channels)
     out = torch.empty(
         (batch, matrix.shape[1], height, width),
         dtype=x.dtype,
@@ -103,7 +158,8 @@ def suits(module: nn.Module) -> bool:
         type(module) is nn.Conv2d
         and not (module._forward_pre_hooks or module._forward_hooks)
         and module.kernel_size == (_SIDE, _SIDE)
-        and module.stride == module.dilation == module.padding == (1, 1)
+        and module.stride in ((1, 1), (2, 2))
+        and module.dilation == module.padding == (1, 1)
         and module.groups == 1
         and module.padding_mode == "zeros"
         and min(module.in_channels, module.out_channels) >= FEWEST_CHANNELS
