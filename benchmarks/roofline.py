@@ -2,11 +2,13 @@
 
 The peak is the best rate of any of the network's own 3x3 convolutions alone, in the layout and
 precision that suit it best, measured in the same run. A step is a forward pass and the gradient
-with respect to the input: twice the forward pass's floating-point operations.
+with respect to the input: twice the forward pass's floating-point operations. Small batches wait
+for weights, large ones for feature maps, so that every batch size has a row.
 """
 
 import statistics
 from collections.abc import Callable
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from recuse.models.architectures import architecture, build_seeded
 from recuse.models.normalize import normalized
 from recuse.models.prepared import Precision, prepare
 
-BATCH = 16
+BATCHES = (16, 32, 64)
 SHAPES = ((64, 32), (128, 16), (256, 8), (512, 4))
 TYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -28,15 +30,15 @@ def rate(work: Callable[[], object], operations: float, repeats: int) -> float:
 
 
 @torch.no_grad()
-def convolution_peak(dtype: torch.dtype, repeats: int) -> tuple[float, str]:
+def convolution_peak(dtype: torch.dtype, batch: int, repeats: int) -> tuple[float, str]:
     """Highest rate of one convolution, and which one it was."""
     found: list[tuple[float, str]] = []
     for channels, side in SHAPES:
         for layout in (torch.contiguous_format, torch.channels_last):
             conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
             conv = conv.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
-            x = torch.rand(BATCH, channels, side, side).to(dtype=dtype, memory_format=layout)
-            operations = 2.0 * BATCH * channels**2 * 9 * side**2
+            x = torch.rand(batch, channels, side, side).to(dtype=dtype, memory_format=layout)
+            operations = 2.0 * batch * channels**2 * 9 * side**2
             best = rate(lambda conv=conv, x=x: conv(x), operations, 3 * repeats)
             found.append((best, f"{channels} channels, {side}x{side}, {layout}"))
     return max(found)
@@ -66,13 +68,15 @@ def step(model: nn.Module, x: Tensor) -> Tensor:
     return grad
 
 
-def measure(model: nn.Module, precision: Precision, repeats: int) -> dict[str, list[float]]:
+def measure(
+    model: nn.Module, precision: Precision, batch: int, repeats: int
+) -> dict[str, list[float]]:
     """Rates of the peak, of a forward pass and of a step, each time in turn."""
-    x = torch.rand(BATCH, 3, 32, 32)
+    x = torch.rand(batch, 3, 32, 32)
     operations, prepared = forward_operations(model, x), prepare(model, precision=precision)
     found: dict[str, list[float]] = {"peak": [], "forward": [], "step": []}
     for _ in range(repeats):
-        found["peak"].append(convolution_peak(TYPES[precision], 2)[0])
+        found["peak"].append(convolution_peak(TYPES[precision], batch, 2)[0])
         with torch.no_grad():
             found["forward"].append(rate(lambda: prepared(x), operations, 2))
         found["step"].append(rate(lambda: step(prepared, x), 2 * operations, 2))
@@ -98,9 +102,9 @@ def run(repeats: int) -> list[Row]:
     model = normalized(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)).eval()
     goals: dict[Precision, tuple[float, float]] = {"fp32": (0.70, 0.80), "bf16": (0.35, 0.35)}
     rows = []
-    for precision, (step_goal, forward_goal) in goals.items():
-        found = measure(model, precision, repeats)
-        label, peaks = f"roofline {precision}", found["peak"]
+    for (precision, (step_goal, forward_goal)), batch in product(goals.items(), BATCHES):
+        found = measure(model, precision, batch, repeats)
+        label, peaks = f"roofline {precision} batch {batch}:", found["peak"]
         rows.append(share_row(f"{label} forward + input gradient", found["step"], peaks, step_goal))
         rows.append(share_row(f"{label} forward", found["forward"], peaks, forward_goal))
     return rows

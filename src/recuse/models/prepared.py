@@ -113,26 +113,25 @@ def prepared_copy(
     if channels_last:
         arguments: dict[str, Any] = {"memory_format": torch.channels_last}
         folded.module.to(**arguments)
-    if precision == "fp32":
-        return PreparedCopy(folded.module, folded)
-    return PreparedCopy(_in_bf16(folded.module), folded)
+    module = folded.module if precision == "fp32" else _in_bf16(folded.module)
+    if isinstance(folded.module, torch.fx.GraphModule):
+        fuse_activations(folded.module)
+    return PreparedCopy(module, folded)
 
 
 def prepare(model: nn.Module, *, precision: str = "fp32", channels_last: bool = True) -> nn.Module:
     """A frozen eval-mode copy of ``model``, faster for attacks and inference.
 
     Batch norm is folded into convolutions, four-dimensional weights are stored with channels
-    last, wide convolutions become matrix products on the smallest maps, and no parameter needs a
-    gradient. See :func:`prepared_copy` for the arguments.
+    last, and no parameter needs a gradient. On a CPU, sums and ReLUs become part of the
+    convolutions before them and wide convolutions become matrix products on the smallest maps.
+    The input can be differentiated once, not twice. See :func:`prepared_copy` for the arguments.
 
     Raises:
         ConfigError: An unknown precision.
     """
     copy = prepared_copy(model, precision=precision, channels_last=channels_last)
-    prepared = with_matrix_products(copy.module)
-    if isinstance(copy.folded.module, torch.fx.GraphModule):
-        fuse_activations(copy.folded.module)
-    return prepared
+    return with_matrix_products(copy.module)
 
 
 def suited_precision(model: nn.Module) -> Precision:
