@@ -58,6 +58,22 @@ def test_screened_set_contains_the_full_search(conv, photos):
         assert torch.equal(screened.x_adv[left], full.x_adv[left])
 
 
+def test_a_copy_that_is_the_same_function_decides_and_its_false_claims_are_attacked(conv, photos):
+    y = conv(photos).argmax(1)
+    full = Apgd(steps=10)(conv, photos, y, LINF, noise=make_noise(24))
+    same = Screened(Apgd(steps=10), conv, Apgd(steps=10), same_function=True)
+    found = same(conv, photos, y, LINF, noise=make_noise(24))
+    assert torch.equal(found.success, full.success)
+    assert torch.equal(found.forwards, full.forwards + full.success)  # claims are looked at twice
+    other = nn.Sequential(*conv[:-1], nn.Linear(8 * 16, 10).double()).eval()
+    liar = Screened(Apgd(steps=10), other, Apgd(steps=1), same_function=True)
+    denied = liar(conv, photos, y, LINF, noise=make_noise(24))
+    # Every input that the other network would call broken got the whole search on the model.
+    claimed = Apgd(steps=1)(other, photos, y, LINF, noise=make_noise(24)).success
+    assert int(claimed.sum()) > 0
+    assert torch.equal(denied.success[claimed], full.success[claimed])
+
+
 def test_screen_in_bf16_never_decides(conv, photos):
     class Coarse(nn.Module):
         def __init__(self):

@@ -69,27 +69,29 @@ def test_what_surely_is_selected_and_right_cannot_be_broken(tmp_path: Path) -> N
     )
 
 
+class KilledError(Exception):
+    pass
+
+
 def test_a_killed_attack_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    split = points(24)
+    split, told = points(24), []
     whole = attack_cascade(deployed(), split, plan(), records=tmp_path / "whole")
-    told: list[int] = []
-    resumed = attack_cascade(
-        deployed(),
-        split,
-        plan(chunk=7),
-        records=tmp_path / "other",
-        progress=lambda _task, done, _total, *_: told.append(done),
-    )
-    again = attack_cascade(
-        deployed(),
-        split,
-        plan(),
-        records=tmp_path / "other",
-        progress=lambda _task, done, _total, *_: told.append(done),
-    )
-    assert_frame_equal(resumed.frame, whole.frame)
-    assert_frame_equal(again.frame, whole.frame)
-    assert told == [0, 7, 14, 21, 24, 24]
+
+    def kill(task: str, done: int, total: int, note: str = "") -> None:
+        if done >= 14:
+            raise KilledError
+
+    def count(task: str, done: int, total: int, note: str = "") -> None:
+        told.append(done)
+
+    with pytest.raises(KilledError):
+        attack_cascade(deployed(), split, plan(chunk=7), records=tmp_path / "other", progress=kill)
+    for _ in range(2):
+        resumed = attack_cascade(
+            deployed(), split, plan(chunk=7), records=tmp_path / "other", progress=count
+        )
+        assert_frame_equal(resumed.frame, whole.frame)
+    assert told == [14, 21, 24, 24]
 
 
 def test_more_samples_go_on_from_fewer(tmp_path: Path) -> None:

@@ -206,6 +206,65 @@ def test_a_network_without_a_copy_in_bf16_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def normed_network() -> nn.Module:
+    torch.manual_seed(4)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Flatten(),
+        nn.Linear(8, 2),
+    )
+    for _ in range(20):
+        network(points(64).images)  # moves the running statistics to the data
+    with torch.no_grad():
+        network[-1].bias -= network.eval()(points(200).images).mean(0)
+    return network
+
+
+def test_searching_on_a_prepared_copy_changes_no_verdict(tmp_path: Path) -> None:
+    split, model = points(200), normed_network()
+    given = evaluate(model, split, plan(), name="m", records=tmp_path, prepared=False)
+    found = evaluate(model, split, plan(), name="m", records=tmp_path)
+    assert found.meta.settings["copy"] == "prepared"
+    assert "copy" not in given.meta.settings
+    assert found.meta.key != given.meta.key
+    assert 0 < given.frame["robust@0.1"].sum() < 200
+    assert_frame_equal(found.frame.select(VERDICTS), given.frame.select(VERDICTS))
+
+
+class Whimsical(nn.Module):
+    """Adds noise drawn anew in every pass, which a traced copy would freeze."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = small_network()
+        self.drawn = torch.Generator().manual_seed(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = torch.randn(2, generator=self.drawn)
+        out: Tensor = self.inner(x) + noise
+        return out
+
+
+def test_a_network_whose_copy_answers_otherwise_is_attacked_as_it_is(tmp_path: Path) -> None:
+    record = evaluate(Whimsical(), points(), plan(), name="m", records=tmp_path)
+    assert "copy" not in record.meta.settings
+
+
+def test_a_network_is_judged_in_eval_mode_and_left_as_it_was(tmp_path: Path) -> None:
+    split, model = points(60), normed_network()
+    expected = evaluate(model.eval(), split, plan(), name="m", records=tmp_path / "eval")
+    model.train()
+    model[1].eval()
+    statistics = model[1].running_mean.clone()
+    found = evaluate(model, split, plan(), name="m", records=tmp_path / "train")
+    assert_frame_equal(found.frame, expected.frame)
+    assert [module.training for module in model] == [True, False, True, True, True, True]
+    assert torch.equal(model[1].running_mean, statistics)
+
+
 def test_grey_images_do_not_pass_for_coloured_ones(tmp_path: Path) -> None:
     model, split = normalized(Halfspaces(), (0.5,) * 3, (1.0,) * 3), points()
     grey = replace(split, images=split.images[:, :1])

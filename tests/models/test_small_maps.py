@@ -73,6 +73,14 @@ def test_maps_are_small_by_what_they_become():
         assert [layer.multiplies(x) for x in images] == small
 
 
+def test_large_maps_take_no_memory_for_matrices():
+    layer = SmallMapConvolution(convolution())
+    layer(torch.rand(1, 256, 8, 8, dtype=torch.float64))
+    assert layer._matrices is None
+    layer(torch.rand(1, 256, 4, 4, dtype=torch.float64))
+    assert [m.numel() for m in layer._matrices] == [layer.conv.weight.numel()] * 2
+
+
 def test_a_convolution_alone_is_left_as_it_is():
     conv = convolution()
     assert with_matrix_products(conv) is conv

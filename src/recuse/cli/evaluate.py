@@ -17,6 +17,7 @@ def evaluate(
     steps: int = 40,
     restarts: int = 1,
     doubled: bool = True,
+    prepared: bool = True,
     precision: str = "auto",
     limit: int | None = None,
     batch_size: int | None = None,
@@ -40,6 +41,9 @@ def evaluate(
         steps: APGD steps.
         restarts: Random starts per image.
         doubled: Judge twice every radius as well.
+        prepared: Search on a copy with batch norm folded into the convolutions, where it answers
+            like the model; what it finds is verified on the model. --no-prepared searches on the
+            model itself.
         precision: bf16 tries a short attack on a copy in bf16 first and the full one on what that
             leaves; every verdict is given in fp32 and none is weaker. auto does so for large
             networks on a GPU; on a processor it pays where nearly all inputs break.
@@ -80,6 +84,7 @@ def evaluate(
             records=out / "records",
             weights=loaded.weights,
             tags={"role": role},
+            prepared=prepared,
             precision=options.screen_precision(precision, network),
             progress=progress,
         )

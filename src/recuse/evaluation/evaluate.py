@@ -10,11 +10,13 @@ import polars as pl
 import torch
 from torch import nn
 
-from recuse.attacks import Apgd, Screened, attack_radii
+from recuse.attacks import Apgd, attack_radii
+from recuse.attacks.verify import evaluation_mode
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
+from recuse.evaluation.copies import on_copies
 from recuse.models.normalize import Normalize
-from recuse.models.prepared import Precision, prepare
+from recuse.models.prepared import Precision
 from recuse.progress import Progress, silent
 from recuse.protocols import Attack
 from recuse.radius import parse_radius
@@ -26,7 +28,6 @@ from recuse.threat import Threat
 
 ELEMENTS_PER_BATCH = 1 << 20
 BATCH_SIZES = (16, 512)
-SCREEN_STEPS = 10
 
 
 def judged_radii(eps: Iterable[str | float]) -> tuple[float, ...]:
@@ -95,6 +96,7 @@ def evaluate(
     records: Path,
     weights: str = "",
     tags: Mapping[str, Any] | None = None,
+    prepared: bool = True,
     precision: Precision = "fp32",
     progress: Progress = silent,
 ) -> Record:
@@ -104,13 +106,16 @@ def evaluate(
     the true labels; accuracy is recorded beside it.
 
     Args:
-        model: Maps images in [0, 1] to logits, in eval mode, on the device to compute on.
+        model: Maps images in [0, 1] to logits, on the device to compute on; judged in eval mode.
         split: Samples to judge.
         evaluation: Radii and attack.
         name: Name of the model in reports.
         records: Folder that holds all records of a run.
         weights: SHA-256 of the weights; part of the record's key.
         tags: What figures group by (see :class:`recuse.records.schema.RecordMeta`).
+        prepared: Search on a prepared copy (see :func:`recuse.models.prepared.prepare`) if it
+            answers like the model on the first images. What it finds counts if the model itself
+            errs there; else the model itself is attacked. It is part of the record's key.
         precision: ``"bf16"`` tries each attack first, with few steps, on a copy in bf16. What that
             finds counts if the model itself errs there in fp32; the full attack meets the rest, so
             that no verdict is weaker. It is part of the record's key.
@@ -124,48 +129,39 @@ def evaluate(
         DataError: The model does not fit the data or returns values that are not finite.
         RecordError: The folder cannot be written, or holds damaged shards.
     """
-    first = split.head(1)
-    clean_logits(model, first.images.to(_device(model)), first)  # a misfit leaves no folder behind
-    meta = evaluation.meta(split, name=name, weights=weights, tags=tags or {})
-    if precision == "bf16":
-        evaluation, meta = _screened(model, evaluation, meta, split)
+    with evaluation_mode(model):
+        first = split.head(1)
+        clean_logits(model, first.images.to(_device(model)), first)  # a misfit leaves no folder
+        meta = evaluation.meta(split, name=name, weights=weights, tags=tags or {})
+        attack, copies = on_copies(
+            model, evaluation.attack, split, prepared=prepared, precision=precision, name=name
+        )
+        meta = replace(meta, settings=meta.settings | copies)
+        searched = replace(evaluation, attack=attack)
+        return _judge_missing(model, split, searched, meta, records, progress)
+
+
+def _judge_missing(
+    model: nn.Module,
+    split: Split,
+    evaluation: Evaluation,
+    meta: RecordMeta,
+    records: Path,
+    progress: Progress,
+) -> Record:
     wanted = split if evaluation.limit is None else split.head(evaluation.limit)
     shards = Shards.open(records, meta)
     finished = shards.finished_ids()
     missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
     done = len(wanted) - len(missing)
-    progress(f"attack {name}", done, len(wanted))
+    progress(f"attack {meta.model}", done, len(wanted))
     size = evaluation.batch_size or suitable_batch(wanted.shape)
     for batch in wanted.take(missing).batches(size) if missing else ():
         shards.append(judge_batch(model, batch, evaluation, meta).frame)
         done += len(batch)
-        progress(f"attack {name}", done, len(wanted))
+        progress(f"attack {meta.model}", done, len(wanted))
     record = shards.record()
     return Record(meta, record.frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
-
-
-def _screened(
-    model: nn.Module, evaluation: Evaluation, meta: RecordMeta, split: Split
-) -> tuple[Evaluation, RecordMeta]:
-    """The evaluation with a first search on a bf16 copy, and the meta that says so.
-
-    Raises:
-        ConfigError: The network cannot be copied, or its copy cannot run in bf16.
-    """
-    try:
-        copy = prepare(model, precision="bf16")
-        with torch.no_grad():
-            copy(split.images[:1].to(_device(model)))
-    except (RuntimeError, TypeError) as error:
-        raise ConfigError(
-            f"{meta.model} has no copy in bf16 ({str(error).splitlines()[0]}); evaluate it with "
-            "precision fp32"
-        ) from error
-    full = evaluation.attack
-    first = replace(full, steps=min(full.steps, SCREEN_STEPS)) if isinstance(full, Apgd) else full
-    settings = {"screen": {"precision": "bf16", "attack": to_plain(first)}}
-    attack = Screened(full, copy, first)
-    return replace(evaluation, attack=attack), replace(meta, settings=meta.settings | settings)
 
 
 def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: RecordMeta) -> Record:

@@ -28,7 +28,7 @@ class FusedConvolution(nn.Module):
     """A frozen convolution, then a sum with a shortcut if one is given, then ReLU.
 
     Args:
-        layer: The convolution, whose weights must not change afterwards.
+        layer: The convolution.
     """
 
     def __init__(self, layer: nn.Conv2d | SmallMapConvolution) -> None:

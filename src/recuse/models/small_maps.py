@@ -27,21 +27,12 @@ class SmallMapConvolution(nn.Module):
         conv: The convolution, of stride 1 or 2; its weights must not change afterwards.
     """
 
-    to_output: Tensor
-    to_input: Tensor
-
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.train(conv.training)
         self.conv = conv
-        weight = conv.weight.detach()
         self.stride = conv.stride[0]
-        # (row, column, in) x out; at stride 1 the gradient is the convolution with turned weights
-        output = weight.permute(2, 3, 1, 0).reshape(-1, conv.out_channels)
-        turned = weight.flip(2, 3).permute(2, 3, 0, 1).reshape(-1, conv.in_channels)
-        back = turned if self.stride == 1 else output.t()
-        self.register_buffer("to_output", output.contiguous(), persistent=False)
-        self.register_buffer("to_input", back.contiguous(), persistent=False)
+        self._matrices: tuple[Tensor, Tensor] | None = None
 
     def multiplies(self, x: Features) -> bool:
         """Whether maps of this size, on this device, are taken as matrices."""
@@ -53,11 +44,22 @@ class SmallMapConvolution(nn.Module):
         if not self.multiplies(x):
             out: Tensor = self.conv(x)
             return out
-        x = x.to(self.to_output.dtype)
+        to_output, to_input = self._weights()
         product: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
-            x, self.to_output, self.to_input, self.conv.bias, self.stride
+            x.to(to_output.dtype), to_output, to_input, self.conv.bias, self.stride
         )
         return product
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        """The matrices forward and back, made when first needed: most layers never do."""
+        weight = self.conv.weight.detach()
+        if self._matrices is None or self._matrices[0].dtype != weight.dtype:
+            # (row, column, in) x out; at stride 1 the gradient is a convolution, weights turned
+            output = weight.permute(2, 3, 1, 0).reshape(-1, len(weight)).contiguous()
+            turned = weight.flip(2, 3).permute(2, 3, 0, 1).reshape(-1, weight.shape[1])
+            back = turned if self.stride == 1 else output.t()
+            self._matrices = output, back.contiguous()
+        return self._matrices
 
 
 class _Product(torch.autograd.Function):
