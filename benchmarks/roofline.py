@@ -7,7 +7,7 @@ for weights, large ones for feature maps, so that every batch size has a row.
 """
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
@@ -30,14 +30,20 @@ def rate(work: Callable[[], object], operations: float, repeats: int) -> float:
 
 
 @torch.no_grad()
-def convolution_peak(dtype: torch.dtype, batch: int, repeats: int) -> tuple[float, str]:
-    """Highest rate of one convolution, and which one it was."""
+def convolution_peak(
+    dtype: torch.dtype,
+    batch: int,
+    repeats: int,
+    shapes: Sequence[tuple[int, int]] = SHAPES,
+    device: str = "cpu",
+) -> tuple[float, str]:
+    """Highest rate of one 3x3 convolution of these (channels, side), and which one it was."""
     found: list[tuple[float, str]] = []
-    for channels, side in SHAPES:
+    for channels, side in shapes:
         for layout in (torch.contiguous_format, torch.channels_last):
             conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-            conv = conv.to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
-            x = torch.rand(batch, channels, side, side).to(dtype=dtype, memory_format=layout)
+            conv = conv.to(device, dtype, memory_format=layout)  # type: ignore[call-overload]
+            x = torch.rand(batch, channels, side, side).to(device, dtype, memory_format=layout)
             operations = 2.0 * batch * channels**2 * 9 * side**2
             best = rate(lambda conv=conv, x=x: conv(x), operations, 3 * repeats)
             found.append((best, f"{channels} channels, {side}x{side}, {layout}"))
