@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import Row, alternate, predictions, run_script
-from harness_anchor import broken_at, official_apgd
+from harness_anchor import broken_at, official_apgd, official_start
 from recuse.attacks import Apgd, Screened
 from recuse.models.architectures import architecture, build_seeded
 from recuse.models.graphs import GraphedNetwork
@@ -28,7 +28,7 @@ from recuse.threat import Threat
 from roofline import convolution_peak, forward_operations, rate, step
 
 SCREEN_STEPS = 10
-RADII = tuple(f"{n}/2550" for n in (1, 2, 4, 7, 12, 20, 35, 60, 100, 160, 250))
+SMALLEST, LARGEST, HALVINGS = 0.1 / 255, 64 / 255, 10
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,13 @@ def tf32(enabled: bool) -> Iterator[None]:
 
 
 def mixed_radius(model: nn.Module, x: Tensor, y: Tensor, noise: SampleNoise) -> Threat:
-    """The radius of a fixed list at which the share of broken inputs is nearest a half."""
-
-    def distance(threat: Threat) -> float:
-        return abs(
-            float(Apgd(steps=5)(model, x, y, threat, noise=noise).success.float().mean()) - 0.5
-        )
-
-    return min((Threat("linf", radius) for radius in RADII), key=distance)
+    """A radius at which the attack breaks about half of the inputs, by bisection."""
+    low, high = SMALLEST, LARGEST
+    for _ in range(HALVINGS):
+        threat = Threat("linf", (low * high) ** 0.5)
+        broken = float(Apgd()(model, x, y, threat, noise=noise).success.float().mean())
+        low, high = (threat.eps, high) if broken < 0.5 else (low, threat.eps)
+    return threat
 
 
 def attacks(setting: Setting, repeats: int) -> list[Row]:
@@ -124,10 +123,10 @@ def against_anchor(
 ) -> list[Row]:
     """Time against AutoAttack's APGD, and what only the anchor broke."""
     noise = SampleNoise(0, tuple(map(str, range(len(x)))))
-    found: dict[str, Tensor] = {}
+    found, start = {}, official_start(x, threat)
 
     def ours() -> None:
-        found["ours"] = attack(prepared, x, y, threat, noise=noise).x_adv
+        found["ours"] = attack(prepared, x, y, threat, noise=noise, start=start).x_adv
 
     def anchor() -> None:
         found["anchor"] = official_apgd(model, x, y, threat)
@@ -137,7 +136,7 @@ def against_anchor(
     only = int((theirs & ~broken).sum())
     share = round(float(broken.float().mean()), 3)
     return [
-        timing.row(name, setting.goal(3.0), radius=threat.radius, broken_share=share),
+        timing.row(name, setting.goal(3.0), eps=threat.eps, broken_share=share),
         Row(f"{name}: broken by the anchor only", only, 0, only, 0.005 * len(x), "mismatches"),
     ]
 

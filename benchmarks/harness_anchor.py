@@ -48,6 +48,7 @@ def official_start(x: Tensor, threat: Threat) -> Tensor:
         torch.manual_seed(0)
         linf = threat.norm == "linf"
         t = 2 * torch.rand(x.shape) - 1 if linf else torch.randn(x.shape)
+    t = t.to(x.device)
     length = t.flatten(1).abs().amax(1) if linf else t.flatten(1).norm(dim=1)
     return (x + threat.eps * t / (length.view(-1, 1, 1, 1) + 1e-12)).clamp(0, 1)
 
