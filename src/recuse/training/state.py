@@ -94,6 +94,7 @@ def fingerprint(
         digest.update("\x1f".join(split.ids).encode())
         digest.update(split.labels.cpu().numpy().tobytes())
         digest.update(str(tuple(split.images.shape)).encode())
+        digest.update(split.images.contiguous().cpu().numpy().data)
     return digest.hexdigest()
 
 
