@@ -227,6 +227,9 @@ def test_unusable_objects_are_counted_and_listed_with_the_file(mtsd: Path, tmp_p
     whole = (mtsd / "images" / "scene2.jpg").read_bytes()
     (mtsd / "images" / "scene2.jpg").write_bytes(whole[: len(whole) // 2])
     street_image("x", (160, 120)).save(mtsd / "images" / "scene4.jpg")
+    deep = Image.fromarray(np.full((240, 320), 999, dtype=np.uint16))
+    write_scene(mtsd, "scene5", [thing("deep", stop, (50, 50, 60, 60))])
+    deep.save(mtsd / "images" / "scene5.jpg", "PNG")
     report = crop_detections(mtsd, tmp_path / "out", layout="mtsd")
     assert report.skipped == {
         "empty box": 2,
@@ -235,11 +238,13 @@ def test_unusable_objects_are_counted_and_listed_with_the_file(mtsd: Path, tmp_p
         "no image": 1,
         "damaged image": 1,
         "size differs": 1,
+        "more than 8 bits per channel": 1,
     }
     details = {row["reason"]: row["detail"] for row in skipped(tmp_path / "out")}
     assert details["no image"] == "scene1: there is no image file"
     assert details["damaged image"].startswith("scene2: the image is truncated")
     assert details["size differs"] == "scene4: the image is 160x120, annotated is 320x240"
+    assert details["more than 8 bits per channel"].startswith("scene5: more than 8 bits")
     assert details["box outside"] == (
         "scene0, outside: the box (330, 50, 340, 60) lies outside the image of 320x240"
     )

@@ -1,4 +1,5 @@
 import hashlib
+import io
 import pickle
 import tarfile
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import recuse.data as rooms
 from recuse.data.cifar import CIFAR10_ARCHIVE, Archive, Cifar10, Cifar100, read_archive, unpickle
@@ -135,6 +137,18 @@ def test_damaged_images_name_file_and_row(write_parquet: Writer) -> None:
         with pytest.raises(DataError, match=r"images\.parquet, row 3: ") as error:
             read_table(path).split("toy/test", Decoding(), prefix="toy")
         _one_sentence(error)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("PNG", np.uint16), ("TIFF", np.float32)])
+def test_more_than_8_bits_are_refused_not_cut_off(
+    write_parquet: Writer, kind: str, dtype: type
+) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=dtype).reshape(8, 8) * 1000).save(file, kind)
+    path = write_parquet([file.getvalue()], [0])
+    with pytest.raises(DataError, match=r"row 0: .* save it with 8 bits per channel") as error:
+        read_table(path).split("toy/test", Decoding(channels=1), prefix="toy")
+    _one_sentence(error)
 
 
 def test_images_of_two_sizes_ask_for_a_size(write_parquet: Writer) -> None:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from recuse.data.annotations import Scene, Target
-from recuse.data.decode import DAMAGED, Box, crop_resize
+from recuse.data.decode import DAMAGED, DEEP_MODES, Box, crop_resize
 from recuse.errors import ConfigError
 from recuse.random import generator
 
@@ -185,6 +185,9 @@ def _open(scene: Scene) -> tuple[Image.Image, str] | Skipped:
     source = io.BytesIO(scene.image) if isinstance(scene.image, bytes) else Path(scene.image)
     try:
         with Image.open(source) as file:
+            if file.mode[0] in DEEP_MODES:
+                detail = f"{scene.name}: more than 8 bits per channel (mode {file.mode})"
+                return Skipped(scene.name, "", "more than 8 bits per channel", detail)
             mode, image = file.mode, file.convert("RGB")
     except DAMAGED as error:
         detail = f"{scene.name}: the image is truncated or not an image ({error})"

@@ -20,6 +20,8 @@ Box = tuple[int | float, int | float, int | float, int | float]
 _MODES: dict[int, str] = {1: "L", 3: "RGB"}
 _CHUNK = 256
 # What Pillow raises on damaged input, by format: truncation, bad headers, bad PNG chunks, bombs.
+# Pillow cuts these modes off at 255 where it converts them.
+DEEP_MODES = ("I", "F")
 DAMAGED = (
     OSError,
     SyntaxError,
@@ -57,6 +59,11 @@ def open_image(data: bytes, where: str, mode: str = "RGB") -> Image.Image:
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if image.mode[0] in DEEP_MODES:
+                raise DataError(
+                    f"{where}: the image has more than 8 bits per channel (mode {image.mode}), "
+                    "which would be cut off; save it with 8 bits per channel"
+                )
             return image.convert(mode)
     except DAMAGED as error:
         raise DataError(f"{where}: the image is truncated or not an image ({error})") from error
