@@ -1,29 +1,15 @@
 """The border of every attack: the model as found, the clean point, a fresh look at the result."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Logits, Mask
+from recuse.modes import evaluation_mode
 from recuse.protocols import Criterion
 from recuse.results import AttackOutcome
 from recuse.threat import Threat
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Run a block with the whole model in eval mode, then give every part its mode back."""
-    training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def full_precision(logits: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, PerSample
 from recuse.errors import ConfigError, DataError
+from recuse.modes import evaluation_mode
 from recuse.progress import Progress, silent
 from recuse.random import SampleNoise
 from recuse.threat import Threat
@@ -59,12 +60,8 @@ class Lipschitz:
         Returns:
             Slope per image, per pixel unit of the norm.
         """
-        training = model.training
-        model.eval()
-        try:
+        with evaluation_mode(model):
             return self._ascend(model, x.detach(), threat, noise)
-        finally:
-            model.train(training)
 
     def _ascend(self, model: nn.Module, x: Tensor, threat: Threat, noise: SampleNoise) -> PerSample:
         with torch.no_grad():
@@ -165,11 +162,6 @@ def smoothness(
 
 
 def _correct(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            logits: Tensor = model(x)
-            return logits.argmax(dim=1) == y
-    finally:
-        model.train(training)
+    with evaluation_mode(model), torch.no_grad():
+        logits: Tensor = model(x)
+        return logits.argmax(dim=1) == y
