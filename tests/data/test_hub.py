@@ -32,6 +32,16 @@ def test_hub_files_load_like_any_other(write_parquet: Writer, tmp_path: Path) ->
     assert parts.test.ids[3] == "parquet/test/00003"
 
 
+def test_a_part_may_have_several_files(write_parquet: Writer, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    many = write_parquet([png(p) for p in random_pixels(20, 6, 6, 3)], [i % 2 for i in range(20)])
+    more = tmp_path / "more.parquet"
+    more.write_bytes(many.read_bytes())
+    files = (("train", str(many)), ("train", str(more)), ("test", str(many)))
+    parts = HubDataset("parquet", files=files, cache=tmp_path / "cache").load()
+    assert [len(parts.train) + len(parts.validation), len(parts.test)] == [40, 20]
+
+
 def test_a_missing_part_or_column_is_one_sentence(write_parquet: Writer, tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     path = write_parquet([png(p) for p in random_pixels(4, 6, 6, 3)], [0, 1, 0, 1], label="target")

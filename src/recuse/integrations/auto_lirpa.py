@@ -95,13 +95,15 @@ class AutoLirpa:
         self, library: Any, bounded: Any, x: Images, labels: Labels, radius: float, classes: int
     ) -> Mask:
         perturbation = _perturbation(library, self.norm, x, radius)
-        lower, _ = bounded.compute_bounds(
-            x=(library.BoundedTensor(x, perturbation),),
-            C=differences(labels, classes, x.dtype),
-            method=self.method,
-            bound_upper=False,
-        )
-        proven: Mask = (lower > 0).all(dim=1)
+        # This method ascends its bounds, which takes gradients.
+        with torch.set_grad_enabled(self.method == "CROWN-Optimized"):
+            lower, _ = bounded.compute_bounds(
+                x=(library.BoundedTensor(x, perturbation),),
+                C=differences(labels, classes, x.dtype),
+                method=self.method,
+                bound_upper=False,
+            )
+        proven: Mask = (lower.detach() > 0).all(dim=1)
         return proven
 
 

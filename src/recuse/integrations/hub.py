@@ -64,6 +64,12 @@ class HubDataset:
     def _name(self) -> str:
         return self.path.rpartition("/")[2]
 
+    def _files_of_parts(self) -> dict[str, list[str]]:
+        grouped: dict[str, list[str]] = {}
+        for part, file in self.files:
+            grouped.setdefault(part, []).append(file)
+        return grouped
+
     def _read(self, part: str, name: str) -> Split:
         datasets = _datasets()
         where = f"{self.path} ({part})"
@@ -73,7 +79,7 @@ class HubDataset:
                 self.config,
                 split=part,
                 revision=self.revision,
-                data_files=dict(self.files) or None,
+                data_files=self._files_of_parts() or None,
                 cache_dir=str(self.cache) if self.cache else None,
             )
         except (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from recuse.errors import ConfigError
 from recuse.models.architectures import Architecture
 from recuse.models.cards import Card, card_for
-from recuse.models.checkpoint import load_state, read_state_dict, weights_sha256
+from recuse.models.checkpoint import blank, load_state, read_state_dict, weights_sha256
 from recuse.models.preact_resnet import PreActResNet
 from recuse.models.resnet import ResNet
 from recuse.models.wide_resnet import SwishWideResNet, WideResNet
@@ -109,7 +109,7 @@ def load_robustbench(path: Path, entry: str) -> tuple[nn.Module, Card]:
         eps=known.eps,
         label_names=CIFAR10_LABELS,
     )
-    model = card.build()
+    model = blank(card)
     load_state(model.get_submodule("network"), network_tensors(read_state_dict(path)), path)
     return model.eval(), card.with_sha256(weights_sha256(model))
 
