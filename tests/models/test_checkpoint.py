@@ -212,7 +212,9 @@ def test_foreign_weights_load_however_they_are_wrapped(wrapper, prefix, tmp_path
     network = SMALL.build()
     state = {prefix + k: v for k, v in network.state_dict().items()}
     torch.save(state if wrapper == "bare" else {wrapper: state, "epoch": 3}, tmp_path / "w.pt")
+    before = torch.get_rng_state()
     model, card = load_foreign(tmp_path / "w.pt", FOREIGN)
+    assert torch.equal(torch.get_rng_state(), before)
     x = torch.rand(2, 1, 8, 8)
     torch.testing.assert_close(model(x), network.eval()((x - 0.3) / 0.2))
     assert card.sha256 == weights_sha256(model)

@@ -75,6 +75,12 @@ def test_the_prepared_network_is_the_same_function(network, images):
         assert relative_error(out, expected) < 1e-5
 
 
+def test_volumes_are_prepared_too():
+    network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2), nn.ReLU()).eval()
+    volume = torch.rand(2, 1, 4, 4, 4)
+    torch.testing.assert_close(prepare(network)(volume), network(volume))
+
+
 def test_in_float64_folding_is_exact(network, images):
     exact = copy.deepcopy(network).double().eval()
     folded = fold_batchnorm(exact).module

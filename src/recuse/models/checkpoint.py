@@ -54,7 +54,7 @@ def save_checkpoint(path: Path, model: nn.Module, card: Card) -> Card:
     if path.suffix != SUFFIX:
         raise ConfigError(f"checkpoint {path} must end in {SUFFIX}")
     with torch.device("meta"):
-        expected = card.build().state_dict()
+        expected = blank(card).state_dict()
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     if complaint := state_difference(state, expected):
         raise ConfigError(f"model does not fit the card of {card.name!r}: {complaint}")
@@ -81,7 +81,7 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Card]:
             whose digest is not the card's.
     """
     card, state = _read(path, weights=True)
-    model = card.build()
+    model = blank(card)
     load_state(model, state, path)
     if (digest := weights_sha256(model)) != card.sha256:
         raise DataError(
@@ -89,6 +89,12 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Card]:
             f"{card.sha256[:12]}…; get the file again"
         )
     return model.eval(), card
+
+
+def blank(card: Card) -> nn.Module:
+    """The card's network before its weights are read; the global random state stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        return card.build()
 
 
 def _read(path: Path, *, weights: bool) -> tuple[Card, dict[str, Tensor]]:
@@ -125,7 +131,7 @@ def load_foreign(path: Path, card: Card) -> tuple[nn.Module, Card]:
     Raises:
         DataError: Missing, damaged or unsafe file, keys that do not fit, or a wrong digest.
     """
-    model = card.build()
+    model = blank(card)
     load_state(model.get_submodule("network"), read_state_dict(path), path)
     digest = weights_sha256(model)
     if card.sha256 and card.sha256 != digest:

@@ -20,6 +20,7 @@ from recuse.models.small_maps import with_matrix_products
 
 Precision = Literal["fp32", "bf16"]
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+IMAGE_DIMS = 4
 # Below, layers are so narrow that fp32 and bf16 take about as long.
 FEWEST_WEIGHTS_FOR_BF16 = 1_000_000
 
@@ -111,8 +112,7 @@ def prepared_copy(
         raise ConfigError(f"precision {precision!r} is unknown; take 'fp32' or 'bf16'")
     folded = fold_batchnorm(model)
     if channels_last:
-        arguments: dict[str, Any] = {"memory_format": torch.channels_last}
-        folded.module.to(**arguments)
+        _store_channels_last(folded.module)
     module = folded.module if precision == "fp32" else _in_bf16(folded.module)
     if isinstance(folded.module, torch.fx.GraphModule):
         fuse_activations(folded.module)
@@ -149,6 +149,12 @@ def suited_precision(model: nn.Module) -> Precision:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     large = sum(p.numel() for p in model.parameters()) >= FEWEST_WEIGHTS_FOR_BF16
     return "bf16" if large and device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def _store_channels_last(module: nn.Module) -> None:
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.dim() == IMAGE_DIMS:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
 
 
 def _in_bf16(network: nn.Module) -> nn.Module:
