@@ -145,7 +145,7 @@ def plan():
         checkpointing=Checkpointing(steps=3),
     )
     model = build_seeded(SmallConvNet(channels=1, size=8), 0)
-    return model, splits.train.head(200), splits.validation, config
+    return model, splits.train.head(201), splits.validation, config
 """
 
 
@@ -203,6 +203,14 @@ def test_a_folder_belongs_to_one_run(digits, tmp_path):
             fit(net(), *digits, other, tmp_path)
     with pytest.raises(ConfigError, match="holds a different run"):
         fit(net(seed=1), *digits, replace(BASE, epochs=1), tmp_path)
+    train, validation = digits
+    brighter = replace(train, images=train.images * 0.5)
+    for data in (
+        (brighter, validation),
+        (train, replace(validation, images=1 - validation.images)),
+    ):
+        with pytest.raises(ConfigError, match="data or initial weights differ"):
+            fit(net(), *data, replace(BASE, epochs=1), tmp_path)
     (tmp_path / "state.pt").write_bytes(b"not a state")
     with pytest.raises(DataError, match="damaged"):
         fit(net(), *digits, replace(BASE, epochs=1), tmp_path)
@@ -213,6 +221,8 @@ def test_log_best_and_last(digits, tmp_path):
     result = fit(net(), *digits, config, tmp_path / "a", name="era")
     rows = [json.loads(line) for line in (tmp_path / "a" / "era.jsonl").read_text().splitlines()]
     assert tuple(rows) == result.history
+    learnt = [row["train_accuracy"] for row in rows]
+    assert 0 <= min(learnt) < learnt[-1] <= 1
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert {"lr", "loss", "robust", "penalty"} <= rows[0].keys()
     for row in rows:
@@ -267,9 +277,29 @@ def test_settings_that_cannot_be_run_are_refused(digits, tmp_path):
             replace(BASE, **wrong)
     with pytest.raises(ConfigError, match="was given"):
         fit(net(), *digits, replace(BASE, extra_share=0.5), tmp_path)
+    with pytest.raises(ConfigError, match="no images, so that no epoch can be judged"):
+        fit(net(), digits[0], digits[1].take([]), BASE, tmp_path)
+    for half in (torch.float16, torch.bfloat16):
+        with pytest.raises(ConfigError, match="keep them in float32 and set precision to 'bf16'"):
+            fit(net().to(half), *digits, BASE, tmp_path)
+    assert list(tmp_path.iterdir()) == []
     points = Gaussians().load(None)
     with pytest.raises(ConfigError, match="classes"):
         fit(net(), digits[0], points.train, BASE, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"every": 0}, {"batch_size": 0}, {"limit": 0}, {"limit": -1}, {"every": -1}]
+)
+def test_a_validation_that_judges_nothing_is_refused(wrong):
+    with pytest.raises(ConfigError, match="each must be 1 or more"):
+        Validation(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0.0}, {"steps": 0}, {"seconds": float("nan")}])
+def test_checkpoints_that_never_or_always_come_are_refused(wrong):
+    with pytest.raises(ConfigError, match="more than 0 seconds and 1 step or more"):
+        Checkpointing(**wrong)
 
 
 def test_self_training_learns_from_images_without_labels(digits, tmp_path):

@@ -30,6 +30,13 @@ class Validation:
     limit: int | None = None
     batch_size: int = 256
 
+    def __post_init__(self) -> None:
+        if min(self.every, self.batch_size, self.limit or 1) < 1 or self.limit == 0:
+            raise ConfigError(
+                f"validation every {self.every} epochs, on {self.limit} images in batches of "
+                f"{self.batch_size}: each must be 1 or more (limit None takes all images)"
+            )
+
 
 @dataclass(frozen=True)
 class Checkpointing:
@@ -42,6 +49,13 @@ class Checkpointing:
 
     seconds: float = 60.0
     steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0 or (self.steps is not None and self.steps < 1):
+            raise ConfigError(
+                f"checkpoints every {self.seconds} seconds or {self.steps} steps: give more than 0 "
+                "seconds and 1 step or more (None saves by time alone)"
+            )
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from recuse.attacks.verify import evaluation_mode
 from recuse.data.augment import check_augment
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.evaluate import clean_logits
+from recuse.modes import evaluation_mode
 from recuse.progress import Progress, silent
 from recuse.training.config import TrainConfig
 from recuse.training.run import Run
@@ -70,12 +71,16 @@ def fit(
     Raises:
         ConfigError: ``out`` holds a different run, or the settings do not fit the data.
         DataError: The network cannot take the images, or has fewer classes; nothing is written.
-        TrainingError: The loss is not finite; the last good state is kept.
+        TrainingError: The loss is not finite; the state saved before is kept.
         RecordError: A file cannot be written.
     """
     check_augment(config.augment, train)
     if {validation.classes, (extra or train).classes} != {train.classes}:
         raise ConfigError(f"{train.name} and {validation.name} have different numbers of classes")
+    if len(validation) == 0:
+        raise ConfigError(
+            f"{validation.name} is empty, so that no epoch can be judged; give images"
+        )
     _require_fit(model, train)
     run = Run.open(model, train, validation, config, Files(out, name), extra, progress)
     while run.position.epoch < config.epochs:
@@ -86,6 +91,11 @@ def fit(
 
 def _require_fit(model: nn.Module, train: Split) -> None:
     parameter = next(model.parameters())
+    if parameter.dtype in (torch.float16, torch.bfloat16):
+        raise ConfigError(
+            f"the network's weights are {str(parameter.dtype).removeprefix('torch.')}, in which "
+            "perturbations are lost; keep them in float32 and set precision to 'bf16'"
+        )
     with evaluation_mode(model):
         clean_logits(model, train.images[:1].to(parameter.device, parameter.dtype), train)
 

@@ -34,10 +34,15 @@ class Processes:
         """Whether this process writes files and reports progress."""
         return bool(self.accelerator.is_main_process)
 
-    def share(self, batch: Batch) -> Batch:
-        """The rows of the batch that this process computes on."""
+    def share(self, batch: Batch) -> tuple[Batch, int]:
+        """The rows of the batch that this process computes on, and how many of them count.
+
+        In a last batch of fewer rows than processes, who is left without one computes the first
+        row along, which counts for nothing: all processes must take part in every step.
+        """
         count = self.accelerator.num_processes
-        return batch if count == 1 else batch.every(count, self.accelerator.process_index)
+        own = batch if count == 1 else batch.every(count, self.accelerator.process_index)
+        return (own, len(own)) if len(own) else (batch.every(len(batch), 0), 0)
 
     def average_gradients(self, network: nn.Module, *, rows: int, total: int) -> None:
         """Make every gradient that of the whole batch of ``total`` rows, of which we had ``rows``.

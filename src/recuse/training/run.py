@@ -27,7 +27,7 @@ from recuse.training.state import (
     save_state,
     save_weights,
 )
-from recuse.training.steps import differentiate
+from recuse.training.steps import add_to, differentiate
 from recuse.training.validation import Rates, judge
 
 # A look at the loss makes a GPU wait, so there it is looked at only every so many steps.
@@ -145,11 +145,11 @@ class Run:
 
     def step(self, batch: Batch) -> None:
         """One optimizer step, again with smaller parts where memory runs out and may be cut."""
-        share = self.processes.share(batch)
-        while not self.fits(share):
+        share, rows = self.processes.share(batch)
+        while not self.fits(share, rows):
             self.position.parts *= 2
             torch.cuda.empty_cache()
-        self.processes.average_gradients(self.network, rows=len(share), total=len(batch))
+        self.processes.average_gradients(self.network, rows=rows, total=len(batch))
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         if self.looks():
@@ -161,18 +161,18 @@ class Run:
         on_cpu = next(self.network.parameters()).device.type == "cpu"
         return on_cpu or self.position.step % LOOK_EVERY == 0
 
-    def fits(self, batch: Batch) -> bool:
+    def fits(self, batch: Batch, rows: int) -> bool:
         """Differentiate; False if memory ran out and the batch may be cut further."""
         try:
-            self.differentiate(batch)
+            self.differentiate(batch, rows)
         except torch.OutOfMemoryError:
             if self.config.accumulate != AUTOMATIC or self.position.parts >= len(batch):
                 raise
             return False
         return True
 
-    def differentiate(self, batch: Batch) -> None:
-        """Leave the gradient in the weights and add to the epoch's sums."""
+    def differentiate(self, batch: Batch, rows: int) -> None:
+        """Leave the gradient in the weights and add to the epoch's sums if the rows count."""
         config, position = self.config, self.position
         share = self.done / self.total_steps
         for group in self.optimizer.param_groups:
@@ -181,9 +181,9 @@ class Run:
         sums = differentiate(
             self.trainee, batch, objective, config, epoch=position.epoch, parts=position.parts
         )
-        for name, total in sums.items():
-            position.sums[name] = position.sums.get(name, 0) + total
-        position.samples += len(batch)
+        if rows:
+            add_to(position.sums, sums)
+            position.samples += rows
 
     def check_finite(self) -> None:
         """Stop if the loss is not a number any more."""
@@ -191,7 +191,7 @@ class Run:
         if loss is not None and not bool(loss.isfinite()):
             raise TrainingError(
                 f"{self.files.name}: the loss is not finite in epoch {self.position.epoch + 1} of "
-                f"{self.config.epochs}, step {self.position.step + 1}; the last good state is kept "
+                f"{self.config.epochs}, step {self.position.step + 1}; the state saved before is "
                 f"in {self.files.folder}: lower lr ({self.config.lr:g}) or set clip_norm"
             )
 

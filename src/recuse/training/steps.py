@@ -49,6 +49,8 @@ def differentiate(
             terms = objective(trainee, x, on_device.labels, config.threat, noise=noise)
         torch.autograd.backward(terms.total.sum() / len(batch))
         add_to(sums, {"loss": terms.total.detach(), **terms.parts})
+        if terms.correct is not None:
+            add_to(sums, {"train_accuracy": terms.correct.float()})
     return sums
 
 
