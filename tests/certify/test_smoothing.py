@@ -51,6 +51,11 @@ def test_no_inputs_is_no_error(half_space):
     found = Cohen(0.12, n=100).certify(model, x[:0], noise=SampleNoise(0, ()))
     assert found.status == ()
     assert found.radius.shape == (0,)
+    decided = Cohen(0.12, n=100).decide(model, x[:0], (0.01, 0.02), noise=SampleNoise(0, ()))
+    assert decided.certified.shape == (0, 2)
+    assert decided.certified.dtype == torch.bool
+    at = Cohen(0.12, n=100)(model, x[:0], Threat("l2", 0.01), noise=SampleNoise(0, ()))
+    assert at.status == ()
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,9 @@ class Cohen:
         """
         radii = check_radii(radii)
         found = self.certify(model, x, noise=noise)
-        proven = torch.tensor([s is Status.CERTIFIED for s in found.status], device=x.device)
+        proven = torch.tensor(
+            [s is Status.CERTIFIED for s in found.status], dtype=torch.bool, device=x.device
+        )
         steps = torch.tensor(radii, dtype=torch.float64, device=x.device)
         return JointCertificate(
             radii=radii,
