@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy import special, stats
 
 from recuse.certify.bounds import check_alpha, check_sigma
+from recuse.certify.law import START
 from recuse.errors import CertificationError
 
 # Draws come in blocks of this many, so looks are multiples of it (the last one may not be).
@@ -167,62 +166,6 @@ def operating_point(table: Table, p: float) -> OperatingPoint:
         claim += law.tail(accept)
         law = law.between(reject, accept)
     return OperatingPoint(claim=claim, samples=samples)
-
-
-@dataclass(frozen=True)
-class Law:
-    """Sub-probability law of a vote count: ``mass[i]`` is that of ``first + i`` votes."""
-
-    mass: NDArray[np.float64]
-    first: int
-
-    def after(self, draws: int, p: float, floor: float) -> "Law":
-        """The law after ``draws`` more draws; tail entries up to ``floor`` are dropped."""
-        if not len(self.mass):
-            return self
-        steps = _binomial(draws, p, floor)
-        return Law(np.convolve(self.mass, steps.mass), self.first + steps.first).trimmed(floor)
-
-    def trimmed(self, floor: float) -> "Law":
-        """Without the leading and trailing entries up to ``floor``."""
-        kept = np.flatnonzero(self.mass > floor)
-        if not len(kept):
-            return Law(self.mass[:0], self.first)
-        return Law(self.mass[kept[0] : kept[-1] + 1], self.first + int(kept[0]))
-
-    def tail(self, count: int) -> float:
-        """Probability of at least ``count``."""
-        return float(self.mass[max(count - self.first, 0) :].sum())
-
-    def head(self, count: int) -> float:
-        """Probability of at most ``count``."""
-        return float(self.mass[: max(count + 1 - self.first, 0)].sum())
-
-    def lowest_tail(self, budget: float) -> int:
-        """The smallest count whose tail is at most ``budget``."""
-        tails = np.cumsum(self.mass[::-1])
-        return self.first + len(self.mass) - int(np.searchsorted(tails, budget, side="right"))
-
-    def highest_head(self, budget: float) -> int:
-        """The largest count whose head is at most ``budget``."""
-        heads = np.cumsum(self.mass)
-        return self.first + int(np.searchsorted(heads, budget, side="right")) - 1
-
-    def between(self, low: int, high: int) -> "Law":
-        """The part strictly between ``low`` and ``high``."""
-        start = min(max(low + 1 - self.first, 0), len(self.mass))
-        return Law(self.mass[start : max(high - self.first, start)], self.first + start)
-
-
-START = Law(np.ones(1), 0)
-
-
-def _binomial(n: int, p: float, floor: float) -> Law:
-    # Hoeffding: what lies further than this from the mean has less mass than the floor.
-    spread = math.sqrt(-math.log(floor) * n / 2) + 1
-    low = max(math.floor(n * p - spread), 0)
-    high = min(math.ceil(n * p + spread), n)
-    return Law(stats.binom.pmf(np.arange(low, high + 1), n, p), low).trimmed(floor)
 
 
 def _accept_thresholds(
