@@ -7,7 +7,8 @@ from torch import nn
 from recuse.attacks import Pgd
 from recuse.certify.crown import Crown, LinearBounds
 from recuse.certify.ibp import Ibp, ball
-from recuse.certify.intervals import output_node, propagate_all, trace
+from recuse.certify.intervals import propagate_all
+from recuse.certify.tracing import output_node, trace
 from recuse.data import Cifar10, Mnist
 from recuse.errors import CertificationError
 from recuse.models import (

@@ -7,7 +7,8 @@ from torch.nn import functional
 
 from recuse.attacks import Pgd
 from recuse.certify.ibp import Ibp, Margins, ball, largest_radius, output_bounds
-from recuse.certify.intervals import Box, propagate, trace
+from recuse.certify.intervals import Box, propagate
+from recuse.certify.tracing import trace
 from recuse.data import Cifar10, Mnist
 from recuse.errors import CertificationError
 from recuse.models import (

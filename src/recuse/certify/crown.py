@@ -19,7 +19,8 @@ from torch.nn import functional
 from recuse.arrays import Images, Mask
 from recuse.certify.decision import JointCertificate, check_batch_size, check_radii
 from recuse.certify.ibp import Margins, ball, require_linf
-from recuse.certify.intervals import Box, output_node, propagate_all, trace
+from recuse.certify.intervals import Box, propagate_all
+from recuse.certify.tracing import output_node
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
 from recuse.results import Certificate
@@ -41,7 +42,7 @@ AFFINE_MODULES = (
     nn.Dropout,
     nn.Dropout2d,
 )
-SUMS: tuple[Callable[..., Any], ...] = (operator.add, operator.iadd, torch.add)
+SUMS: tuple[Callable[..., Any], ...] = (operator.add, torch.add)
 AFFINE_FUNCTIONS: tuple[Callable[..., Any], ...] = (
     *SUMS,
     operator.sub,
@@ -104,13 +105,13 @@ class Crown:
         Raises:
             CertificationError: As for a single radius, or radii that do not ascend.
         """
-        radii, graph = check_radii(radii), trace(model)
-        labels = Margins.of(model).predict(x) if len(x) else x.new_zeros(0).long()
+        radii, network = check_radii(radii), Margins.of(model)
+        labels = network.predict(x) if len(x) else x.new_zeros(0).long()
         certified = torch.zeros((len(x), len(radii)), dtype=torch.bool, device=x.device)
         open_ = torch.arange(len(x), device=x.device)
         for column, radius in enumerate(radii):
             proven = [
-                self._prove(graph, x[rows], labels[rows], radius)
+                self._prove(network.graph, x[rows], labels[rows], radius)
                 for rows in torch.split(open_, self.batch_size)
                 if len(rows)
             ]

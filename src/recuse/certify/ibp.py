@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Mask, PerSample
 from recuse.certify.decision import JointCertificate, check_batch_size, check_radii
-from recuse.certify.intervals import Box, output_node, propagate, trace
+from recuse.certify.intervals import Box, propagate
+from recuse.certify.tracing import output_node, trace
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
 from recuse.results import Certificate
@@ -95,11 +96,13 @@ class Margins:
 
     Attributes:
         model: The network.
-        features: Its graph, without a linear last layer.
+        graph: Its graph.
+        features: The graph without a linear last layer.
         last: That layer, if there is one.
     """
 
     model: nn.Module
+    graph: torch.fx.GraphModule
     features: torch.fx.GraphModule
     last: nn.Linear | None
 
@@ -110,26 +113,47 @@ class Margins:
         Raises:
             CertificationError: It is in training mode or cannot be traced.
         """
-        return cls(model, *_without_last_linear(trace(model)))
+        graph = trace(model)
+        return cls(model, graph, *_without_last_linear(graph))
 
     @torch.no_grad()
     def predict(self, x: Images) -> Labels:
         """The network's class per input.
 
         Raises:
-            CertificationError: The network returns NaN.
+            CertificationError: The network returns NaN, or something other than its graph does.
         """
         logits = self.model(x)
         if bool(logits.isnan().any()):
             raise CertificationError(
                 "the model returned NaN; bounds of such a model prove nothing, so check its weights"
             )
+        self._compare(x, logits)
         label: Labels = logits.argmax(dim=1)
         return label
 
+    def _compare(self, x: Images, logits: Tensor) -> None:
+        # A trace misses what it cannot see: random numbers, state, a replaced forward. The bounds
+        # of a box that is one point are the graph's logits; one input, bounded alone, tells.
+        if not len(x):
+            return
+        own, traced = logits[0], propagate(self.graph, Box(x[:1], x[:1])).centre[0]
+        tolerance = float(own.abs().amax()) * torch.finfo(own.dtype).eps ** 0.5
+        if own.shape != traced.shape or bool((own - traced).abs().amax() > tolerance):
+            raise CertificationError(
+                "the traced graph of the network does not return the network's own logits, so "
+                "bounds of it prove nothing; the network draws random numbers, keeps state, mixes "
+                "the inputs of a batch, or has hooks"
+            )
+
     @torch.no_grad()
     def bound(self, x: Images, labels: Labels, radius: float | Tensor) -> Tensor:
-        """:meth:`lower_margins` without a graph."""
+        """:meth:`lower_margins` without a graph, and with its conditions checked.
+
+        Raises:
+            CertificationError: As for :meth:`predict`.
+        """
+        self.predict(x[:1])
         return self.lower_margins(x, labels, radius)
 
     def lower_margins(self, x: Images, labels: Labels, radius: float | Tensor) -> Tensor:
@@ -168,7 +192,9 @@ def output_bounds(model: nn.Module, x: Images, threat: Threat) -> Box:
         CertificationError: See :class:`Ibp`.
     """
     require_linf(threat)
-    return propagate(trace(model), ball(x, threat.eps))
+    network = Margins.of(model)
+    network.predict(x)
+    return propagate(network.graph, ball(x, threat.eps))
 
 
 def largest_radius(model: nn.Module, x: Images, *, most: float, steps: int = 12) -> PerSample:

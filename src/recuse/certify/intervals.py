@@ -1,10 +1,12 @@
 """Interval arithmetic through a network: a box of inputs in, a box of outputs out.
 
-The network is traced once (``torch.fx``) and its graph is run on pairs (lower, upper). Every rule
-is sound for every input of the box, up to rounding of the arithmetic (use a float64 model where
-that matters). What has no rule is refused: a bound is never guessed.
+The network is traced once (:mod:`recuse.certify.tracing`) and its graph is run on pairs (lower,
+upper). Every rule is sound for every input of the box, up to rounding of the arithmetic (use a
+float64 model where that matters), and leaves the boxes that it is given as they are. What has no
+rule is refused: a bound is never guessed.
 """
 
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recuse.certify.tracing import output_node
 from recuse.errors import CertificationError
 
 # The smallest value of x * sigmoid(x), rounded down, and where it is taken.
@@ -45,6 +48,8 @@ def _each_end(function: Callable[..., Any]) -> Callable[..., Box]:
     """The rule of a function that never decreases when an input grows."""
 
     def rule(box: Box, *args: Any, **kwargs: Any) -> Box:
+        if not isinstance(box, Box) or _any_box(args, kwargs):
+            raise _unknown(f"these arguments of function {function.__name__!r}")
         return Box(function(box.lower, *args, **kwargs), function(box.upper, *args, **kwargs))
 
     return rule
@@ -85,7 +90,7 @@ def _batch_norm(layer: nn.Module, box: Box) -> Box:
     return _around(layer(box.centre), box.spread * scale.view(shape))
 
 
-def _silu(box: Box, *_: Any, **__: Any) -> Box:
+def _silu(box: Box) -> Box:
     low, high = functional.silu(box.lower), functional.silu(box.upper)
     dips = (box.lower <= SILU_ARGMIN) & (box.upper >= SILU_ARGMIN)
     lowest = torch.minimum(low, high).masked_fill(dips, SILU_MINIMUM)
@@ -126,6 +131,13 @@ def _box(value: Any) -> Box:
     return Box(constant, constant)
 
 
+def _any_box(args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> bool:
+    return any(
+        isinstance(a, Box) or (isinstance(a, tuple | list) and _any_box(a, {}))
+        for a in (*args, *kwargs.values())
+    )
+
+
 def _module_each_end(layer: nn.Module, box: Box) -> Box:
     return Box(layer(box.lower), layer(box.upper))
 
@@ -135,26 +147,18 @@ MODULES: dict[type[nn.Module], Callable[[Any, Box], Box]] = {
     nn.Conv2d: _convolution,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
+    # Not by calling the layer, which may be built to overwrite its input.
+    nn.ReLU: lambda _, box: Box(box.lower.relu(), box.upper.relu()),
     nn.SiLU: lambda _, box: _silu(box),
+    **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout2d), lambda _, box: box),
     **dict.fromkeys(
-        (
-            nn.ReLU,
-            nn.MaxPool2d,
-            nn.AvgPool2d,
-            nn.AdaptiveAvgPool2d,
-            nn.AdaptiveMaxPool2d,
-            nn.Flatten,
-            nn.Identity,
-            nn.Dropout,
-            nn.Dropout2d,
-        ),
+        (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten),
         _module_each_end,
     ),
 }
 FUNCTIONS: dict[Callable[..., Any], Callable[..., Box]] = {
     operator.add: _add,
     torch.add: _add,
-    operator.iadd: _add,
     operator.sub: _subtract,
     torch.sub: _subtract,
     operator.mul: _multiply,
@@ -177,12 +181,12 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Box]] = {
         )
     },
 }
-METHODS = frozenset({"flatten", "mean", "relu", "relu_", "view", "reshape", "contiguous"})
+METHODS = frozenset({"flatten", "mean", "relu", "view", "reshape", "contiguous"})
 
 
 def _call_module(graph: torch.fx.GraphModule, name: str, *args: Any, **kwargs: Any) -> Any:
     layer = graph.get_submodule(name)
-    if not isinstance(args[0], Box):
+    if not _any_box(args, kwargs):
         return layer(*args, **kwargs)
     rule = MODULES.get(type(layer))
     if rule is None or len(args) > 1 or kwargs:
@@ -193,20 +197,25 @@ def _call_module(graph: torch.fx.GraphModule, name: str, *args: Any, **kwargs: A
 def _call_function(
     _: torch.fx.GraphModule, function: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> Any:
-    if not any(isinstance(a, Box) for a in (*args, *kwargs.values())):
+    name = getattr(function, "__name__", function)
+    if not _any_box(args, kwargs):
         return function(*args, **kwargs)
     rule = FUNCTIONS.get(function)
     if rule is None:
-        raise _unknown(f"function {getattr(function, '__name__', function)!r}")
+        raise _unknown(f"function {name!r}")
+    try:
+        inspect.signature(rule).bind(*args, **kwargs)
+    except TypeError as error:
+        raise _unknown(f"these arguments of function {name!r}") from error
     return rule(*args, **kwargs)
 
 
-def _call_method(_: torch.fx.GraphModule, name: str, box: Any, *args: Any, **kwargs: Any) -> Any:
-    if not isinstance(box, Box):
-        return getattr(box, name)(*args, **kwargs)
-    if name not in METHODS:
+def _call_method(_: torch.fx.GraphModule, name: str, first: Any, *args: Any, **kwargs: Any) -> Any:
+    if not _any_box((first, *args), kwargs):
+        return getattr(first, name)(*args, **kwargs)
+    if name not in METHODS or _any_box(args, kwargs):
         raise _unknown(f"tensor method {name!r}")
-    return Box(*(getattr(end, name)(*args, **kwargs) for end in box))
+    return Box(*(getattr(end, name)(*args, **kwargs) for end in first))
 
 
 STEPS: dict[str, Callable[..., Any]] = {
@@ -222,27 +231,6 @@ def _unknown(what: str) -> CertificationError:
         f"interval bounds have no rule for {what}; they know convolutions, linear layers, ReLU, "
         "SiLU, pooling, batch norm in eval mode, residual additions and normalisation"
     )
-
-
-def trace(model: nn.Module) -> torch.fx.GraphModule:
-    """The graph of a network, sharing its layers.
-
-    Raises:
-        CertificationError: The network is in training mode, or its Python code cannot be traced.
-    """
-    if any(module.training for module in model.modules()):
-        raise CertificationError(
-            "the model is in training mode, where its answers depend on the batch; call "
-            "model.eval() before certifying"
-        )
-    try:
-        return torch.fx.symbolic_trace(model)
-    except Exception as error:  # tracing runs the network's own code, which may fail in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CertificationError(
-            f"interval bounds need a network that torch.fx can trace, and this one cannot be: "
-            f"{reason}"
-        ) from error
 
 
 def propagate(graph: torch.fx.GraphModule, box: Box) -> Box:
@@ -272,19 +260,19 @@ def propagate_all(graph: torch.fx.GraphModule, box: Box) -> dict[torch.fx.Node, 
             values[node] = box
         elif node.op != "output":
             values[node] = STEPS[node.op](graph, node.target, *args, **kwargs)
+            _check(node.name, values[node], len(box.lower))
     return values
 
 
-def output_node(graph: torch.fx.GraphModule) -> torch.fx.Node:
-    """The node whose value the network returns.
-
-    Raises:
-        CertificationError: It returns something other than one tensor.
-    """
-    returned = next(node for node in reversed(graph.graph.nodes) if node.op == "output").args[0]
-    if not isinstance(returned, torch.fx.Node):
-        raise CertificationError("bounds need a network that returns one tensor of logits")
-    return returned
+def _check(name: str, value: Any, rows: int) -> None:
+    for end in value if isinstance(value, Box) else ():
+        if not isinstance(end, Tensor) or not end.is_floating_point():
+            raise _unknown(f"step {name!r}, which returns something other than one real tensor")
+        if end.dim() == 0 or len(end) != rows:
+            raise CertificationError(
+                f"step {name!r} of the network mixes the inputs of a batch, so that its answer for "
+                "one depends on the others; bounds need an answer per input"
+            )
 
 
 __all__ = [
@@ -292,8 +280,6 @@ __all__ = [
     "METHODS",
     "MODULES",
     "Box",
-    "output_node",
     "propagate",
     "propagate_all",
-    "trace",
 ]
