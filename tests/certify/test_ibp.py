@@ -153,6 +153,26 @@ def test_products_of_boxes_contain_products_of_values():
         assert ((bounds.lower <= value) & (value <= bounds.upper)).all()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: (x - 0.1) / 0.3 * 1.7,
+        lambda x: 0.1 - x,
+        lambda x: torch.mul(x, 0.7) / torch.full((12,), 0.3, dtype=torch.float64),
+        lambda x: torch.div(x, -0.3) + 1e-9,
+    ],
+)
+def test_python_constants_keep_their_digits(function):
+    model, x = Refused(function).eval(), torch.rand(50, 12, dtype=torch.float64)
+    bounds = output_bounds(model, x, Threat("linf", 0.0))
+    assert (bounds.lower == model(x)).all()
+    assert (bounds.upper == model(x)).all()
+    assert bounds.lower.dtype == torch.float64
+    single = output_bounds(model, x.float(), Threat("linf", 0.0))
+    assert single.lower.dtype == model(x.float()).dtype
+
+
 def test_certificates_shrink_with_the_radius_and_cost_no_samples():
     model = build("small").float()
     x = torch.rand(16, 3, 8, 8)

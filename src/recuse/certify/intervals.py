@@ -109,11 +109,7 @@ def _subtract(a: Any, b: Any) -> Box:
 
 def _multiply(a: Any, b: Any) -> Box:
     a, b = _box(a), _box(b)
-    corners = [x * y for x in a for y in b]
-    low, high = corners[0], corners[0]
-    for corner in corners[1:]:
-        low, high = torch.minimum(low, corner), torch.maximum(high, corner)
-    return Box(low, high)
+    return _hull([x * y for x in a for y in b])
 
 
 def _divide(a: Any, b: Any) -> Box:
@@ -121,14 +117,19 @@ def _divide(a: Any, b: Any) -> Box:
         raise CertificationError(
             "interval bounds do not know a division by something that depends on the input"
         )
-    return _multiply(a, 1 / b)
+    return _hull([end / b for end in a])
+
+
+def _hull(corners: list[Tensor]) -> Box:
+    low, high = corners[0], corners[0]
+    for corner in corners[1:]:
+        low, high = torch.minimum(low, corner), torch.maximum(high, corner)
+    return Box(low, high)
 
 
 def _box(value: Any) -> Box:
-    if isinstance(value, Box):
-        return value
-    constant = torch.as_tensor(value)
-    return Box(constant, constant)
+    # Python numbers stay what they are: as tensors they would be rounded to float32.
+    return value if isinstance(value, Box) else Box(value, value)
 
 
 def _any_box(args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any]) -> bool:
