@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from recuse.attacks import Pgd
+from recuse.certify.crown import Crown
 from recuse.certify.ibp import Ibp, Margins, ball, largest_radius, output_bounds
 from recuse.certify.intervals import Box, propagate
 from recuse.certify.tracing import trace
@@ -213,6 +214,30 @@ def test_provably_trained_networks_are_proven_and_never_beyond_pgd(
         assert not (attacked.success & found.certified[:, column]).any()
         proven = found.certified[:, column] & (found.prediction == split.labels)
         assert float(proven.double().mean()) >= least[column]
+
+
+@pytest.mark.parametrize("shift", [1.5, -0.6, float("nan")])
+def test_inputs_that_are_no_images_are_refused(shift):
+    # Cut to [0, 1], the ball around such an input misses the input itself.
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    x, noise = torch.rand(4, 2), SampleNoise(0, tuple("abcd"))
+    x[2] += shift
+    network = Margins.of(model)
+    for certify in (
+        lambda: Ibp().decide(model, x, (0.9,), noise=noise),
+        lambda: Crown().decide(model, x, (0.9,), noise=noise),
+        lambda: Ibp()(model, x, Threat("linf", 0.9), noise=noise),
+        lambda: Crown()(model, x, Threat("linf", 0.9), noise=noise),
+        lambda: output_bounds(model, x, Threat("linf", 0.9)),
+        lambda: largest_radius(model, x, most=0.9),
+        lambda: network.prove(x, torch.zeros(4).long(), 0.9),
+    ):
+        with pytest.raises(CertificationError, match=r"images in \[0, 1\]|NaN") as caught:
+            certify()
+        assert "\n" not in str(caught.value)
+    edges = torch.tensor([[0.0, 1.0]])
+    assert Ibp().decide(model, edges, (0.0,), noise=SampleNoise(0, ("a",))).certified.all()
 
 
 class Refused(nn.Module):

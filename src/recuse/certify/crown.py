@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from recuse.arrays import Images, Mask
 from recuse.certify.decision import JointCertificate, check_batch_size, check_radii
-from recuse.certify.ibp import Margins, ball, require_linf
+from recuse.certify.ibp import Margins, ball, require_linf, require_pixels
 from recuse.certify.intervals import Box, propagate_all
 from recuse.certify.tracing import output_node
 from recuse.errors import CertificationError
@@ -106,6 +106,7 @@ class Crown:
             CertificationError: As for a single radius, or radii that do not ascend.
         """
         radii, network = check_radii(radii), Margins.of(model)
+        require_pixels(x)
         labels = network.predict(x) if len(x) else x.new_zeros(0).long()
         certified = torch.zeros((len(x), len(radii)), dtype=torch.bool, device=x.device)
         open_ = torch.arange(len(x), device=x.device)

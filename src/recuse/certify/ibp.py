@@ -151,8 +151,9 @@ class Margins:
         """:meth:`lower_margins` without a graph, and with its conditions checked.
 
         Raises:
-            CertificationError: As for :meth:`predict`.
+            CertificationError: Inputs outside [0, 1], or as for :meth:`predict`.
         """
+        require_pixels(x)
         self.predict(x[:1])
         return self.lower_margins(x, labels, radius)
 
@@ -192,6 +193,7 @@ def output_bounds(model: nn.Module, x: Images, threat: Threat) -> Box:
         CertificationError: See :class:`Ibp`.
     """
     require_linf(threat)
+    require_pixels(x)
     network = Margins.of(model)
     network.predict(x)
     return propagate(network.graph, ball(x, threat.eps))
@@ -244,6 +246,19 @@ def require_linf(threat: Threat) -> None:
         )
 
 
+def require_pixels(x: Images) -> None:
+    """Refuse inputs around which no ball of images lies.
+
+    Raises:
+        CertificationError: A value outside [0, 1].
+    """
+    if not bool(((x >= 0) & (x <= 1)).all()):
+        raise CertificationError(
+            f"inputs lie in [{float(x.min()):g}, {float(x.max()):g}], but certificates hold for "
+            "images in [0, 1]; put the normalisation inside the model and certify the plain images"
+        )
+
+
 def _without_last_linear(
     graph: torch.fx.GraphModule,
 ) -> tuple[torch.fx.GraphModule, nn.Linear | None]:
@@ -262,4 +277,12 @@ def _without_last_linear(
     return torch.fx.GraphModule(graph, shorter), layer
 
 
-__all__ = ["Ibp", "Margins", "ball", "largest_radius", "output_bounds", "require_linf"]
+__all__ = [
+    "Ibp",
+    "Margins",
+    "ball",
+    "largest_radius",
+    "output_bounds",
+    "require_linf",
+    "require_pixels",
+]
