@@ -25,10 +25,14 @@ class AttackOutcome:
 
 
 class Status(Enum):
-    """How a certification ended; the value is the message for the user."""
+    """How a certification ended; the value is the message for the user.
 
-    CERTIFIED = "the smoothed classifier provably keeps this class in the ball"
-    ABSTAINED = "the votes do not prove any class; more samples or more noise training may help"
+    Smoothing certifies the smoothed classifier, bounds certify the network itself; the words hold
+    for both.
+    """
+
+    CERTIFIED = "the certified classifier provably keeps this class in the ball"
+    ABSTAINED = "no class is proven for the whole ball; training for the certificate may help"
     UNATTAINABLE = "no number of votes within the sample budget proves this radius at this alpha"
 
 

@@ -240,6 +240,18 @@ def test_inputs_that_are_no_images_are_refused(shift):
     assert Ibp().decide(model, edges, (0.0,), noise=SampleNoise(0, ("a",))).certified.all()
 
 
+def test_a_proof_speaks_of_the_network_and_not_of_votes():
+    model = nn.Sequential(nn.Linear(2, 2)).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        model[0].bias.zero_()
+    x, noise = torch.tensor([[1.0, 0.0], [0.5, 0.51]]), SampleNoise(0, ("a", "b"))
+    for certifier in (Ibp(), Crown()):
+        status = certifier(model, x, Threat("linf", 0.1), noise=noise).status
+        assert status == (Status.CERTIFIED, Status.ABSTAINED)
+        assert not any(word in s.value for s in status for word in ("smooth", "vote", "sample"))
+
+
 class Refused(nn.Module):
     def __init__(self, function):
         super().__init__()

@@ -48,8 +48,9 @@ class JointCertificate:
 
     Attributes:
         radii: Ascending radii in pixel units.
-        certified: The smoothed classifier provably keeps ``prediction`` on each ball; certified
-            at one radius implies certified at the smaller ones.
+        certified: The certified classifier (with smoothing: the smoothed one) provably keeps
+            ``prediction`` on each ball; certified at one radius implies certified at the smaller
+            ones.
         attainable: Whether the sample budget can prove each radius at all.
         prediction: The certified class, else the class with most votes (the model's own
             prediction where nothing was drawn).
