@@ -1,5 +1,7 @@
 """Compositions from records: attacks or certificates, counted by the same formulas."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -102,12 +104,28 @@ def test_certificates_without_the_doubled_radius_are_refused():
 
 def test_a_log_of_radii_alone_proves_every_radius_within():
     columns = {
-        "sample_id": ["a", "b", "c"],
-        "prediction": [0, 0, None],
-        "accurate": [True, True, False],
-        "radius": [0.13, 0.3, 0.0],
+        "sample_id": ["a", "b", "c", "d", "e"],
+        "prediction": [0, 0, None, 0, 0],
+        "accurate": [True, True, False, True, True],
+        "radius": [0.13, 0.3, 0.9, 0.12, 0.11],
     }
     log = verdicts(make_record(RecordMeta("m", "d", "smoothing", "l2"), columns))
     stage = stage_of(log, "0.12", "certified")
-    assert stage.selects.tolist() == [True, True, False]
-    assert stage.surely_selects.tolist() == [False, True, False]
+    # No answer is no certificate; 0.12 in single precision is below 0.12, and still itself.
+    assert stage.selects.tolist() == [True, True, False, True, False]
+    assert stage.surely_selects.tolist() == [False, True, False, False, False]
+
+
+def test_a_radius_that_was_not_asked_is_not_one_that_failed():
+    columns = {
+        "sample_id": ["a", "b"],
+        "prediction": [0, 0],
+        "accurate": [True, True],
+        "certified@0.12": [True, True],
+        "radius": [0.12, 0.12],
+    }
+    asked = verdicts(make_record(RecordMeta("m", "d", "smoothing", "l2", ("0.12",)), columns))
+    assert asked.certified("0.12").all()
+    for ask in (asked.certified, partial(asked.stable, "certified")):
+        with pytest.raises(RecordError, match=r"certified@0\.24'; certified: 0\.12"):
+            ask("0.24")

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recuse.analysis.abstainers import certified_indicator, network
+from recuse.analysis.abstainers import network
 from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
 from recuse.records.reference_logs import read_logs
@@ -193,26 +193,6 @@ def test_a_table_of_printed_numbers_without_a_column_is_refused(rail: Path, file
 )
 def test_half_a_unit_of_the_last_printed_digit(text: str, prose: bool, half: float) -> None:
     assert half_unit(text, prose=prose) == pytest.approx(half)
-
-
-def smoothed() -> Verdicts:
-    frame = pl.DataFrame(
-        {
-            "sample_id": list("abcd"),
-            "prediction": [1, None, 2, 3],
-            "accurate": [True, False, False, True],
-            "radius": [0.5, 0.9, 0.3, 0.2],
-        }
-    )
-    return Verdicts(RecordMeta("m", "d/test", "smoothing", "l2"), frame)
-
-
-def test_certified_selection_needs_twice_the_radius_and_an_answer() -> None:
-    found = certified_indicator(smoothed(), "0.25")
-    assert found.stage.selects.tolist() == [True, False, True, False]
-    assert found.stage.surely_selects.tolist() == [True, False, False, False]
-    assert found.selection == 0.25
-    assert found.accuracy == 1
 
 
 def test_a_selection_network_is_judged_no_further_than_its_verdicts() -> None:

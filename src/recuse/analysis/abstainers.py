@@ -94,17 +94,6 @@ def indicator(model: Verdicts, eps: str) -> Abstainer:
     return Abstainer("RI", eps, stage)
 
 
-def certified_indicator(model: Verdicts, eps: str) -> Abstainer:
-    """:func:`indicator` from certificates: the decision at eps, robust selection at twice eps.
-
-    Raises:
-        RecordError: No certificates, or without labels.
-    """
-    robust, doubled = model.certified(eps), model.certified(add_radii(eps, eps))
-    stage = indicator_stage(model.accurate(), robust, robust, doubled)
-    return Abstainer("RI", eps, stage)
-
-
 def response(model: Verdicts, confidence: Verdicts, eps: str, tau: float) -> Abstainer:
     """Softmax response: keep where the confidence is at least tau.
 

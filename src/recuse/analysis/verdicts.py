@@ -78,14 +78,22 @@ class Verdicts:
     def certified(self, radius: str | float) -> Mask:
         """The answer is proven constant on the ball of ``radius``, and it is an answer.
 
+        Where radii were listed, one that is not among them was not asked: that says nothing.
+
         Raises:
             RecordError: The record holds no certificates for this radius.
         """
         name = radius_column("certified", radius)
+        if not self.proves(radius):
+            raise RecordError(
+                f"{self._where} has no column {name!r}; certified: {self._known('certified')}"
+            )
         if name in self.frame.columns:
             return self._mask(name)
         answered = self.frame["prediction"].is_not_null().to_numpy()
-        return np.asarray(answered & (self.values("radius") >= parse_radius(radius)))
+        # Records hold radii in single precision, and what is asked must be rounded like them.
+        asked = np.float32(parse_radius(radius))
+        return np.asarray(answered & (self.values("radius") >= asked))
 
     def proves(self, radius: str | float) -> bool:
         """Whether the record says what is certified at ``radius``."""
@@ -99,15 +107,7 @@ class Verdicts:
         Raises:
             RecordError: The radius was not judged, or not for every sample.
         """
-        if kind == "robust":
-            return self.robust(radius)
-        if not self.proves(radius):
-            name = radius_column("certified", radius)
-            raise RecordError(
-                f"record of {self.meta.model!r} on {self.meta.dataset} has no column {name!r}; "
-                f"certified: {self._known('certified')}"
-            )
-        return self.certified(radius)
+        return self.robust(radius) if kind == "robust" else self.certified(radius)
 
     def selected(self) -> Mask:
         """The selector of its own accepted x.
@@ -153,13 +153,18 @@ class Verdicts:
         return np.asarray(self._full(column, hint).to_numpy(), dtype=np.bool_)
 
     def _full(self, column: str, hint: str) -> pl.Series:
-        where = f"record of {self.meta.model!r} on {self.meta.dataset}"
         if column not in self.frame.columns:
-            raise RecordError(f"{where} has no column {column!r}" + (f"; {hint}" if hint else ""))
+            raise RecordError(
+                f"{self._where} has no column {column!r}" + (f"; {hint}" if hint else "")
+            )
         series = self.frame[column]
         if nulls := series.null_count():
-            raise RecordError(f"{where}: column {column!r} is missing for {nulls} samples")
+            raise RecordError(f"{self._where}: column {column!r} is missing for {nulls} samples")
         return series
+
+    @property
+    def _where(self) -> str:
+        return f"record of {self.meta.model!r} on {self.meta.dataset}"
 
     def _known(self, kind: str) -> str:
         return ", ".join(self.judged(kind)) or "no radius"
