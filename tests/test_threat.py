@@ -139,3 +139,24 @@ def test_impossible_threats_say_what_to_write(text, word):
     with pytest.raises(ConfigError, match=word) as caught:
         Threat.parse(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("side", [32, 224])
+@pytest.mark.parametrize("eps", [0.5, 3.0])
+def test_what_was_projected_is_inside_on_large_images_too(side, eps):
+    threat, x = Threat("l2", eps), images(0, 2, (3, side, side))
+    for direction in (images(1, 2, (3, side, side)) - 0.5, torch.ones_like(x)):
+        far = x + 10 * eps * direction.sign()
+        for point in (threat.project(far, x), threat.projector(x)(far.clone())):
+            assert threat.contains(point, x).all()
+    middle = torch.full((2, 3, side, side), 0.5)
+    reached = threat.distance(threat.project(middle + 9 * direction, middle), middle)
+    torch.testing.assert_close(reached, torch.full((2,), eps), rtol=1e-4, atol=0)
+    outside = middle + (1.001 * eps / (3 * side * side) ** 0.5)
+    assert not threat.contains(outside, middle).any()
+
+
+def test_lengths_are_right_on_large_images():
+    v = torch.full((2, 3, 512, 512), 1e-3)
+    expected = 1e-3 * (3 * 512 * 512) ** 0.5
+    torch.testing.assert_close(per_sample_l2(v), torch.full((2,), expected), rtol=1e-6, atol=0)
