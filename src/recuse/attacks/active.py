@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from recuse.arrays import Images, Mask
+from recuse.errors import DataError
 from recuse.results import AttackOutcome
 
 Rows = Int[Tensor, " rows"]
@@ -63,6 +64,25 @@ class Compaction:
         return cls(at_powers_of_two, padded_size)
 
 
+def not_finite(grad: Tensor) -> Mask:
+    """Whether the gradient of each row holds NaN or infinity, in one pass: so does its sum."""
+    return ~grad.flatten(1).sum(dim=1).isfinite()
+
+
+def require_gradients(blind: Mask) -> None:
+    """Refuse to call inputs robust that an attack could not search.
+
+    Raises:
+        DataError: Some inputs are blind: a gradient there was not finite.
+    """
+    if count := int(blind.sum()):
+        raise DataError(
+            f"the model's gradient is NaN or infinite at {count} of {len(blind)} inputs, where an "
+            "attack by gradients would call them robust; repair the model (a square root or "
+            "logarithm at 0?) or use an attack without gradients"
+        )
+
+
 class ActiveSet:
     """Book-keeping of one attack on one batch: who is left, what was found, what it cost.
 
@@ -72,6 +92,7 @@ class ActiveSet:
         success: Inputs of the whole batch whose adversarial point was found.
         forwards: Forward passes spent per input of the whole batch.
         backwards: Backward passes to the input spent per input of the whole batch.
+        undefined: Inputs of the whole batch at which a gradient was not finite.
     """
 
     def __init__(self, x: Images, success: Mask, compaction: Compaction) -> None:
@@ -79,6 +100,7 @@ class ActiveSet:
         self.success = success.clone()
         self.forwards = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         self.backwards = torch.zeros_like(self.forwards)
+        self.undefined = torch.zeros_like(self.success)
         self.rows = (~success).nonzero().squeeze(1)
         self._compaction = compaction
         self._restart()
@@ -98,6 +120,10 @@ class ActiveSet:
             self.forwards[self.rows] += forwards
         if backwards:
             self.backwards[self.rows] += backwards
+
+    def look_at(self, grad: Tensor) -> None:
+        """Note which active rows have no gradient to follow; nothing is read back."""
+        self.undefined[self.rows] |= not_finite(grad)
 
     def settle(self, points: Images, hit: Mask, step: int, *, last: bool = False) -> Tensor | None:
         """Note which active rows are adversarial at ``points`` and shrink the set if it is time.
@@ -160,5 +186,7 @@ __all__ = [
     "at_powers_of_two",
     "every_step",
     "exact_size",
+    "not_finite",
     "padded_size",
+    "require_gradients",
 ]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recuse.arrays import Counts, Images, Labels, Logits, PerSample
-from recuse.attacks.active import ActiveSet, Compaction, Rows
+from recuse.attacks.active import ActiveSet, Compaction, Rows, require_gradients
 from recuse.attacks.margins import CrossEntropy, bind
 from recuse.attacks.search import Problem, attack_batch, clean_pass, input_gradient
 from recuse.attacks.trajectories import MOMENTUM, Trajectories, checkpoints
@@ -66,6 +66,7 @@ def ascend(
         last = step == steps
         logits, value, grad = _evaluate(problem, x_adv, active.rows, last=last)
         active.spend(forwards=1, backwards=int(not last))
+        active.look_at(grad)
         hit = problem.hits(x_adv, logits, active.rows)
         if state is None:
             centre = problem.x[active.rows]
@@ -189,6 +190,7 @@ class Apgd:
                 higher = reached > best
                 x_best = torch.where(expand_as(higher, x), points, x_best)
                 best = torch.maximum(best, reached)
+            require_gradients(active.undefined)
             x_best = threat.project(x_best, x)
             return Maximum(
                 x_best, value(forward(model, x_best), rows), active.forwards, active.backwards

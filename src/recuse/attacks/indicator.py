@@ -14,10 +14,12 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from recuse.attacks.active import not_finite, require_gradients
 from recuse.attacks.apgd import Apgd
+from recuse.attacks.margins import TargetedLoss
 from recuse.attacks.search import input_gradient
 from recuse.attacks.trajectories import MOMENTUM, Trajectories, checkpoints
-from recuse.attacks.verify import evaluation_mode, forward
+from recuse.attacks.verify import evaluation_mode, forward, require_precision
 from recuse.errors import ConfigError
 from recuse.random import SampleNoise
 from recuse.threat import Threat, expand_as
@@ -67,22 +69,26 @@ class StreamSettings:
 
 @dataclass
 class _Pool:
-    """The inputs under attack: trajectories, labels, ids, and how many steps each has made."""
+    """The inputs under attack: trajectories, labels, steps made, lost gradients, ids."""
 
     paths: Trajectories
     labels: Tensor
     clock: Tensor
+    undefined: Tensor
     ids: list[str]
 
     def take(self, keep: Tensor) -> "_Pool":
         ids = [self.ids[i] for i in keep.tolist()]
-        return _Pool(self.paths.take(keep), self.labels[keep], self.clock[keep], ids)
+        return _Pool(
+            self.paths.take(keep), self.labels[keep], self.clock[keep], self.undefined[keep], ids
+        )
 
     def joined(self, other: "_Pool") -> "_Pool":
         return _Pool(
             self.paths.joined(other.paths),
             torch.cat([self.labels, other.labels]),
             torch.cat([self.clock, other.clock]),
+            torch.cat([self.undefined, other.undefined]),
             self.ids + other.ids,
         )
 
@@ -110,10 +116,17 @@ def decide_stream(
         One decision per input, in the order in which they are reached.
 
     Raises:
-        ConfigError: An attack with more than one run.
+        ConfigError: An attack with more than one run or with a targeted loss, or images in half
+            precision.
+        DataError: An input could not be searched, because its gradient is not finite.
     """
     if attack.restarts != 1:
         raise ConfigError("a stream is decided by one run per input; use Apgd(restarts=1)")
+    if isinstance(attack.loss, TargetedLoss):
+        raise ConfigError(
+            "a stream is decided without targets, which a targeted loss chooses once per input; "
+            "use the cross-entropy or Dlr(), or attack in batches"
+        )
     engine = _Engine(model, threat, attack, settings)
     source = iter(inputs)
     pool: _Pool | None = None
@@ -148,6 +161,7 @@ class _Engine:
         if bool(changed.any()):
             keep = (~changed).nonzero().squeeze(1)
             pool, value, grad = pool.take(keep), value[keep], grad[keep]
+        pool.undefined |= not_finite(grad)
         if len(pool.ids) == 0:
             return None, decisions
         self._step(pool, value, grad)
@@ -163,6 +177,7 @@ class _Engine:
         if fresh:
             device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
             parts.append(torch.stack([image for _, image in fresh]).to(device))
+            require_precision(parts[-1])
         if not parts:
             return pool, []
         logits = forward(self.model, torch.cat(parts))
@@ -170,6 +185,7 @@ class _Engine:
         if ending is not None and pool is not None:
             changed = logits[: len(ending.ids)].argmax(1) != ending.labels
             decisions += self._decided(ending, changed, robust=False)
+            require_gradients(ending.undefined & ~changed)
             decisions += self._decided(ending, ~changed, robust=True)
             pool = pool.take(_rows(pool.clock < self.attack.steps))
         if fresh:
@@ -183,7 +199,9 @@ class _Engine:
         start = self.threat.random_start(x, noise.substream("apgd", 0))
         unknown = x.new_full((len(x),), -torch.inf)
         paths = Trajectories.begin(x, start, unknown, torch.zeros_like(x), self.threat.eps)
-        return _Pool(paths, labels, torch.zeros_like(labels), ids)
+        return _Pool(
+            paths, labels, torch.zeros_like(labels), torch.zeros_like(labels, dtype=torch.bool), ids
+        )
 
     def _step(self, pool: _Pool, value: Tensor, grad: Tensor) -> None:
         """Note the value of each row's current iterate and move it to the next."""

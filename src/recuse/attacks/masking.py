@@ -98,7 +98,7 @@ def flat_at(model: nn.Module, x: Images, y: Labels, threat: Threat) -> Mask:
     _, before, grad = input_gradient(model, x, lambda logits: loss(logits, y))
     step = threat.project(x + threat.eps * threat.ascent_direction(grad), x)
     after = loss(forward(model, step), y)
-    return after <= before * (1 + _FLAT)
+    return ~(after > before * (1 + _FLAT))  # NaN is flat too
 
 
 __all__ = ["MaskingCheck", "MaskingFlags", "flat_at"]

@@ -155,6 +155,7 @@ class Pgd:
                 problem.model, x_adv, partial(problem.value, rows=rows)
             )
             active.spend(forwards=1, backwards=1)
+            active.look_at(grad)
             keep = active.settle(x_adv, problem.hits(x_adv, logits, rows), step)
             if keep is not None:
                 centre, x_adv, grad = centre[keep], x_adv[keep], grad[keep]

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import nn
 
 from recuse.arrays import Images, Labels, Logits
 from recuse.attacks.criteria import LabelChanged
 from recuse.attacks.search import clean_pass, merged
 from recuse.attacks.verify import evaluation_mode, verified
+from recuse.errors import DataError
 from recuse.protocols import Attack, Criterion
 from recuse.random import SampleNoise
 from recuse.results import AttackOutcome
@@ -51,16 +53,7 @@ class Screened:
         test = LabelChanged() if criterion is None else criterion
         with evaluation_mode(model):
             logits, spent = clean_pass(model, x, clean_logits)
-            found = self.first(
-                self.screen,
-                x,
-                y,
-                threat,
-                noise=noise,
-                criterion=test,
-                start=start,
-                clean_logits=logits,
-            )
+            found = self._screened(x, y, threat, noise, test, start, logits)
             claimed = found.success
             found = replace(found, forwards=found.forwards + spent)
             found = verified(found, model, x, y, threat, test)
@@ -79,6 +72,34 @@ class Screened:
             clean_logits=logits[rows],
         )
         return merged(found, rows, full)
+
+    def _screened(
+        self,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        noise: SampleNoise,
+        criterion: Criterion,
+        start: Images | None,
+        logits: Logits,
+    ) -> AttackOutcome:
+        try:
+            return self.first(
+                self.screen,
+                x,
+                y,
+                threat,
+                noise=noise,
+                criterion=criterion,
+                start=start,
+                clean_logits=logits,
+            )
+        except DataError:
+            if self.same_function:
+                raise
+            # A coarse copy that cannot be searched decides nothing: the full search meets all.
+            none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+            return AttackOutcome(x.detach().clone(), none.bool(), none, none)
 
 
 __all__ = ["Screened"]

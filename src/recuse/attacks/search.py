@@ -7,10 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Logits, Mask, PerSample
-from recuse.attacks.active import ActiveSet, Compaction, Rows
+from recuse.attacks.active import ActiveSet, Compaction, Rows, require_gradients
 from recuse.attacks.criteria import LabelChanged
 from recuse.attacks.margins import RowLoss, bind
-from recuse.attacks.verify import evaluation_mode, forward, full_precision, verified
+from recuse.attacks.verify import (
+    evaluation_mode,
+    forward,
+    full_precision,
+    require_precision,
+    verified,
+)
 from recuse.protocols import AscentLoss, Criterion
 from recuse.results import AttackOutcome
 from recuse.threat import Threat
@@ -67,7 +73,12 @@ def input_gradient(
 
 
 def clean_pass(model: nn.Module, x: Images, clean_logits: Logits | None) -> tuple[Logits, int]:
-    """The logits at the unperturbed batch and the forward passes per sample they cost."""
+    """The logits at the unperturbed batch and the forward passes per sample they cost.
+
+    Raises:
+        ConfigError: Images in half precision.
+    """
+    require_precision(x)
     if clean_logits is not None:
         return full_precision(clean_logits.detach()), 0
     return forward(model, x), 1
@@ -112,6 +123,10 @@ def attack_batch(
 
     Returns:
         The verified outcome.
+
+    Raises:
+        ConfigError: Images in half precision.
+        DataError: An input could not be searched, because its gradient is not finite.
     """
     test = LabelChanged() if criterion is None else criterion
     x = x.detach()
@@ -130,7 +145,9 @@ def attack_batch(
             active.survivors()
             if len(active.rows):
                 run(problem, starts(restart, active.rows), active)
-        return verified(active.outcome(), model, x, y, threat, test)
+        outcome = verified(active.outcome(), model, x, y, threat, test)
+        require_gradients(active.undefined & ~outcome.success)
+        return outcome
 
 
 __all__ = [

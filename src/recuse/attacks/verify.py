@@ -6,10 +6,25 @@ import torch
 from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Logits, Mask
+from recuse.errors import ConfigError
 from recuse.modes import evaluation_mode
 from recuse.protocols import Criterion
 from recuse.results import AttackOutcome
 from recuse.threat import Threat
+
+
+def require_precision(x: Tensor) -> None:
+    """Refuse images in which a perturbation drowns in rounding.
+
+    Raises:
+        ConfigError: Images in float16 or bfloat16.
+    """
+    if x.dtype in (torch.bfloat16, torch.float16):
+        kind = str(x.dtype).removeprefix("torch.")
+        raise ConfigError(
+            f"images in {kind} cannot be attacked: rounding is as large as the perturbation; keep "
+            "images and weights in float32 and prepare the network with precision 'bf16'"
+        )
 
 
 def full_precision(logits: Tensor) -> Tensor:
@@ -67,4 +82,11 @@ def verified(
     return replace(outcome, success=success, forwards=forwards)
 
 
-__all__ = ["evaluation_mode", "forward", "full_precision", "verified", "verify"]
+__all__ = [
+    "evaluation_mode",
+    "forward",
+    "full_precision",
+    "require_precision",
+    "verified",
+    "verify",
+]

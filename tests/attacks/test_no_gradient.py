@@ -1,0 +1,121 @@
+"""An attack that could not search says so: no input is called robust for want of a gradient."""
+
+import pytest
+import torch
+from torch import nn
+
+from recuse.attacks import (
+    Apgd,
+    Dlr,
+    Ensemble,
+    MaskingCheck,
+    Pgd,
+    Screened,
+    Square,
+    StreamSettings,
+    TargetedDlr,
+    decide_stream,
+)
+from recuse.errors import ConfigError, DataError
+from recuse.threat import Threat
+
+from .conftest import make_noise
+
+LINF = Threat("linf", "16/255")
+SEARCHES = {
+    "pgd": Pgd(steps=3),
+    "apgd": Apgd(steps=3),
+    "apgd l2": Apgd(steps=3),
+    "ensemble": Ensemble((Apgd(steps=3), Square(10))),
+}
+
+
+class Rootless(nn.Module):
+    """The same function plus the root of 0, whose slope is no number."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        length = (x - x.detach()).square().flatten(1).sum(1, keepdim=True).sqrt()
+        return self.inner(x) + length
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_gradient_that_is_no_number_is_an_error(name, conv, photos):
+    threat = Threat("l2", 0.5) if name.endswith("l2") else LINF
+    model, y = Rootless(conv).eval(), conv(photos).argmax(1)
+    attack, noise = SEARCHES[name], make_noise(24)
+    assert torch.equal(model(photos), conv(photos))
+    found = attack(conv, photos, y, threat, noise=noise)
+    assert 0 < int(found.success.sum()) < 24
+    with pytest.raises(DataError, match=r"NaN or infinite at \d+ of 24 inputs") as error:
+        attack(model, photos, y, threat, noise=noise)
+    assert "\n" not in str(error.value)
+
+
+def test_the_highest_value_is_refused_too(conv, photos):
+    y = conv(photos).argmax(1)
+    with pytest.raises(DataError, match="NaN or infinite at 24 of 24 inputs"):
+        Apgd(steps=3).maximise(Rootless(conv).eval(), photos, y, LINF, noise=make_noise(24))
+
+
+def test_inputs_that_break_all_the_same_need_no_gradient(conv, photos):
+    y = (conv(photos).argmax(1) + 1) % 10
+    outcome = Apgd(steps=3)(Rootless(conv).eval(), photos, y, LINF, noise=make_noise(24))
+    assert outcome.success.all()
+
+
+def test_an_attack_without_gradients_still_works(conv, photos):
+    model, y = Rootless(conv).eval(), conv(photos).argmax(1)
+    found = Square(30)(model, photos, y, LINF, noise=make_noise(24))
+    expected = Square(30)(conv, photos, y, LINF, noise=make_noise(24))
+    assert torch.equal(found.success, expected.success)
+
+
+def test_the_masking_check_calls_it_flat(conv, photos):
+    y = conv(photos).argmax(1)
+    check = MaskingCheck(white=Square(2), few=Square(2), black=Square(2))
+    flags = check(Rootless(conv).eval(), photos, y, LINF, noise=make_noise(24))
+    assert flags.flat.all()
+
+
+def test_a_coarse_copy_without_gradients_stops_nothing(conv, photos):
+    y, copy = conv(photos).argmax(1), Rootless(conv).eval()
+    full = Apgd(steps=5)(conv, photos, y, LINF, noise=make_noise(24))
+    screened = Screened(Apgd(steps=5), copy, Apgd(steps=2))
+    found = screened(conv, photos, y, LINF, noise=make_noise(24))
+    assert torch.equal(found.success, full.success)
+    same = Screened(Apgd(steps=5), copy, Apgd(steps=5), same_function=True)
+    with pytest.raises(DataError, match="NaN or infinite"):
+        same(conv, photos, y, LINF, noise=make_noise(24))
+
+
+def stream(model, photos, attack):
+    pairs = zip(make_noise(len(photos)).ids, photos, strict=True)
+    settings = StreamSettings(slots=8, refill=4)
+    return list(decide_stream(model, pairs, LINF, attack=attack, settings=settings))
+
+
+def test_a_stream_is_refused_where_it_would_select_without_a_gradient(conv, photos):
+    with pytest.raises(DataError, match="NaN or infinite"):
+        stream(Rootless(conv).eval(), photos, Apgd(steps=3))
+
+
+def test_a_stream_has_no_targets(conv, photos):
+    with pytest.raises(ConfigError, match="targeted loss chooses once per input"):
+        stream(conv, photos, Apgd(steps=3, loss=TargetedDlr()))
+    assert len(stream(conv, photos, Apgd(steps=3, loss=Dlr()))) == 24
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_images_in_half_precision_are_refused(conv, photos, dtype):
+    y, half = conv(photos).argmax(1), photos.to(dtype)
+    for attack in (*SEARCHES.values(), Square(5)):
+        with pytest.raises(ConfigError, match="keep images and weights in float32"):
+            attack(conv, half, y, LINF, noise=make_noise(24))
+    with pytest.raises(ConfigError, match="keep images and weights in float32"):
+        Apgd(steps=2).maximise(conv, half, y, LINF, noise=make_noise(24))
+    with pytest.raises(ConfigError, match="keep images and weights in float32"):
+        stream(conv, half, Apgd(steps=2))
