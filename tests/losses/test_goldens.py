@@ -20,33 +20,33 @@ def batch(goldens):
     return goldens["nat_logits"], goldens["adv_logits"], goldens["targets"]
 
 
-def close(actual, expected):
+def assert_near(actual, expected):
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
 
 
 def test_era_penalty_soft_and_hard(goldens, batch):
-    close(era_penalty(*batch), goldens["era_penalty_soft"])
-    close(era_penalty(*batch, hard=True), goldens["era_penalty_hard"])
+    assert_near(era_penalty(*batch), goldens["era_penalty_soft"])
+    assert_near(era_penalty(*batch, hard=True), goldens["era_penalty_hard"])
     assert 0 < int((goldens["era_penalty_hard"] > 0).sum()) < len(batch[2])
 
 
 def test_detaching_the_weight_changes_gradients_only(goldens, batch):
     logits, logits_adv, y = batch
-    close(era_penalty(*batch, detach=True), goldens["era_penalty_soft"])
+    assert_near(era_penalty(*batch, detach=True), goldens["era_penalty_soft"])
     leaf = logits.clone().requires_grad_()
     assert not era_penalty(leaf, logits_adv, y, detach=True).requires_grad
     assert era_penalty(leaf, logits_adv, y).requires_grad
 
 
 def test_dga_penalty(goldens, batch):
-    close(dga_penalty(*batch), goldens["dga_penalty"])
+    assert_near(dga_penalty(*batch), goldens["dga_penalty"])
 
 
 def test_trades_and_its_parts(goldens, batch):
     logits, logits_adv, y = batch
-    close(cross_entropy(logits, y), goldens["trades_natural"])
+    assert_near(cross_entropy(logits, y), goldens["trades_natural"])
     kl = kl_regularizer(logits, logits_adv)
-    close(kl / CLASSES, goldens["trades_kl_classmean"])
+    assert_near(kl / CLASSES, goldens["trades_kl_classmean"])
     # The original averages the divergence over classes, so its gamma of 6 is our 6 / K.
-    close(trades(*batch, gamma=6 / CLASSES), goldens["trades_none_classmean"])
-    close(trades(*batch, gamma=6.0).mean(), goldens["trades_batchmean"])
+    assert_near(trades(*batch, gamma=6 / CLASSES), goldens["trades_none_classmean"])
+    assert_near(trades(*batch, gamma=6.0).mean(), goldens["trades_batchmean"])

@@ -53,7 +53,7 @@ def read_images(path, count, *, mode="RGB", side=None):
 
 
 @pytest.fixture(scope="module")
-def test_sets(shared_data):
+def labelled_images(shared_data):
     return {
         "cifar10": read_images(shared_data / "cifar10_lossless_test.parquet", 1000),
         "mnist": read_images(shared_data / "mnist_test.parquet", 1000, mode="L"),
@@ -77,9 +77,9 @@ def within_one_standard_error(measured, published, count):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("gtsrb")])
-def test_real_networks_reproduce_their_accuracy(name, test_sets, shared_data, shared_models):
+def test_real_networks_reproduce_their_accuracy(name, labelled_images, shared_data, shared_models):
     model, _ = load_model(name, data_root=shared_data)
-    images, labels = test_sets[name.partition("_")[0]]
+    images, labels = labelled_images[name.partition("_")[0]]
     entry = manifest_entry(shared_models, name)
     for count in (500, 1000):
         measured = accuracy(model, images[:count], labels[:count])
