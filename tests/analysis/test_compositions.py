@@ -85,6 +85,73 @@ def test_of_several_attacks_the_stronger_counts_whatever_the_order():
     assert compose_records([strong, weak, CORE], eps="0.12") == expected
 
 
+def attacked(name, robust, *, attack="apgd-ce", ids=range(10), **meta):
+    """Accurate everywhere, and robust at the first radius and the second where told."""
+    columns = {"sample_id": [f"{i:02d}" for i in ids], "accurate": [True] * len(ids)}
+    radii = ("0.12", "0.24")[: len(robust)]
+    columns |= dict(zip((f"robust@{r}" for r in radii), robust, strict=True))
+    given = {"norm": "l2", "tags": {"role": "robust"}}
+    return make_record(RecordMeta(name, "d", attack, radii=radii, **(given | meta)), columns)
+
+
+def unbroken(*broken, ids=range(10)):
+    return [i not in broken for i in ids]
+
+
+FRAGILE = attacked("core", [[False] * 10] * 2, tags={"role": "core"})
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_any_of_several_attacks_broke_is_not_counted(first):
+    one = attacked("m", [unbroken(0, 1)] * 2)
+    others = [
+        attacked("m", [unbroken(2)] * 2, attack="square"),
+        # Within the first radius only; of some of the images only.
+        attacked("m", [unbroken(3)], attack="apgd-dlr"),
+        attacked("m", [[False] * 2] * 2, attack="square", ids=(4, 5), seed=1),
+    ]
+    for extra, robust in zip(others, (7, 7, 6), strict=True):
+        both = [one, extra]
+        (composed,) = compose_records([both[first], both[1 - first], FRAGILE], eps="0.12")
+        assert (composed.name, composed.sound) == ("m → core", robust / 10)
+    (composed,) = compose_records([*others, FRAGILE, one], eps="0.12")
+    assert composed.sound == pytest.approx(0.4)
+    # Natural accuracy is that of the selector that these attacks make: six inputs are the core's.
+    assert composed.core_share == pytest.approx(0.6)
+
+
+def test_an_attack_on_the_core_counts_at_the_core():
+    stage = attacked("m", [[False] * 10] * 2)
+    cores = [
+        attacked("core", [unbroken(0)], tags={"role": "core"}),
+        attacked("core", [unbroken(1)], attack="square", tags={"role": "core"}),
+    ]
+    (composed,) = compose_records([*cores, stage], eps="0.12")
+    assert (composed.name, composed.sound) == ("m → core", 0.8)
+
+
+@pytest.mark.parametrize("change", [{"norm": "linf"}, {"settings": {"data": "other"}}])
+def test_an_attack_in_another_norm_or_on_other_data_breaks_nothing_here(change):
+    mine = attacked("m", [unbroken(0, 1)] * 2, settings={"data": "d"})
+    other = attacked("m", [unbroken(2)] * 2, **change)
+    (composed,) = compose_records([mine, other, FRAGILE], eps="0.12")
+    assert composed.sound == 0.8
+
+
+def test_two_networks_of_one_name_are_told_apart():
+    good = attacked("m", [unbroken()] * 2, weights="a" * 64)
+    bad = attacked("m", [[False] * 10] * 2, weights="b" * 64)
+    found = compose_records([bad, good, FRAGILE], eps="0.12")
+    assert {c.name: c.sound for c in found} == {"m (aaaaaaaa) → core": 1, "m (bbbbbbbb) → core": 0}
+    (only,) = compose_records([bad, good, FRAGILE], eps="0.12", stages=["m (aaaaaaaa)"])
+    assert only.sound == 1
+    with pytest.raises(RecordError, match=r"no record of model 'm'; there are: m \(bbbbbbbb\)"):
+        compose_records([bad, good, FRAGILE], eps="0.12", stages=["m"])
+    cores = [attacked("c", [unbroken()], weights=w, tags={"role": "core"}) for w in ("a", "b")]
+    with pytest.raises(RecordError, match="2 models have the role core"):
+        compose_records([good, *cores], eps="0.12")
+
+
 def test_of_several_certificates_the_one_that_proves_most_counts():
     accurate, none = np.ones(SAMPLES, dtype=bool), np.zeros(SAMPLES, dtype=bool)
     loose = record("m", "certified", accurate, none, none)

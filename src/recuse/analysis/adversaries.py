@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recuse.analysis.verdicts import Mask, Verdicts, verdicts
+from recuse.analysis.verdicts import Mask, Verdicts, same_question, verdicts
 from recuse.records.schema import Record, joint_weights
 
 ADAPTIVE = "adaptive"
@@ -55,13 +55,11 @@ def attacked(chain: Sequence[Verdicts], attacks: Sequence[Record], eps: str) -> 
 
 
 def _is_of(found: Verdicts, chain: Sequence[Verdicts], eps: str) -> bool:
-    meta, first = found.meta, chain[0].meta
-    data = {meta.settings.get("data"), first.settings.get("data")} - {None}
+    meta = found.meta
     return (
         meta.attack == ADAPTIVE
         and meta.weights == joint_weights([model.meta.weights for model in chain])
-        and (meta.dataset, meta.norm) == (first.dataset, first.norm)
-        and len(data) <= 1
+        and same_question(meta, chain[0].meta)
         and found.has("robust", eps)
         and all(_plain(selector) for selector in meta.settings.get("selectors", []))
     )

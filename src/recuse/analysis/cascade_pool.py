@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from recuse.analysis.accounting import Core, Stage, indicator_stage
-from recuse.analysis.verdicts import Mask, Verdicts, add_radii, check_comparable, verdicts
+from recuse.analysis.verdicts import (
+    Mask,
+    Verdicts,
+    add_radii,
+    by_model,
+    check_comparable,
+    verdicts,
+)
 from recuse.errors import RecordError
 from recuse.radius import format_radius, parse_radius
 from recuse.records.schema import Record
@@ -76,7 +83,7 @@ def build_pool(
         raise RecordError(
             f"no model of {dataset} was judged at {eps}; judged: {', '.join(radii) or 'none'}"
         )
-    models = _by_model(judged)
+    models = by_model(judged)
     core_name = _core_name(models, core)
     attacks = {v.meta.attack for v in models[core_name]}
     return _pool(models, core_name, attacks, format_radius(parse_radius(eps)))
@@ -87,19 +94,6 @@ def _answers_robustness(record: Record) -> bool:
     return any(c.startswith("robust@") for c in names) and not any(
         c.startswith("adv_confidence@") for c in names
     )
-
-
-def _by_model(judged: Sequence[Verdicts]) -> dict[str, list[Verdicts]]:
-    """Records of each network; two networks of one name are told apart by their weights."""
-    weights: dict[str, set[str]] = {}
-    for v in judged:
-        weights.setdefault(v.meta.model, set()).add(v.meta.weights)
-    models: dict[str, list[Verdicts]] = {}
-    for v in judged:
-        name = v.meta.model
-        label = name if len(weights[name]) == 1 else f"{name} ({v.meta.weights[:8] or 'log'})"
-        models.setdefault(label, []).append(v)
-    return models
 
 
 def _core_name(models: dict[str, list[Verdicts]], wanted: str | None) -> str:

@@ -1,6 +1,6 @@
 """Compositions of models that were judged apart: from records to accounts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -14,7 +14,15 @@ from recuse.analysis.accounting import (
 )
 from recuse.analysis.adversaries import attacked
 from recuse.analysis.metrics import rate
-from recuse.analysis.verdicts import Kind, Verdicts, add_radii, check_comparable, verdicts
+from recuse.analysis.verdicts import (
+    Kind,
+    Verdicts,
+    add_radii,
+    by_model,
+    check_comparable,
+    verdicts,
+    worst_case,
+)
 from recuse.errors import RecordError
 from recuse.records.schema import Record
 
@@ -71,8 +79,9 @@ def compose_records(
 ) -> list[Composed]:
     """Account for one cascade, or for every robust model alone in front of the core.
 
-    Of several records of one model, the attack that broke most counts, and the certificates that
-    prove most.
+    What any attack on a network broke is broken; of several records of certificates, the one
+    that proves most counts. Two networks of one name are told apart by their weights, with which
+    their names are then written.
 
     Args:
         records: Models judged on the same samples at eps and 2 eps.
@@ -90,10 +99,10 @@ def compose_records(
         RecordError: A name that does not occur, no core, models judged on different samples,
             or without the doubled radius.
     """
-    everyone = [verdicts(record) for record in records]
-    core_name = core or _core_name(records)
-    chosen = kind or _kind(everyone, core_name, eps)
-    models = _by_name(everyone, eps, chosen)
+    judged = by_model([verdicts(record) for record in records])
+    core_name = core or _core_name(judged)
+    chosen = kind or _kind([v for name in judged if name != core_name for v in judged[name]], eps)
+    models = {name: _as_one(name, found, eps, chosen) for name, found in judged.items()}
     if missing := [name for name in (core_name, *stages) if name not in models]:
         raise RecordError(f"no record of model {missing[0]!r}; there are: {', '.join(models)}")
     single = [name for name in models if name != core_name]
@@ -134,8 +143,7 @@ def core_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Core:
     return Core(accurate, model.stable(kind, eps))
 
 
-def _kind(everyone: Sequence[Verdicts], core: str, eps: str) -> Kind:
-    others = [model for model in everyone if model.meta.model != core]
+def _kind(others: Sequence[Verdicts], eps: str) -> Kind:
     if any(model.has("robust", eps) for model in others):
         return "robust"
     proven = any(model.proves(eps) for model in others)
@@ -144,13 +152,16 @@ def _kind(everyone: Sequence[Verdicts], core: str, eps: str) -> Kind:
     return "certified" if proven or (listed and not attacked) else "robust"
 
 
-def _by_name(everyone: Sequence[Verdicts], eps: str, kind: Kind) -> dict[str, Verdicts]:
-    found: dict[str, Verdicts] = {}
-    for model in everyone:
-        rival = found.setdefault(model.meta.model, model)
-        if telling(model, eps, kind) > telling(rival, eps, kind):
-            found[model.meta.model] = model
-    return found
+def _as_one(name: str, found: Sequence[Verdicts], eps: str, kind: Kind) -> Verdicts:
+    """All that the records of one network say, under its name among the models compared."""
+
+    def says(model: Verdicts) -> tuple[bool, bool, int, float]:
+        judged, doubled, most = telling(model, eps, kind)
+        return judged, doubled, model.samples, most
+
+    ranked = sorted(found, key=says, reverse=True)
+    model = worst_case(ranked) if kind == "robust" else ranked[0]
+    return replace(model, meta=replace(model.meta, model=name))
 
 
 def telling(model: Verdicts, eps: str, kind: Kind) -> tuple[bool, bool, float]:
@@ -166,11 +177,15 @@ def telling(model: Verdicts, eps: str, kind: Kind) -> tuple[bool, bool, float]:
     return judged, doubled, rate(model.certified(double if doubled else eps)) if judged else 0.0
 
 
-def _core_name(records: Sequence[Record]) -> str:
-    names = [r.meta.model for r in records if r.meta.tags.get("role") == "core"]
+def _core_name(judged: Mapping[str, Sequence[Verdicts]]) -> str:
+    names = [
+        name
+        for name, found in judged.items()
+        if any(v.meta.tags.get("role") == "core" for v in found)
+    ]
     if len(names) != 1:
         raise RecordError(
-            f"{len(names)} records have the role core; name the core model (--core NAME)"
+            f"{len(names)} models have the role core; name the core model (--core NAME)"
         )
     return names[0]
 
