@@ -60,6 +60,13 @@ def test_what_the_adversary_broke_is_not_in_the_bound() -> None:
     assert found.as_dict()["attacked"] == found.attacked
 
 
+@pytest.mark.parametrize("radius", [None, 1 / 255, "1/255"])
+def test_the_attackers_radius_may_be_written_down(radius: float | str | None) -> None:
+    selectors = [{"kind": "RobustnessIndicator", "radius": radius}]
+    found = composed(attack([False] * 10, IDS, settings={"data": "d", "selectors": selectors}))
+    assert (found.attacked, found.sound) == (0, 0)
+
+
 def test_of_several_adversaries_the_worst_counts_at_every_sample() -> None:
     one, two = np.arange(10) != 0, np.arange(10) < 9
     found = composed(attack(one.tolist(), IDS), attack(two[5:].tolist(), IDS[5:], seed=1))

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from recuse.analysis.verdicts import Mask, Verdicts, same_question, verdicts
+from recuse.radius import parse_radius
 from recuse.records.schema import Record, joint_weights
 
 ADAPTIVE = "adaptive"
@@ -61,10 +63,15 @@ def _is_of(found: Verdicts, chain: Sequence[Verdicts], eps: str) -> bool:
         and meta.weights == joint_weights([model.meta.weights for model in chain])
         and same_question(meta, chain[0].meta)
         and found.has("robust", eps)
-        and all(_plain(selector) for selector in meta.settings.get("selectors", []))
+        and all(_plain(selector, eps) for selector in meta.settings.get("selectors", []))
     )
 
 
-def _plain(selector: dict[str, object]) -> bool:
-    """Whether it is the indicator that an accounting at eps counts: of the attacker's radius."""
-    return selector.get("kind") == _INDICATOR and selector.get("radius") is None
+def _plain(selector: dict[str, Any], eps: str) -> bool:
+    """Whether it is the indicator that an accounting at eps counts: of the attacker's radius.
+
+    A radius that was left out is the attacker's.
+    """
+    radius = selector.get("radius")
+    own = radius is None or parse_radius(radius) == parse_radius(eps)
+    return selector.get("kind") == _INDICATOR and own
