@@ -59,8 +59,9 @@ def test_more_stages_are_never_worse_and_the_bound_is_honest() -> None:
     assert [f.sound for f in found] == sorted(f.sound for f in found)
     hasty = best_cascade(pool, floor=floor, max_stages=3, budget=5)
     assert hasty.sound <= found[-1].sound <= hasty.bound
-    if hasty.sound < found[-1].sound:
-        assert not hasty.optimal
+    # What it found is the best, as more tries prove; its own few did not.
+    assert not hasty.optimal
+    assert hasty.bound > found[-1].sound
 
 
 def test_the_core_alone_is_an_answer() -> None:
