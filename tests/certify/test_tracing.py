@@ -12,6 +12,7 @@ from torch.nn import functional
 from recuse.certify.crown import Crown, LinearBounds
 from recuse.certify.ibp import Ibp, ball, output_bounds
 from recuse.certify.tracing import output_node, trace
+from recuse.composition.cost import counted
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
 from recuse.threat import Threat
@@ -125,7 +126,7 @@ def linear_bounds(model, x):
     return bounds.pull_back(out, rows), -bounds.pull_back(out, -rows)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.lists(
         st.tuples(st.sampled_from(sorted({**STEPS, **LAYERS})), *[st.integers(0, 1)] * 3),
@@ -260,6 +261,23 @@ def test_hooks_and_replaced_forwards_are_refused(inside, how):
         part.forward = lambda x: torch.where(x > 0.6, -plain(x), plain(x))
     with pytest.raises(CertificationError, match="replaced forward"):
         output_bounds(model, torch.full((1, 3), 0.55), Threat("linf", EPS))
+
+
+@pytest.mark.parametrize("certifier", [Ibp(), Crown()])
+def test_counting_passes_and_normed_weights_do_not_stand_in_the_way(certifier):
+    x, noise = inputs().float(), SampleNoise(0, ("a", "b", "c"))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    plain = certifier.decide(model, x, (0.001, EPS), noise=noise)
+    assert plain.certified.any()
+    with counted(model) as passes:
+        again = certifier.decide(model, x, (0.001, EPS), noise=noise)
+    assert passes.forwards >= len(x)
+    assert torch.equal(again.certified, plain.certified)
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        torch.nn.utils.weight_norm(model[0])
+    normed = certifier.decide(model, x, (0.001, EPS), noise=noise)
+    assert torch.equal(normed.certified, plain.certified)
 
 
 def test_a_graph_computes_what_its_network_does():

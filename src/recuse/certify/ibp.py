@@ -180,9 +180,15 @@ class Margins:
                 margins = margins + self.last.bias[labels][:, None] - self.last.bias[None]
         return margins.scatter(1, labels[:, None], float("inf"))
 
+    @torch.no_grad()
     def prove(self, x: Images, labels: Labels, radius: float | Tensor) -> Mask:
-        """Whether the label is proven on each ball."""
-        return (self.bound(x, labels, radius) > 0).all(dim=1)
+        """Whether the label, which :meth:`predict` has given, is proven on each ball.
+
+        Raises:
+            CertificationError: Inputs outside [0, 1].
+        """
+        require_pixels(x)
+        return (self.lower_margins(x, labels, radius) > 0).all(dim=1)
 
 
 @torch.no_grad()
