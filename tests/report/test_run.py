@@ -224,6 +224,23 @@ def test_the_stronger_attack_decides(write_run, known_records):
     assert found == expected
 
 
+def test_what_any_attack_broke_is_not_in_the_sound_number(write_run, known_records):
+    core, era, _ = known_records
+    columns = [c for c in era.frame.columns if "@" in c]
+    backwards = era.frame.with_columns(*(era.frame[c].reverse() for c in columns))
+    other = replace(era, meta=replace(era.meta, attack="square"), frame=backwards)
+    shown = table(build_report([write_run("two", [core, era, other])]), "Compositions")
+    robust = row(shown, "era_1", "linf 8/255")[4].value
+    near, far = (era.frame[f"robust@{r}"].to_numpy() for r in ("8/255", "16/255"))
+    near, far = near & near[::-1], far & far[::-1]
+    right = era.frame["accurate"].to_numpy()
+    last = Core(core.frame["accurate"].to_numpy(), core.frame["robust@8/255"].to_numpy())
+    expected = sound_account([indicator_stage(right, near, near, far)], last).robust
+    assert robust == expected.mean()
+    alone = table(build_report([write_run("one", [core, era])]), "Compositions")
+    assert robust < row(alone, "era_1", "linf 8/255")[4].value
+
+
 def test_without_labels_only_label_free_rates_are_shown(write_run, known_records):
     bare = known_records[1]
     columns = {c: bare.frame[c] for c in bare.frame.columns if "@" in c or c == "sample_id"}

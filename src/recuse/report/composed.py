@@ -8,7 +8,7 @@ from recuse.analysis.adversaries import attacked as met_by
 from recuse.analysis.compositions import core_of, stage_of, telling
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
 from recuse.analysis.metrics import rate
-from recuse.analysis.verdicts import Kind, Mask, add_radii, check_comparable
+from recuse.analysis.verdicts import Kind, Mask, add_radii, check_comparable, worst_case
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
 from recuse.records.schema import Record
@@ -89,8 +89,8 @@ def compose_all(
 ) -> list[Composed]:
     """Every robust model before every core that was judged on the same samples.
 
-    A robust model meets the cores of its own run, or any other run's if its own has none. Of
-    several records of one model, the one whose attack broke most counts, or that proves most.
+    A robust model meets the cores of its own run, or any other run's if its own has none.
+    What any attack on a model broke is broken; of its certificates the most telling count.
 
     Args:
         models: All records of a report.
@@ -103,9 +103,16 @@ def compose_all(
         RecordError: Two models of one run were judged on different samples.
     """
     known = attacked or {}
+    whole = {id(m): _worst_case(m, models) if kind == ROBUST else m for m in models}
     composed = [
         _refuted(
-            account(stage, core, eps, known.get((stage.run, _name(stage, core), eps)), kind=kind),
+            account(
+                whole[id(stage)],
+                whole[id(core)],
+                eps,
+                known.get((stage.run, _name(stage, core), eps)),
+                kind=kind,
+            ),
             attacks if kind == ROBUST else (),
         )
         for stage in models
@@ -206,13 +213,24 @@ def _cores(stage: Judged, models: Sequence[Judged]) -> Iterator[Judged]:
 
 def _telling_most(model: Judged, models: Sequence[Judged], eps: str, kind: Kind) -> bool:
     """Whether no other record of the same model says more at eps, the first of equal ones."""
-    rivals = [
-        m
-        for m in models
-        if (m.run, m.meta.model, m.meta.norm, m.meta.dataset)
-        == (model.run, model.meta.model, model.meta.norm, model.meta.dataset)
-    ]
+    rivals = _records_of(model, models)
     return max(rivals, key=lambda m: telling(m.verdicts, eps, kind)) is model
+
+
+def _worst_case(model: Judged, models: Sequence[Judged]) -> Judged:
+    """The model with the verdicts of all attacks on it together."""
+    others = [m.verdicts for m in _records_of(model, models) if m is not model]
+    return replace(model, verdicts=worst_case([model.verdicts, *others]))
+
+
+def _records_of(model: Judged, models: Sequence[Judged]) -> list[Judged]:
+    return [m for m in models if network_of(m) == network_of(model)]
+
+
+def network_of(model: Judged) -> tuple[str, ...]:
+    """What the records of one network in one run have in common."""
+    meta = model.meta
+    return model.run, meta.model, meta.weights, meta.norm, meta.dataset
 
 
 def _same_question(first: Judged, second: Judged) -> bool:

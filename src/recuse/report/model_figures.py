@@ -8,7 +8,7 @@ import numpy as np
 from recuse.analysis.intervals import Interval
 from recuse.analysis.metrics import robust_selection, selective_robust_accuracy
 from recuse.analysis.verdicts import add_radii
-from recuse.report.composed import Composed
+from recuse.report.composed import Composed, network_of
 from recuse.report.curves import CertifiedCurve
 from recuse.report.marks import Mark
 from recuse.report.measured import CERTIFIED, ROBUST, Judged, Measured
@@ -92,7 +92,7 @@ def figure4_marks(rates: Sequence[Measured], compositions: Sequence[Composed]) -
     for c in compositions:
         where = panel(c.stage, c.eps, everyone)
         cores.setdefault((where, id(c.core)), _core_mark(c, where))
-    stages = {(c.eps, id(c.stage)) for c in compositions}
+    stages = {(c.eps, network_of(c.stage)) for c in compositions}
     single = [
         Mark(
             x=m.natural.estimate,
@@ -103,7 +103,7 @@ def figure4_marks(rates: Sequence[Measured], compositions: Sequence[Composed]) -
             hover=hover(m.judged, m.eps),
         )
         for m in rates
-        if m.kind == ROBUST and m.natural and m.robust and (m.eps, id(m.judged)) in stages
+        if m.kind == ROBUST and m.natural and m.robust and (m.eps, network_of(m.judged)) in stages
     ]
     composed = [mark for c in compositions for mark in _composition_marks(c, everyone)]
     return distinct_labels([*cores.values(), *single, *composed])
