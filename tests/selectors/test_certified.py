@@ -116,3 +116,13 @@ def test_what_does_not_fit_together_is_refused():
         CertifiedIndicator(BUDGET, Ibp())
     with pytest.raises(ConfigError, match="smaller than the attacker"):
         CertifiedIndicator(BUDGET, Cohen(0.12), radius=0.06)
+
+
+def test_a_selector_of_radius_zero_is_refused_and_one_of_a_budget_of_zero_is_not():
+    # Not proven is a score of 0, which a threshold of 0 would select.
+    for radius in (None, 0.0):
+        with pytest.raises(ConfigError, match="radius 0 has nothing to prove"):
+            CertifiedIndicator(Threat("l2", 0.0), TEST, radius)
+    model, x, noise = line([0.0, 0.3])
+    scores = CertifiedIndicator(Threat("l2", 0.0), TEST, 0.12)(model, x, noise=noise)
+    assert (scores >= 0.12).tolist() == [False, True]

@@ -18,7 +18,7 @@ from torch import nn
 
 from recuse.arrays import Images, Mask, PerSample
 from recuse.certify.decision import JointCertificate, JointCertifier
-from recuse.errors import CertificationError
+from recuse.errors import CertificationError, ConfigError
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
 from recuse.selectors.robustness import Reach
@@ -57,7 +57,7 @@ class CertifiedIndicator:
         radius: rho; ``budget.eps`` if not given, and never below it.
 
     Raises:
-        ConfigError: The radius does not fit the budget.
+        ConfigError: The radius does not fit the budget, or is 0.
         CertificationError: The certifier does not work in the budget's norm.
     """
 
@@ -66,7 +66,12 @@ class CertifiedIndicator:
     radius: float | None = None
 
     def __post_init__(self) -> None:
-        Reach(self.budget, self.radius)
+        # What is not proven scores 0, which must stay below the threshold.
+        if Reach(self.budget, self.radius).own.eps == 0:
+            raise ConfigError(
+                "a certified selector of radius 0 has nothing to prove; give the budget or the "
+                "selector a radius above 0"
+            )
         if self.budget.norm != self.certifier.norm:
             raise CertificationError(
                 f"{type(self.certifier).__name__} certifies {self.certifier.norm} balls, but the "
