@@ -89,8 +89,9 @@ class AdaptiveAdversary:
             cascade: The composition as deployed.
             x: Inputs.
             y: True labels.
-            noise: The deployed composition's noise; the adversary draws from streams of its
-                own and does not know it.
+            noise: The deployed composition's noise. The adversary draws its own random numbers
+                from other streams, and asks the composition, and in the random search the
+                selectors' scores, as they are deployed: with this noise.
         """
         with cascade.evaluating():
             case = _Case.open(cascade, x, y, noise)
