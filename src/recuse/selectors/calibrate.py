@@ -79,8 +79,9 @@ class Calibration:
 
     Attributes:
         threshold: Select where ``score >= threshold``.
-        coverage: Share of the validation inputs it selects.
-        risk: Share of wrong answers among them.
+        coverage: Share it selects of the inputs it was tested on: all validation inputs, but
+            only the odd rows for a :class:`Risk` goal that proposed its own thresholds.
+        risk: Share of wrong answers among those selected.
         risk_bound: Upper bound on the true selective risk. For a :class:`Risk` goal it is the
             risk asked for, and holds with probability ``1 - delta``: the smaller interval of
             the chosen threshold would not, because the data chose that threshold. 1 (no
