@@ -64,9 +64,9 @@ class Compaction:
         return cls(at_powers_of_two, padded_size)
 
 
-def not_finite(grad: Tensor) -> Mask:
-    """Whether the gradient of each row holds NaN or infinity, in one pass: so does its sum."""
-    return ~grad.flatten(1).sum(dim=1).isfinite()
+def not_finite(images: Tensor) -> Mask:
+    """Whether each row holds NaN or infinity, in one pass and without a copy: so does its sum."""
+    return ~images.sum(dim=tuple(range(1, images.dim()))).isfinite()
 
 
 def require_gradients(blind: Mask) -> None:

@@ -77,6 +77,10 @@ class _Pool:
     undefined: Tensor
     ids: list[str]
 
+    def changed(self, logits: Tensor) -> Tensor:
+        """Which rows have another label; after a step without a gradient a point can be NaN."""
+        return (logits.argmax(1) != self.labels) & ~not_finite(self.paths.x_adv)
+
     def take(self, keep: Tensor) -> "_Pool":
         ids = [self.ids[i] for i in keep.tolist()]
         return _Pool(
@@ -156,7 +160,7 @@ class _Engine:
             return None, decisions
         objective = partial(self.attack.loss, y=pool.labels)
         logits, value, grad = input_gradient(self.model, pool.paths.x_adv, objective)
-        changed = logits.argmax(1) != pool.labels
+        changed = pool.changed(logits)
         decisions += self._decided(pool, changed, robust=False)
         if bool(changed.any()):
             keep = (~changed).nonzero().squeeze(1)
@@ -183,7 +187,7 @@ class _Engine:
         logits = forward(self.model, torch.cat(parts))
         decisions: list[Decision] = []
         if ending is not None and pool is not None:
-            changed = logits[: len(ending.ids)].argmax(1) != ending.labels
+            changed = ending.changed(logits[: len(ending.ids)])
             decisions += self._decided(ending, changed, robust=False)
             require_gradients(ending.undefined & ~changed)
             decisions += self._decided(ending, ~changed, robust=True)
