@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from recuse.composition import (
     expected_cost,
     require_answers,
 )
-from recuse.errors import ConfigError
+from recuse.errors import ConfigError, DataError
 from recuse.models.architectures import architecture
 from recuse.models.cards import card_for
 from recuse.random import SampleNoise
@@ -45,13 +47,13 @@ def random_cascade(linear_models, seed, *, stages=2):
 class Counting(nn.Module):
     """A classifier that remembers how many rows it has seen."""
 
-    def __init__(self, inner):
+    def __init__(self, inner, repair=lambda x: x):
         super().__init__()
-        self.inner, self.rows = inner, []
+        self.inner, self.repair, self.rows = inner, repair, []
 
     def forward(self, x):
         self.rows.append(len(x))
-        return self.inner(x)
+        return self.inner(self.repair(x))
 
 
 @given(st.integers(0, 1000), st.integers(0, 3))
@@ -103,6 +105,30 @@ def test_a_stage_runs_only_on_what_earlier_ones_left(linear_models):
     assert trace.entered == (400, second.rows[0], core.rows[0])
     # Softmax response scores with the pass that gave the label, so every stage costs one.
     assert trace.costs == (1, 1, 1)
+
+
+class Always:
+    """A selector that selects whatever it is shown, without a look at the network."""
+
+    threshold, guarantee = 0.0, Guarantee.NONE
+
+    def __call__(self, model, x, *, noise):
+        return x.new_ones(len(x))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_no_answer_is_never_given(linear_models, value):
+    net, x = linear_models.random_linear(0), points(9)
+    x[4, 0] = value
+    for selector in (Always(), RobustnessIndicator(EPS, Apgd(steps=3))):
+        cascade = Cascade((Stage(net, selector),), Core(net, "last"), EPS)
+        with pytest.raises(DataError, match="'last'.* returns NaN or infinity on 1 of "):
+            cascade(x, noise=noise_for(x))
+    # A core that can read such an input answers what a stage cannot.
+    repaired = partial(torch.nan_to_num, posinf=0.0)
+    sound = Cascade((Stage(net, Always()),), Core(Counting(net, repaired)), EPS)
+    answers = sound(x, noise=noise_for(x))
+    assert answers.stage.tolist() == [0] * 4 + [1] + [0] * 4
 
 
 def test_nobody_is_asked_about_nothing(linear_models):

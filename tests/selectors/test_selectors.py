@@ -13,7 +13,7 @@ from recuse.certify.ibp import Ibp
 from recuse.errors import ConfigError
 from recuse.protocols import Selector
 from recuse.random import SampleNoise
-from recuse.results import Guarantee
+from recuse.results import AttackOutcome, Guarantee
 from recuse.selectors import (
     SELECTORS,
     AnsweringSelector,
@@ -32,6 +32,7 @@ from recuse.selectors import (
     selection_bounds,
     worst_margin,
 )
+from recuse.selectors.robustness import answered
 from recuse.threat import Threat
 
 EPS = Threat("linf", "0.05")
@@ -186,6 +187,55 @@ class TestRobustnessIndicator:
         indicator = RobustnessIndicator(EPS, exact)(model, x, noise=noise_for(x))
         assert torch.equal(margin >= 0, indicator == 1)
         assert 0 < int(indicator.sum()) < 200
+
+
+class Broken(nn.Module):
+    """Linear, but NaN, or infinite in every class, off the given inputs or everywhere."""
+
+    def __init__(self, inner, x=None, value=math.nan):
+        super().__init__()
+        self.inner, self.x, self.value = inner, x, value
+
+    def forward(self, x):
+        whole = torch.zeros(len(x), dtype=torch.bool)
+        if self.x is not None:
+            whole = (x.detach()[:, None] == self.x).all(2).any(1)
+        return torch.where(whole[:, None], self.inner(x), self.inner(x) * 0 + self.value)
+
+
+class TestNetworksThatDoNotAnswer:
+    """The argmax of NaN is a class index, the same at every point."""
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    @pytest.mark.parametrize("everywhere", [True, False])
+    @pytest.mark.parametrize("name", ["robustness", "robust-margin", "robust-softmax"])
+    def test_they_are_not_robust(self, linear_models, name, value, everywhere):
+        # Far from every boundary: without the NaN each of them is selected.
+        model, x = linear_models.linear([[1.0, 0.0], [-9.0, 0.0]], [0.0, 0.0]), 0.4 + points(10) / 9
+        selector = instances(Apgd(steps=5), model)[name]
+        assert bool((selector(model, x, noise=noise_for(x)) >= selector.threshold).all())
+        broken = Broken(model, None if everywhere else x, value)
+        assert not bool((selector(broken, x, noise=noise_for(x)) >= selector.threshold).any())
+        if name != "robust-softmax":
+            assert not bool(robust_selection(selector, broken, x, noise=noise_for(x)).any())
+
+    def test_an_image_of_nan_is_not_robust(self, linear_models):
+        model, x = linear_models.linear([[1.0, 0.0], [-9.0, 0.0]], [0.0, 0.0]), 0.4 + points(3) / 9
+        x[1, 0] = math.nan
+        scores = RobustnessIndicator(EPS, Apgd(steps=5))(model, x, noise=noise_for(x))
+        assert scores.tolist() == [1, 0, 1]
+
+    def test_a_search_that_lost_its_way_found_something(self, linear_models):
+        def lost(model, x, y, threat, **_):
+            none = torch.zeros_like(y)
+            return AttackOutcome(x * math.nan, none.bool(), none, none)
+
+        model, x = linear_models.linear([[1.0, 0.0], [-9.0, 0.0]], [0.0, 0.0]), 0.4 + points(3) / 9
+        assert not RobustnessIndicator(EPS, lost)(model, x, noise=noise_for(x)).any()
+
+    def test_a_class_at_minus_infinity_is_no_reason_to_abstain(self):
+        logits = torch.tensor([[1.0, -math.inf], [math.nan, 1.0], [math.inf, 1.0], [-math.inf] * 2])
+        assert answered(logits).tolist() == [True, False, False, False]
 
 
 def test_worst_margin_and_its_gradient_have_the_closed_form(linear_models):

@@ -21,10 +21,11 @@ from recuse.composition.members import (
     check_classes,
     classes_of,
 )
-from recuse.errors import ConfigError
+from recuse.errors import ConfigError, DataError
 from recuse.random import SampleNoise
 from recuse.results import Guarantee, Prediction
 from recuse.selectors.calibrate import selected
+from recuse.selectors.robustness import answered
 from recuse.selectors.scores import AnsweringSelector
 from recuse.threat import Threat
 
@@ -128,6 +129,10 @@ class Cascade:
         Args:
             x: Inputs.
             noise: One id per row; a stage's randomness depends on the id and the stage.
+
+        Raises:
+            ConfigError: Stages with different numbers of classes.
+            DataError: NaN or infinity from the core, which has to answer.
         """
         return self.traced(x, noise=noise).prediction
 
@@ -136,7 +141,7 @@ class Cascade:
         """Answer a batch and count the passes each stage needed.
 
         Raises:
-            ConfigError: Stages with different numbers of classes.
+            ConfigError, DataError: As for a call.
         """
         book = _Book.blank(x, core=len(self.stages))
         rows = torch.arange(len(x), device=x.device)
@@ -181,7 +186,7 @@ class _Book:
             return rows
         logits, scores = _ask(stage, x[rows], noise)
         self._same_classes(stage.name, logits)
-        kept = selected(scores, stage.selector.threshold)
+        kept = selected(scores, stage.selector.threshold) & answered(logits)
         taken = rows[kept]
         self.label[taken] = logits[kept].argmax(1)
         self.stage[taken] = index
@@ -190,10 +195,19 @@ class _Book:
         return rows[~kept]
 
     def fall_back(self, core: Core, x: Images, rows: Tensor) -> None:
-        """Note the core's answers to what is left."""
+        """Note the core's answers to what is left.
+
+        Raises:
+            DataError: It has none for some input.
+        """
         if len(rows):
             logits = core.model(x[rows])
             self._same_classes(core.name, logits)
+            if silent := int((~answered(logits)).sum()):
+                raise DataError(
+                    f"{core.name!r}, which answers what no stage selects, returns NaN or infinity "
+                    f"on {silent} of {len(rows)} inputs; check the images and its weights"
+                )
             self.label[rows] = logits.argmax(1)
 
     def _same_classes(self, name: str, logits: Logits) -> None:

@@ -68,6 +68,21 @@ class Reach:
         return tuple(found[eps] for eps in sorted(found))
 
 
+def answered(logits: Logits) -> Mask:
+    """Whether the network answers at all: the argmax of NaN is a class index like any other."""
+    finite: Mask = logits.amax(1).isfinite()
+    return finite
+
+
+@dataclass(frozen=True)
+class AnswerLost:
+    """The criterion of a selector's search: another class than the reference, or no answer."""
+
+    def __call__(self, x_adv: Images, logits: Logits, y: Labels) -> Mask:
+        """Whether each row's top class differs from ``y`` or its logits are not finite."""
+        return (logits.argmax(1) != y) | ~answered(logits)
+
+
 @dataclass(frozen=True)
 class RobustnessIndicator:
     """Selects where an attack of radius rho around the input finds no other class.
@@ -190,7 +205,15 @@ class RobustMargin:
         """Logits at ``x`` and the smallest probability margin found."""
         logits = model(x)
         labels = logits.argmax(1)
-        outcome = self.attack(model, x, labels, self.reach.own, noise=noise, clean_logits=logits)
+        outcome = self.attack(
+            model,
+            x,
+            labels,
+            self.reach.own,
+            noise=noise,
+            criterion=AnswerLost(),
+            clean_logits=logits,
+        )
         found = model(outcome.x_adv)
         return logits, -torch.maximum(*(margin(z.softmax(1), labels) for z in (logits, found)))
 
@@ -205,7 +228,7 @@ class RobustMargin:
 def robust_within(
     model: nn.Module, x: Images, threat: Threat, attack: Attack, *, noise: SampleNoise
 ) -> Mask:
-    """Whether the attack finds no point of the ball with another label than F(x)."""
+    """Whether the attack finds no point of the ball with another label than F(x), or with none."""
     return _looked_first(model, x, threat, attack, noise)[1]
 
 
@@ -224,7 +247,8 @@ def _looked_first(
         (grad,) = torch.autograd.grad(margin(logits, labels).sum(), leaf)
     logits = logits.detach()
     point = threat.project(x + threat.eps * threat.ascent_direction(grad), x)
-    robust = model(point).argmax(1) == labels
+    lost = AnswerLost()
+    robust = answered(logits) & ~lost(point, model(point), labels)
     rows = robust.nonzero()[:, 0]
     if len(rows):
         outcome = attack(
@@ -233,10 +257,13 @@ def _looked_first(
             labels[rows],
             threat,
             noise=noise.take(rows.tolist()),
+            criterion=lost,
             start=point[rows],
             clean_logits=logits[rows],
         )
-        robust[rows] = ~outcome.success
+        # A point that is no image was reached by a gradient that is none: found, not verified.
+        searched = outcome.x_adv.flatten(1).isfinite().all(1)
+        robust[rows] = ~outcome.success & searched
     return logits, robust
 
 

@@ -10,7 +10,7 @@ from recuse.errors import ConfigError
 from recuse.protocols import Attack
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
-from recuse.selectors.robustness import Reach
+from recuse.selectors.robustness import AnswerLost, Reach
 from recuse.threat import Threat
 
 
@@ -125,7 +125,15 @@ class RobustSoftmaxResponse:
         """Logits at ``x`` and the smallest top probability found in the ball."""
         logits = model(x)
         labels = logits.argmax(1)
-        outcome = self.attack(model, x, labels, self.reach.own, noise=noise, clean_logits=logits)
+        outcome = self.attack(
+            model,
+            x,
+            labels,
+            self.reach.own,
+            noise=noise,
+            criterion=AnswerLost(),
+            clean_logits=logits,
+        )
         found = max_softmax(model(outcome.x_adv))
         # A changed label was crossed to, and at the crossing no class has more than a half.
         found = torch.where(outcome.success, found.clamp_max(0.5), found)
