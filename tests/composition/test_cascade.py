@@ -122,7 +122,7 @@ def test_what_is_no_answer_is_never_given(linear_models, value):
     x[4, 0] = value
     for selector in (Always(), RobustnessIndicator(EPS, Apgd(steps=3))):
         cascade = Cascade((Stage(net, selector),), Core(net, "last"), EPS)
-        with pytest.raises(DataError, match="'last'.* returns NaN or infinity on 1 of "):
+        with pytest.raises(DataError, match=r"'last'.* returns NaN or infinity on 1 of "):
             cascade(x, noise=noise_for(x))
     # A core that can read such an input answers what a stage cannot.
     repaired = partial(torch.nan_to_num, posinf=0.0)

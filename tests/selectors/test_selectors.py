@@ -1,5 +1,6 @@
 import inspect
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from recuse.selectors import (
     AnsweringSelector,
     AttackableSelector,
     CertifiedIndicator,
+    Coverage,
     EntropyResponse,
     InnerSearch,
     Reach,
@@ -28,6 +30,7 @@ from recuse.selectors import (
     SelectionNetwork,
     SoftmaxResponse,
     acceptance_split,
+    calibrate,
     robust_selection,
     selection_bounds,
     worst_margin,
@@ -189,6 +192,23 @@ class TestRobustnessIndicator:
         assert 0 < int(indicator.sum()) < 200
 
 
+def test_a_margin_is_surely_selected_only_where_it_reaches_the_threshold(linear_models):
+    # Two classes with logits 0 and 8 (x_0 - 0.5): the margin of softmax is tanh(4 |x_0 - 0.5|),
+    # and within rho + eps the distance shrinks by two radii.
+    model = linear_models.linear([[0.0, 0.0], [8.0, 0.0]], [0.0, -4.0])
+    x, exact = 0.1 + 0.8 * points(200), linear_models.ExactLinear()
+    for threshold, radius in ((0.0, None), (0.4, None), (0.6, 0.08)):
+        selector = RobustMargin(EPS, exact, threshold, radius)
+        worst = (x[:, 0] - 0.5).abs() - (radius or EPS.eps) - EPS.eps
+        expected = torch.tanh(4 * worst) >= threshold
+        sure = robust_selection(selector, model, x, noise=noise_for(x))
+        assert torch.equal(sure, expected)
+        assert 0 < int(sure.sum()) < 200
+        moved = EPS.random_start(x, noise_for(x))
+        scores = selector(model, moved, noise=noise_for(x))
+        assert bool((scores >= threshold)[sure].all())
+
+
 class Broken(nn.Module):
     """Linear, but NaN, or infinite in every class, off the given inputs or everywhere."""
 
@@ -279,18 +299,35 @@ class TestSoftmaxResponse:
         assert scores.item() >= 0.99
         assert steep(moved).argmax(1) != steep(x).argmax(1)
 
-    @pytest.mark.parametrize("tau", [1.0, 1.5, -0.1, math.nan])
+    @pytest.mark.parametrize("tau", [1.5, -0.1, math.nan])
     def test_thresholds_that_select_nothing_are_refused(self, tau):
-        with pytest.raises(ConfigError, match="not in"):
-            SoftmaxResponse(tau)
+        for build in (SoftmaxResponse, partial(RobustSoftmaxResponse, EPS, Apgd())):
+            with pytest.raises(ConfigError, match="not in"):
+                build(tau)
 
 
 @pytest.mark.parametrize(
-    "build", [lambda: EntropyResponse(0.3), lambda: RobustMargin(EPS, Apgd(), 1.0)]
+    "build", [lambda: EntropyResponse(0.3), lambda: RobustMargin(EPS, Apgd(), 1.5)]
 )
 def test_other_thresholds_that_select_nothing_are_refused(build):
     with pytest.raises(ConfigError, match="select"):
         build()
+
+
+def test_thresholds_that_calibrate_returns_are_taken(linear_models):
+    # Logits far apart: in floating point every softmax is exactly 1, and every margin too.
+    model, x = linear_models.linear([[900.0, 0.0], [0.0, 0.0]], [0.0, 0.0]), 0.4 + points(20) / 9
+    exact = linear_models.ExactLinear()
+    for build in (
+        SoftmaxResponse,
+        partial(RobustSoftmaxResponse, EPS, exact),
+        partial(RobustMargin, EPS, exact),
+    ):
+        scores = build(0.5)(model, x, noise=noise_for(x))
+        found = calibrate(scores, torch.zeros(20, dtype=torch.bool), Coverage(0.9))
+        assert found.threshold == 1
+        chosen = build(found.threshold)
+        assert bool((chosen(model, x, noise=noise_for(x)) >= chosen.threshold).all())
 
 
 def test_selection_network_is_a_binary_classifier_of_its_own(digits_head):

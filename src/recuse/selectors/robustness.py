@@ -18,6 +18,7 @@ from recuse.errors import ConfigError
 from recuse.protocols import Attack
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
+from recuse.selectors.calibrate import selected
 from recuse.selectors.surrogates import InnerSearch, worst_margin
 from recuse.threat import Threat
 
@@ -160,7 +161,7 @@ class RobustMargin:
     Attributes:
         budget: The attacker's ball (radius eps).
         attack: Any attack.
-        threshold: Smallest margin that is selected, in [0, 1).
+        threshold: Smallest margin that is selected, in [0, 1].
         radius: rho; ``budget.eps`` if not given, and never below it.
         search: The adversary's surrogate of this selector.
 
@@ -177,10 +178,10 @@ class RobustMargin:
 
     def __post_init__(self) -> None:
         Reach(self.budget, self.radius)
-        if not 0 <= self.threshold < 1:
+        if not 0 <= self.threshold <= 1:
             raise ConfigError(
-                f"margin threshold {self.threshold} is not in [0, 1): below 0 it admits answers "
-                "that change within the ball, at 1 it selects nothing"
+                f"margin threshold {self.threshold} is not in [0, 1]: below 0 it admits answers "
+                "that change within the ball, above 1 it selects nothing"
             )
 
     @property
@@ -203,19 +204,7 @@ class RobustMargin:
         self, model: nn.Module, x: Images, *, noise: SampleNoise
     ) -> tuple[Logits, PerSample]:
         """Logits at ``x`` and the smallest probability margin found."""
-        logits = model(x)
-        labels = logits.argmax(1)
-        outcome = self.attack(
-            model,
-            x,
-            labels,
-            self.reach.own,
-            noise=noise,
-            criterion=AnswerLost(),
-            clean_logits=logits,
-        )
-        found = model(outcome.x_adv)
-        return logits, -torch.maximum(*(margin(z.softmax(1), labels) for z in (logits, found)))
+        return _smallest_margin(model, x, self.reach.own, self.attack, noise)
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
@@ -267,12 +256,30 @@ def _looked_first(
     return logits, robust
 
 
+def _smallest_margin(
+    model: nn.Module, x: Images, threat: Threat, attack: Attack, noise: SampleNoise
+) -> tuple[Logits, PerSample]:
+    """Logits, and the smallest probability margin of their class at the points found."""
+    logits = model(x)
+    labels = logits.argmax(1)
+    outcome = attack(
+        model, x, labels, threat, noise=noise, criterion=AnswerLost(), clean_logits=logits
+    )
+    found = model(outcome.x_adv)
+    return logits, -torch.maximum(*(margin(z.softmax(1), labels) for z in (logits, found)))
+
+
+@torch.no_grad()
 def robust_selection(
     selector: RobustnessIndicator | RobustMargin, model: nn.Module, x: Images, *, noise: SampleNoise
 ) -> Mask:
     """Whether the selector selects at every point of the attacker's ball, as attacks can tell.
 
-    For the indicator this is robustness at rho + eps (the doubled radius by default); the
-    radius is taken from the selector's budget and cannot be passed.
+    For the indicator this is robustness at rho + eps (the doubled radius by default), for the
+    margin that it reaches the threshold all over that ball; the radius is taken from the
+    selector's budget and cannot be passed.
     """
+    if isinstance(selector, RobustMargin):
+        sure = _smallest_margin(model, x, selector.reach.sure, selector.attack, noise)[1]
+        return selected(sure, selector.threshold)
     return robust_within(model, x, selector.reach.sure, selector.attack, noise=noise)

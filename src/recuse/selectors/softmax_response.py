@@ -27,10 +27,9 @@ def log_odds(logits: Logits, labels: Labels) -> PerSample:
 
 
 def _check_threshold(tau: float) -> None:
-    if not 0 <= tau < 1:
-        raise ConfigError(
-            f"softmax threshold {tau} is not in [0, 1): at 1 and above nothing is selected"
-        )
+    # In float32 many a softmax is exactly 1, and a threshold of 1 selects these.
+    if not 0 <= tau <= 1:
+        raise ConfigError(f"softmax threshold {tau} is not in [0, 1]: above 1 nothing is selected")
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class SoftmaxResponse:
     """Selects where ``max_c softmax(f(x))_c >= threshold``; promises nothing under attack.
 
     Attributes:
-        threshold: tau in [0, 1).
+        threshold: tau in [0, 1].
 
     Source: Geifman, El-Yaniv, NeurIPS 2017.
     """
@@ -88,7 +87,7 @@ class RobustSoftmaxResponse:
         attack: Searches for a point of another class (any attack on the label). Points found
             by a confidence attack bound the error of an answer, not the score: use both
             attacks and keep the worse.
-        threshold: tau in [0, 1).
+        threshold: tau in [0, 1].
         radius: Radius of the selector's own ball; ``budget.eps`` if not given.
 
     Source: "Avoiding Robust Misclassifications", Eq. 16.
