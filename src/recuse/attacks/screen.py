@@ -29,7 +29,8 @@ class Screened:
         screen: The fast copy, for example the same network prepared in bf16.
         first: The search on the fast copy; fewer steps suffice, most inputs break early.
         same_function: The copy is the model up to rounding, so that ``first`` decides: the full
-            search meets only what the copy claims and the model denies.
+            search meets only what the copy claims and the model denies, or all inputs if the copy
+            has no gradient to search with.
     """
 
     attack: Attack
@@ -53,11 +54,11 @@ class Screened:
         test = LabelChanged() if criterion is None else criterion
         with evaluation_mode(model):
             logits, spent = clean_pass(model, x, clean_logits)
-            found = self._screened(x, y, threat, noise, test, start, logits)
+            found, decides = self._screened(x, y, threat, noise, test, start, logits)
             claimed = found.success
             found = replace(found, forwards=found.forwards + spent)
             found = verified(found, model, x, y, threat, test)
-        open_rows = claimed & ~found.success if self.same_function else ~found.success
+        open_rows = claimed & ~found.success if decides else ~found.success
         rows = open_rows.nonzero().squeeze(1)
         if len(rows) == 0:
             return found
@@ -82,9 +83,10 @@ class Screened:
         criterion: Criterion,
         start: Images | None,
         logits: Logits,
-    ) -> AttackOutcome:
+    ) -> tuple[AttackOutcome, bool]:
+        """What is found on the copy, and whether what is not found there needs no full search."""
         try:
-            return self.first(
+            found = self.first(
                 self.screen,
                 x,
                 y,
@@ -95,11 +97,10 @@ class Screened:
                 clean_logits=logits,
             )
         except DataError:
-            if self.same_function:
-                raise
-            # A coarse copy that cannot be searched decides nothing: the full search meets all.
+            # A copy that cannot be searched decides nothing: the full search meets all inputs.
             none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-            return AttackOutcome(x.detach().clone(), none.bool(), none, none)
+            return AttackOutcome(x.detach().clone(), none.bool(), none, none), False
+        return found, self.same_function
 
 
 __all__ = ["Screened"]
