@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from torch import nn
 
 from recuse.attacks.pgd import Pgd
 from recuse.data import Digits, Gaussians
@@ -186,14 +187,52 @@ def test_parts_of_a_batch_add_up(digits, tmp_path):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("every", [1, 2])
+def test_weights_that_blew_up_are_not_saved(steps, every, digits, tmp_path):
+    """In the middle of an epoch, or in its only step, whose loss is that of the step before."""
+    train, validation = digits
+    config = replace(
+        BASE,
+        lr=1e30,
+        objective=Standard(),
+        batch_size=-(-len(train) // steps),
+        validation=replace(BASE.validation, every=every),
+        checkpointing=Checkpointing(steps=1),
+    )
+    given = {name: tensor.clone() for name, tensor in net().state_dict().items()}
+    with pytest.raises(
+        TrainingError, match=r"answers are not finite in epoch 1 of 2, step 1; .*lr"
+    ):
+        fit(net(), train, validation, config, tmp_path)
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert saved["position"]["step"] == 0
+    assert all(torch.equal(saved["network"][name], given[name]) for name in given)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(digits, tmp_path):
-    config = replace(BASE, lr=1e30, objective=Standard(), checkpointing=Checkpointing(steps=1))
-    with pytest.raises(TrainingError, match=r"not finite in epoch 1 of 2, step \d+.*lower lr"):
-        fit(net(), *digits, config, tmp_path / "run")
-    saved = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
-    assert saved["position"]["step"] >= 1
-    if "loss" in saved["position"]["sums"]:
-        assert saved["position"]["sums"]["loss"].isfinite()
+    config = replace(BASE, lr=1e30, objective=Standard())
+    with pytest.raises(TrainingError, match=r"loss is not finite in epoch 1 .* step 2;.*lower lr"):
+        fit(net(), *digits, config, tmp_path)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["position"]["step"] == 0
+
+
+class Rooted(nn.Module):
+    """Adds a root that is always 0, whose slope there is not a number."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x) + (x * 0).sum((1, 2, 3)).sqrt()[:, None]
+
+
+def test_a_network_that_cannot_be_judged_is_an_error_of_training(digits, tmp_path):
+    with pytest.raises(TrainingError, match=r"validation cannot attack .*gradient is NaN"):
+        fit(Rooted(net()), *digits, replace(BASE, objective=Standard()), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
 
 
 def test_a_folder_belongs_to_one_run(digits, tmp_path):

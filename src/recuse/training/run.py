@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from recuse.data.split import Split
-from recuse.errors import TrainingError
+from recuse.errors import DataError, TrainingError
+from recuse.modes import evaluation_mode
 from recuse.progress import Progress
 from recuse.training.averaging import Averager
 from recuse.training.batches import Batch, Batches
@@ -32,6 +33,8 @@ from recuse.training.validation import Rates, judge
 
 # A look at the loss makes a GPU wait, so there it is looked at only every so many steps.
 LOOK_EVERY = 25
+# Images whose answers tell a network that blew up, before its weights are written.
+PROBED = 32
 AUTOMATIC = 0
 
 
@@ -112,8 +115,7 @@ class Run:
         self.position.sums = {k: v.to(device) for k, v in self.position.sums.items()}
 
     def save(self) -> None:
-        """Save the state, unless the loss says that the weights are spoilt."""
-        self.check_finite()
+        """Save the state."""
         self.saved = time.monotonic()
         if self.processes.writes:
             parts = {
@@ -134,6 +136,7 @@ class Run:
             self.averager.update(self.network, share, epoch_end=ended)
             self.report()
             if not ended and self.due():
+                self.check_sound()
                 self.save()
         self.close_epoch()
 
@@ -189,11 +192,25 @@ class Run:
         """Stop if the loss is not a number any more."""
         loss = self.position.sums.get("loss")
         if loss is not None and not bool(loss.isfinite()):
-            raise TrainingError(
-                f"{self.files.name}: the loss is not finite in epoch {self.position.epoch + 1} of "
-                f"{self.config.epochs}, step {self.position.step + 1}; the state saved before is "
-                f"in {self.files.folder}: lower lr ({self.config.lr:g}) or set clip_norm"
-            )
+            raise self.spoilt("the loss is not finite", self.position.step + 1)
+
+    def check_sound(self) -> None:
+        """Stop if the last step left a network that gives no numbers; the loss is one before it."""
+        self.check_finite()
+        parameter = next(self.network.parameters())
+        x = self.validation.images[:PROBED].to(parameter.device, parameter.dtype)
+        with evaluation_mode(self.network), torch.no_grad():
+            answers: Tensor = self.network(x)
+        if not bool(answers.isfinite().all()):
+            raise self.spoilt("the network's answers are not finite", self.position.step)
+
+    def spoilt(self, what: str, step: int) -> TrainingError:
+        """What to say of weights that are not worth saving."""
+        return TrainingError(
+            f"{self.files.name}: {what} in epoch {self.position.epoch + 1} of "
+            f"{self.config.epochs}, step {step}; the state saved before is "
+            f"in {self.files.folder}: lower lr ({self.config.lr:g}) or set clip_norm"
+        )
 
     def report(self) -> None:
         """Tell the progress callback."""
@@ -205,22 +222,15 @@ class Run:
 
     def close_epoch(self) -> None:
         """Log and judge the epoch, keep its weights, and save the state of the next."""
-        self.check_finite()
         self.processes.average_buffers(self.network)
+        self.check_sound()
         position, config = self.position, self.config
         number = position.epoch + 1
         row: Row = {"epoch": number, "lr": float(self.optimizer.param_groups[0]["lr"])}
         row |= {k: float(v) / position.samples for k, v in position.sums.items()}
         state = self.averager.averaged(self.network)
         if number % config.validation.every == 0 or number == config.epochs:
-            with swapped(self.network, state):
-                rates = judge(
-                    self.network,
-                    self.validation,
-                    config.threat,
-                    config.validation,
-                    seed=config.seed,
-                )
+            rates = self.judged(state)
             row |= asdict(rates)
             if rates.better_than(best_rates(position.history)):
                 position.best_epoch = number
@@ -231,6 +241,22 @@ class Run:
             self.files.write_log(position.history)
         self.position = replace(position, epoch=number, step=0, sums={}, samples=0)
         self.save()
+
+    def judged(self, state: Mapping[str, Tensor]) -> Rates:
+        """The rates of a state on validation."""
+        config = self.config
+        try:
+            with swapped(self.network, state):
+                return judge(
+                    self.network,
+                    self.validation,
+                    config.threat,
+                    config.validation,
+                    seed=config.seed,
+                )
+        except DataError as error:
+            what = f"validation cannot attack the network ({error})"
+            raise self.spoilt(what, self.position.step) from error
 
     def keep(self, path: Path, state: Mapping[str, Tensor]) -> None:
         """Write weights, in one process."""
