@@ -44,7 +44,6 @@ def by_hand(name, f, g, y, index):
         "era_penalty_hard": lambda: (np.argmax(f) != y) * -np.log(q[c]),
         "dga_penalty": lambda: -np.log(joint[y] + joint[-1]),
         "dga_penalty_separate": lambda: -np.log(p[y] + q[c]),
-        "robust_miss": lambda: (1 - p[y]) * q[int(np.argmax(f))],
     }
     return values[name]()
 
@@ -62,7 +61,6 @@ LOSSES = {
     "era_penalty_hard": partial(losses.era_penalty, hard=True),
     "dga_penalty": losses.dga_penalty,
     "dga_penalty_separate": losses.dga_penalty_separate,
-    "robust_miss": losses.abstention.robust_miss,
 }
 
 
@@ -167,6 +165,4 @@ def test_one_class_and_missing_labels_are_refused():
 def test_every_public_loss_is_exported_once():
     assert len(set(losses.__all__)) == len(losses.__all__)
     assert all(callable(getattr(losses, name)) for name in losses.__all__)
-    assert set(LOSSES) - {"score_js_onehot", "era_penalty_hard", "robust_miss"} <= set(
-        losses.__all__
-    )
+    assert set(LOSSES) - {"score_js_onehot", "era_penalty_hard"} <= set(losses.__all__)

@@ -28,7 +28,7 @@ from recuse.losses.smoothing import (
     mean_probability_cross_entropy,
     soft_radius,
 )
-from recuse.losses.standard import cross_entropy, miss_probability, probability_of, runner_up
+from recuse.losses.standard import cross_entropy, miss_probability, runner_up
 
 __all__ = [
     "boosted_cross_entropy",
@@ -52,7 +52,6 @@ __all__ = [
     "mean_logits_cross_entropy",
     "mean_probability_cross_entropy",
     "miss_probability",
-    "probability_of",
     "runner_up",
     "score",
     "score_js",

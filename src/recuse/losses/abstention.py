@@ -7,7 +7,7 @@ the clean prediction F(x) that the adversarial example comes closest to.
 import torch
 
 from recuse.arrays import Labels, Logits, PerSample
-from recuse.losses.standard import cross_entropy, miss_probability, probability_of, runner_up
+from recuse.losses.standard import cross_entropy, miss_probability, runner_up
 
 
 def era_penalty(
@@ -97,12 +97,4 @@ def dga_penalty_separate(logits: Logits, logits_adv: Logits, y: Labels) -> PerSa
     return -torch.logaddexp(log_label, log_abstain)
 
 
-def robust_miss(logits: Logits, logits_adv: Logits, y: Labels) -> PerSample:
-    """Soft robust inaccuracy: ``(1 - p(x)_y) * p(x_adv)_{F(x)}``, for logging.
-
-    The quantity the penalties push down: wrong, and still the same answer nearby.
-    """
-    return miss_probability(logits, y) * probability_of(logits_adv, logits.argmax(dim=1))
-
-
-__all__ = ["dga_penalty", "dga_penalty_separate", "era", "era_penalty", "robust_miss"]
+__all__ = ["dga_penalty", "dga_penalty_separate", "era", "era_penalty"]

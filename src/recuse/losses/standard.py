@@ -30,11 +30,6 @@ def cross_entropy(logits: Logits, y: Labels) -> PerSample:
     return functional.cross_entropy(logits, y.long(), reduction="none")
 
 
-def probability_of(logits: Logits, y: Labels) -> PerSample:
-    """Softmax probability of one class per sample."""
-    return torch.exp(-cross_entropy(logits, y))
-
-
 def miss_probability(logits: Logits, y: Labels) -> PerSample:
     """``1 - p_y`` without cancellation, also where the label is almost certain."""
     return -torch.expm1(-cross_entropy(logits, y))
@@ -63,4 +58,4 @@ def runner_up(logits: Logits, y: Labels) -> Labels:
     return without_class(logits.detach(), y).argmax(dim=1)
 
 
-__all__ = ["cross_entropy", "miss_probability", "probability_of", "runner_up", "without_class"]
+__all__ = ["cross_entropy", "miss_probability", "runner_up", "without_class"]
