@@ -71,7 +71,9 @@ def test_a_checkpoint_is_the_identical_function(config, tmp_path):
     card = card_for("net", config, mean=(0.4,) * channels, std=(0.3,) * channels)
     model = trained(card).eval()
     written = save_checkpoint(tmp_path / "net.safetensors", model, card)
+    before = torch.get_rng_state()
     loaded, read = load_checkpoint(tmp_path / "net.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
     x = torch.rand(5, *config.input_shape)
     assert torch.equal(loaded(x), model(x))
     assert not loaded.training

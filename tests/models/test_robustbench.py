@@ -54,7 +54,9 @@ def wong(tmp_path):
 
 def test_an_entry_loads_as_the_function_it_stores(wong):
     path, network, state = wong
+    before = torch.get_rng_state()
     model, card = load_robustbench(path, "Wong2020Fast")
+    assert torch.equal(torch.get_rng_state(), before)
     x = torch.rand(2, 3, 32, 32)
     expected = network((x - state["module.mu"]) / state["module.sigma"])
     torch.testing.assert_close(model(x), expected)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from recuse.data.torchvision_shim import load_torchvision
@@ -38,7 +39,8 @@ def timm_model(
             f"timm models need {error.name}; install it with pip install 'recuse[hub]'"
         ) from error
     try:
-        network: Any = timm.create_model(name, pretrained=pretrained, num_classes=classes)
+        with torch.random.fork_rng(devices=[]):
+            network: Any = timm.create_model(name, pretrained=pretrained, num_classes=classes)
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"timm cannot give the model {name!r}: {reason}") from error
