@@ -19,9 +19,9 @@ from recuse.errors import DataError
 Box = tuple[int | float, int | float, int | float, int | float]
 _MODES: dict[int, str] = {1: "L", 3: "RGB"}
 _CHUNK = 256
-# What Pillow raises on damaged input, by format: truncation, bad headers, bad PNG chunks, bombs.
 # Pillow cuts these modes off at 255 where it converts them.
 DEEP_MODES = ("I", "F")
+# What Pillow raises on damaged input, by format: truncation, bad headers, bad PNG chunks, bombs.
 DAMAGED = (
     OSError,
     SyntaxError,
