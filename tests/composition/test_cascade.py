@@ -170,6 +170,20 @@ def test_counted_counts_forward_and_backward_rows():
     assert passes.total == 10
 
 
+def test_a_selection_networks_passes_are_the_stages(linear_models):
+    model, net = linear_models.random_linear(0), linear_models.random_linear(8, classes=2)
+    x = points(20)
+    # It rejects everything, so that the core answers.
+    stage = Stage(model, SelectionNetwork(net, float("inf")))
+    trace = Cascade((stage,), Core(model), EPS).traced(x, noise=noise_for(x))
+    assert trace.passes == (Passes(forwards=40), Passes(forwards=20))
+    assert (trace.costs, trace.cost) == ((2, 1), 3)
+    # A network that classifies and selects runs twice, and each run counts once.
+    both = Stage(net, SelectionNetwork(net, float("-inf")))
+    trace = Cascade((both,), Core(net), EPS).traced(x, noise=noise_for(x))
+    assert trace.passes == (Passes(forwards=40), Passes())
+
+
 def test_expected_cost_needs_one_cost_per_member():
     assert expected_cost([4.0], []) == 4
     with pytest.raises(ValueError, match="costs"):

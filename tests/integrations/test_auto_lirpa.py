@@ -118,3 +118,9 @@ def test_a_missing_library_is_one_sentence(monkeypatch):
     with pytest.raises(ConfigError, match="pip install git") as caught:
         AutoLirpa().decide(model, x, (0.1,), noise=noise)
     assert "\n" not in str(caught.value)
+
+
+def test_inputs_that_are_no_images_get_no_proof(library):
+    model, x, noise = linear()
+    with pytest.raises(CertificationError, match=r"\[0, 1\]"):
+        AutoLirpa().decide(model, x + 1, (0.1,), noise=noise)

@@ -149,7 +149,7 @@ class Cascade:
         with self.evaluating():
             for index, stage in enumerate(self.stages):
                 entered.append(len(rows))
-                with counted(stage.model) as spent:
+                with counted(*stage.networks) as spent:
                     inner = noise.take(rows.tolist()).substream("stage", index)
                     rows = book.ask(stage, index, x, rows, inner)
                 passes.append(spent)

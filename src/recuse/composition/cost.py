@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 @dataclass
 class Passes:
-    """Rows sent through one network, filled while :func:`counted` is open.
+    """Rows sent through networks, filled while :func:`counted` is open.
 
     Attributes:
         forwards: Rows of all forward passes.
-        backwards: Rows of all backward passes that reached the network's output.
+        backwards: Rows of all backward passes that reached a network's output.
     """
 
     forwards: int = 0
@@ -27,8 +27,8 @@ class Passes:
 
 
 @contextmanager
-def counted(model: nn.Module) -> Iterator[Passes]:
-    """Count the rows that pass through ``model`` inside the block."""
+def counted(*models: nn.Module) -> Iterator[Passes]:
+    """Count the rows that pass through each of ``models`` inside the block, each model once."""
     passes = Passes()
 
     def seen(_: nn.Module, __: Any, output: Tensor) -> None:
@@ -39,11 +39,12 @@ def counted(model: nn.Module) -> Iterator[Passes]:
     def seen_again(grad: Tensor) -> None:
         passes.backwards += len(grad)
 
-    handle = model.register_forward_hook(seen)
+    handles = [model.register_forward_hook(seen) for model in dict.fromkeys(models)]
     try:
         yield passes
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def expected_cost(costs: Sequence[float], abstain: Sequence[float]) -> float:

@@ -10,6 +10,7 @@ from recuse.errors import ConfigError
 from recuse.models.cards import Card
 from recuse.protocols import Selector
 from recuse.selectors.scores import BudgetedSelector
+from recuse.selectors.selection_network import SelectionNetwork
 from recuse.threat import Threat
 
 
@@ -28,6 +29,13 @@ class Stage:
     selector: Selector
     name: str = "stage"
     card: Card | None = None
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """What runs when the stage is asked: the classifier, and a selection network."""
+        if isinstance(self.selector, SelectionNetwork):
+            return (self.model, self.selector.net)
+        return (self.model,)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Mask
 from recuse.certify.decision import JointCertificate, check_radii
-from recuse.certify.ibp import ball
+from recuse.certify.ibp import ball, require_pixels
 from recuse.errors import CertificationError, ConfigError
 from recuse.random import SampleNoise
 from recuse.results import Certificate
@@ -74,6 +74,8 @@ class AutoLirpa:
             CertificationError: The model is in training mode or returns NaN.
         """
         radii = check_radii(radii)
+        if self.norm == "linf":
+            require_pixels(x)
         library = load_library()
         labels, classes = _predict(model, x)
         bounded = library.BoundedModule(model, x[:1], device=x.device)

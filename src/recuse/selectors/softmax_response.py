@@ -146,5 +146,6 @@ class RobustSoftmaxResponse:
 
 
 def _odds_of(tau: float) -> float:
-    clamped = min(max(tau, 1e-6), 1 - 1e-6)
+    # The smallest probability that single precision rounds to 1.
+    clamped = min(max(tau, 1e-6), 1 - 2**-25)
     return float(torch.logit(torch.tensor(clamped, dtype=torch.float64)))
