@@ -330,6 +330,15 @@ def test_thresholds_that_calibrate_returns_are_taken(linear_models):
         assert bool((chosen(model, x, noise=noise_for(x)) >= chosen.threshold).all())
 
 
+def test_the_surrogate_at_threshold_one_is_met_where_it_selects():
+    selector, identity = SoftmaxResponse(1.0), nn.Identity()
+    logits = torch.tensor([[12.0, 0.0], [15.0, 0.0], [17.5, 0.0], [30.0, 0.0]])
+    scores = selector(identity, logits, noise=noise_for(logits))
+    labels = torch.zeros(4, dtype=torch.int64)
+    met = selector.surrogate(identity, logits, labels, noise=noise_for(logits)) > 0
+    assert met.tolist() == (scores >= 1).tolist() == [False, False, True, True]
+
+
 def test_selection_network_is_a_binary_classifier_of_its_own(digits_head):
     right = torch.arange(len(digits_head)) % 3 > 0
     task = acceptance_split(digits_head, right)
