@@ -134,7 +134,9 @@ def adversary_table(found: list[Attacked]) -> Table:
         tuple(rows),
         caption="Thresholds and weights are chosen on every other image for the best sound bound "
         "(where there is one, else the most permissive) at a natural loss of at most one point "
-        "there; the indicator has none to choose. All columns are of the attacked images alone.",
+        "there; the indicator has none to choose. All columns are of the attacked images alone. "
+        "The passes of a selection network are those of the classifier and the core; the network "
+        "that selects, one more pass per image, was not counted when this was measured.",
         within=("eps",),
     )
 
