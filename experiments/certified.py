@@ -23,7 +23,6 @@ from recuse.data.augment import CropFlip, NoAugment
 from recuse.evaluation import Evaluation, evaluate
 from recuse.evaluation.certify_dataset import Certification, certify_dataset
 from recuse.models import SmallConvNet, build_seeded, normalized
-from recuse.models.checkpoint import weights_sha256
 from recuse.models.prepared import Precision, prepare
 from recuse.models.zoo import load_model
 from recuse.progress import Progress
@@ -176,7 +175,6 @@ def certify(
         Certification(certifier_of(family, sigma), radii, limit=IMAGES),
         name=f"{family.name} σ={sigma:g} {name}",
         records=out / "records",
-        weights=weights_sha256(network),
         tags={**tags, "precision": family.precision} | ({"beta": beta} if beta else {}),
         progress=progress,
     )
@@ -191,7 +189,6 @@ def judge_core(test: Split, out: Path, progress: Progress) -> None:
         Evaluation("l2", tuple(sorted({s * k for s in SIGMAS for k in (1, 2)})), limit=IMAGES),
         name=CORE,
         records=out / "records",
-        weights=weights_sha256(core),
         tags={"role": "core"},
         progress=progress,
     )

@@ -28,7 +28,6 @@ from recuse.data import Cifar10, Gtsrb, Split, find_data_root
 from recuse.data.split import Splits, stratified_parts
 from recuse.evaluation import Evaluation, evaluate
 from recuse.models import SmallConvNet, build_seeded, normalized
-from recuse.models.checkpoint import weights_sha256
 from recuse.models.zoo import load_model
 from recuse.protocols import Objective
 from recuse.threat import Threat
@@ -190,7 +189,6 @@ def judge(
         Evaluation("linf", (radius, 2 * radius)),
         name=name,
         records=work / "records" / f"{tags['dataset']}{folder}" / eps.replace("/", "_"),
-        weights=weights_sha256(model),
         tags={"eps": eps, **tags},
     )
 

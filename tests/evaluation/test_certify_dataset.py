@@ -13,6 +13,7 @@ from recuse.certify import Cohen, GroupSequential, Ibp
 from recuse.data.split import Split
 from recuse.errors import CertificationError, ConfigError, DataError
 from recuse.evaluation.certify_dataset import Certification, certify_dataset
+from recuse.models import weights_sha256
 from recuse.records.store import Shards, read_record
 
 RADII = (0.12, 0.24)
@@ -74,7 +75,7 @@ def test_a_killed_run_draws_nothing_again_and_ends_the_same(tmp_path: Path) -> N
     model = Killed()
     with pytest.raises(KeyboardInterrupt):
         certified(tmp_path / "part", plan(chunk=2), model)
-    meta = plan().meta(points(), name="half", weights="", tags={})
+    meta = plan().meta(points(), name="half", weights=weights_sha256(model), tags={})
     kept = Shards.open(tmp_path / "part", meta).finished_ids()
     assert 0 < len(kept) < len(DISTANCES)
     again = HalfSpace()

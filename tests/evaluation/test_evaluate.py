@@ -25,9 +25,9 @@ VERDICTS = ["sample_id", "label", "prediction", "accurate", "confidence"] + [
 class Halfspaces(nn.Module):
     """Two classes split by a hyperplane, whose distance to any point is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 1) -> None:
         super().__init__()
-        weight = torch.randn(12, generator=torch.Generator().manual_seed(1))
+        weight = torch.randn(12, generator=torch.Generator().manual_seed(seed))
         self.weight = nn.Parameter(weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,6 +123,15 @@ def test_other_weights_or_pixels_are_another_record(tmp_path: Path) -> None:
     assert meta.key != plan().meta(split, name="m", weights="v", tags={}).key
     assert meta.key != plan(seed=1).meta(split, name="m", weights="w", tags={}).key
     assert meta.key == plan().meta(split, name="m", weights="w", tags={"beta": 1}).key
+
+
+def test_two_models_of_one_name_have_a_record_each(tmp_path: Path) -> None:
+    split = points()
+    for model in (Halfspaces(), Halfspaces(seed=2), Halfspaces()):
+        record = evaluate(model, split, plan(), name="m", records=tmp_path)
+        frame = record.frame.sort(pl.col("sample_id").str.slice(1).cast(pl.Int32))
+        assert frame["prediction"].to_list() == model(split.images).argmax(1).tolist()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=5))

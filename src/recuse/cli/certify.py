@@ -83,7 +83,6 @@ def certify(
             certification,
             name=name or loaded.name,
             records=out / "records",
-            weights=loaded.weights,
             tags={"role": role},
             progress=progress,
         )

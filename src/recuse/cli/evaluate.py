@@ -82,7 +82,6 @@ def evaluate(
             evaluation,
             name=name or loaded.name,
             records=out / "records",
-            weights=loaded.weights,
             tags={"role": role},
             prepared=prepared,
             precision=options.screen_precision(precision, network),

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from torch import nn
 
@@ -13,11 +12,11 @@ from recuse.composition import AdaptiveAdversary, Cascade
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.evaluate import clean_logits, fingerprint
+from recuse.evaluation.resumable import judge_missing
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent
 from recuse.random import SampleNoise
 from recuse.records.schema import Record, RecordMeta, joint_weights, make_record, radius_column
-from recuse.records.store import Shards
 from recuse.serialize import to_plain
 
 CHUNK = 32
@@ -78,17 +77,16 @@ def attack_cascade(
     """
     wanted = split if attack.limit is None else split.head(attack.limit)
     _require_fit(cascade, wanted)
-    shards = Shards.open(records, _meta(cascade, split, attack))
-    name, finished = shards.meta.model, shards.finished_ids()
-    missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
-    done = len(wanted) - len(missing)
-    progress(f"attack {name}", done, len(wanted))
-    for part in wanted.take(missing).batches(attack.chunk) if missing else ():
-        shards.append(_judge(cascade, part, attack, shards.meta).frame)
-        done += len(part)
-        progress(f"attack {name}", done, len(wanted))
-    record = shards.record()
-    return Record(record.meta, record.frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
+    meta = _meta(cascade, split, attack)
+    return judge_missing(
+        wanted,
+        meta,
+        records,
+        lambda part: _judge(cascade, part, attack, meta),
+        task=f"attack {meta.model}",
+        size=attack.chunk,
+        progress=progress,
+    )
 
 
 def _require_fit(cascade: Cascade, split: Split) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from torch import nn
 
@@ -13,10 +12,11 @@ from recuse.certify import Cohen, GroupSequential, JointCertificate, JointCertif
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.evaluate import clean_logits, fingerprint
+from recuse.evaluation.resumable import judge_missing
+from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent
 from recuse.random import SampleNoise
 from recuse.records.schema import Record, RecordMeta, make_record, radius_column
-from recuse.records.store import Shards
 from recuse.serialize import to_plain
 from recuse.threat import Threat
 
@@ -92,7 +92,6 @@ def certify_dataset(
     *,
     name: str,
     records: Path,
-    weights: str = "",
     tags: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Record:
@@ -109,7 +108,6 @@ def certify_dataset(
         certification: Certifier and radii.
         name: Name of the model in reports.
         records: Folder that holds all records of a run.
-        weights: SHA-256 of the weights; part of the record's key.
         tags: What figures group by (see :class:`recuse.records.schema.RecordMeta`).
         progress: Told after every chunk.
 
@@ -121,20 +119,19 @@ def certify_dataset(
         DataError: The model does not fit the data or returns values that are not finite.
         RecordError: The folder cannot be written, or holds damaged shards.
     """
-    meta = certification.meta(split, name=name, weights=weights, tags=tags or {})
     wanted = split if certification.limit is None else split.head(certification.limit)
     clean_logits(model, wanted.images[:1].to(_device(model)), wanted)
-    shards = Shards.open(records, meta)
-    finished = shards.finished_ids()
-    missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
-    done = len(wanted) - len(missing)
-    progress(f"certify {name}", done, len(wanted))
-    for chunk in wanted.take(missing).batches(certification.chunk) if missing else ():
-        shards.append(certify_chunk(model, chunk, certification, meta).frame)
-        done += len(chunk)
-        progress(f"certify {name}", done, len(wanted))
-    record = shards.record()
-    return Record(meta, record.frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
+    weights = weights_sha256(model)
+    meta = certification.meta(split, name=name, weights=weights, tags=tags or {})
+    return judge_missing(
+        wanted,
+        meta,
+        records,
+        lambda chunk: certify_chunk(model, chunk, certification, meta),
+        task=f"certify {name}",
+        size=certification.chunk,
+        progress=progress,
+    )
 
 
 def certify_chunk(

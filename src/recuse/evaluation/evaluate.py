@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from torch import nn
 
@@ -15,6 +14,8 @@ from recuse.attacks.verify import evaluation_mode
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
 from recuse.evaluation.copies import on_copies
+from recuse.evaluation.resumable import judge_missing
+from recuse.models.checkpoint import weights_sha256
 from recuse.models.normalize import Normalize
 from recuse.models.prepared import Precision
 from recuse.progress import Progress, silent
@@ -22,7 +23,6 @@ from recuse.protocols import Attack
 from recuse.radius import parse_radius
 from recuse.random import SampleNoise
 from recuse.records.schema import Record, RecordMeta, make_record, radius_column
-from recuse.records.store import Shards
 from recuse.serialize import to_plain
 from recuse.threat import Threat
 
@@ -94,7 +94,6 @@ def evaluate(
     *,
     name: str,
     records: Path,
-    weights: str = "",
     tags: Mapping[str, Any] | None = None,
     prepared: bool = True,
     precision: Precision = "fp32",
@@ -111,7 +110,6 @@ def evaluate(
         evaluation: Radii and attack.
         name: Name of the model in reports.
         records: Folder that holds all records of a run.
-        weights: SHA-256 of the weights; part of the record's key.
         tags: What figures group by (see :class:`recuse.records.schema.RecordMeta`).
         prepared: Search on a prepared copy (see :func:`recuse.models.prepared.prepare`) if it
             answers like the model on the first images. What it finds counts if the model itself
@@ -132,36 +130,23 @@ def evaluate(
     with evaluation_mode(model):
         first = split.head(1)
         clean_logits(model, first.images.to(_device(model)), first)  # a misfit leaves no folder
+        weights = weights_sha256(model)
         meta = evaluation.meta(split, name=name, weights=weights, tags=tags or {})
         attack, copies = on_copies(
             model, evaluation.attack, split, prepared=prepared, precision=precision, name=name
         )
         meta = replace(meta, settings=meta.settings | copies)
         searched = replace(evaluation, attack=attack)
-        return _judge_missing(model, split, searched, meta, records, progress)
-
-
-def _judge_missing(
-    model: nn.Module,
-    split: Split,
-    evaluation: Evaluation,
-    meta: RecordMeta,
-    records: Path,
-    progress: Progress,
-) -> Record:
-    wanted = split if evaluation.limit is None else split.head(evaluation.limit)
-    shards = Shards.open(records, meta)
-    finished = shards.finished_ids()
-    missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
-    done = len(wanted) - len(missing)
-    progress(f"attack {meta.model}", done, len(wanted))
-    size = evaluation.batch_size or suitable_batch(wanted.shape)
-    for batch in wanted.take(missing).batches(size) if missing else ():
-        shards.append(judge_batch(model, batch, evaluation, meta).frame)
-        done += len(batch)
-        progress(f"attack {meta.model}", done, len(wanted))
-    record = shards.record()
-    return Record(meta, record.frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
+        wanted = split if evaluation.limit is None else split.head(evaluation.limit)
+        return judge_missing(
+            wanted,
+            meta,
+            records,
+            lambda batch: judge_batch(model, batch, searched, meta),
+            task=f"attack {name}",
+            size=evaluation.batch_size or suitable_batch(wanted.shape),
+            progress=progress,
+        )
 
 
 def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: RecordMeta) -> Record:

@@ -98,14 +98,13 @@ def judge(
     config: RunConfig, plan: ModelPlan, splits: Splits, place: Place, progress: Progress
 ) -> Record:
     """Train one model if need be, and attack it on the test part."""
-    model, card = obtain(plan, splits, place, progress)
+    model, _ = obtain(plan, splits, place, progress)
     return evaluate(
         model.to(place.device),
         splits.test,
         config.evaluation,
         name=plan.name,
         records=place.out / "records",
-        weights=card.sha256,
         tags=plan.tags,
         progress=progress,
     )
