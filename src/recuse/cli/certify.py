@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from recuse.records.schema import Record
-
 if TYPE_CHECKING:
     from recuse.certify import JointCertifier
+    from recuse.records.schema import Record
 
 Method = Literal["auto", "sequential", "fixed", "ibp", "crown"]
 
@@ -123,7 +122,7 @@ def _certifier(
     return certifier, ()
 
 
-def print_certificates(record: Record) -> None:
+def print_certificates(record: "Record") -> None:
     """A table of what is certified at each radius, in percent, and what it cost.
 
     A radius that the budget of draws cannot prove says so instead of 0.

@@ -5,8 +5,6 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from recuse.data.annotations import Layout
-
 
 def list_(data_root: Path | None = None) -> None:
     """List the data sets by name, and whether their files are there.
@@ -74,7 +72,7 @@ def show(
 
 
 def crop(
-    layout: Annotated[Positional[Layout], arg(metavar="{mtsd,coco,gtsrb}")],
+    layout: Annotated[Positional[str], arg(metavar="{mtsd,coco,gtsrb}")],
     root: Annotated[Positional[Path], arg(metavar="FOLDER")],
     out: Annotated[Positional[Path], arg(metavar="OUT")],
     /,
@@ -103,12 +101,14 @@ def crop(
     from rich.console import Console
 
     from recuse.cli.console import progress_display
+    from recuse.cli.options import annotation_layout
     from recuse.data.crops import CropSettings
     from recuse.data.detection import crop_detections
 
+    kind = annotation_layout(layout)
     settings = CropSettings(size=size, slack=slack, seed=seed, min_samples=min_samples)
     with progress_display() as progress:
-        report = crop_detections(root, out, layout=layout, settings=settings, progress=progress)
+        report = crop_detections(root, out, layout=kind, settings=settings, progress=progress)
     console = Console(soft_wrap=True, highlight=False)
     written = ", ".join(f"{count} {part}" for part, count in report.images.items())
     console.print(f"{report.folder}: {written} images of {len(report.label_names)} classes")

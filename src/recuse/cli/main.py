@@ -42,6 +42,7 @@ def verbs() -> Verbs:
         run,
         show,
         train,
+        values,
     )
 
     return {
@@ -54,6 +55,7 @@ def verbs() -> Verbs:
         "report": report.report,
         "show": show.show,
         "paper": paper.paper,
+        "values": values.values,
         "cascade": {"search": cascade.search},
         "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
         "data": {"list": data.list_, "show": data.show, "crop": data.crop},

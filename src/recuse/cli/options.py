@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from recuse.data import Source, Split, source, source_at
+from recuse.data.annotations import LAYOUTS, Layout
 from recuse.data.augment import AUGMENTATIONS, Augment
 from recuse.errors import ConfigError
 from recuse.models.architectures import (
@@ -169,6 +170,17 @@ def _entry(table: Mapping[str, type[Kind]], name: str, what: str) -> type[Kind]:
     if name not in table:
         raise ConfigError(f"{what} {name!r} is unknown; known: {', '.join(table)}")
     return table[name]
+
+
+def annotation_layout(name: str) -> Layout:
+    """How a folder of detection data is laid out, by name.
+
+    Raises:
+        ConfigError: Unknown, lists the known.
+    """
+    if name not in LAYOUTS:
+        raise ConfigError(f"layout {name!r} is unknown; known: {', '.join(LAYOUTS)}")
+    return name
 
 
 def augmentation(name: str) -> Augment:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from recuse.records.schema import Record
-
 if TYPE_CHECKING:
     from recuse.analysis.verdicts import Kind, Verdicts
+    from recuse.records.schema import Record
 
 
 def show(run: Annotated[Positional[Path], arg(metavar="RUN")], /) -> None:
@@ -25,7 +24,7 @@ def show(run: Annotated[Positional[Path], arg(metavar="RUN")], /) -> None:
     print_summary(list(read_records(run)))
 
 
-def print_summary(records: Sequence[Record]) -> None:
+def print_summary(records: "Sequence[Record]") -> None:
     """A table of natural, robust, robustly wrong and robustly selected rates, in percent."""
     from rich.table import Table
 
@@ -40,7 +39,7 @@ def print_summary(records: Sequence[Record]) -> None:
     table_console().print(table)
 
 
-def _rows(record: Record) -> list[tuple[str, ...]]:
+def _rows(record: "Record") -> list[tuple[str, ...]]:
     """Attacked radii, then certified ones, which say so."""
     from recuse.analysis.verdicts import Kind, verdicts
 
