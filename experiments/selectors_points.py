@@ -11,10 +11,10 @@ from recuse.analysis.accounting import (
     Account,
     Core,
     Stage,
-    indicator_stage,
     paper_account,
     sound_account,
 )
+from recuse.analysis.mechanisms import indicator_stage
 
 Mask = npt.NDArray[np.bool_]
 Tables = Mapping[str, pl.DataFrame]

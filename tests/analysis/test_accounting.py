@@ -9,13 +9,12 @@ from recuse.analysis.accounting import (
     Core,
     Stage,
     attacked_account,
-    confidence_stage,
     expected_cost,
     explain,
-    indicator_stage,
     paper_account,
     sound_account,
 )
+from recuse.analysis.mechanisms import confidence_stage, indicator_stage
 
 N = 24
 

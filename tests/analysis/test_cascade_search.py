@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recuse.analysis.accounting import Core, Stage, indicator_stage, sound_account
+from recuse.analysis.accounting import Core, Stage, sound_account
 from recuse.analysis.bits import count, pack
 from recuse.analysis.cascade_search import Searchable, best_cascade
+from recuse.analysis.mechanisms import indicator_stage
 
 
 def world(seed: int, models: int, samples: int = 90) -> tuple[list[Stage], Core]:

@@ -10,9 +10,9 @@ from recuse.analysis.accounting import (
 )
 from recuse.analysis.accounting import (
     attacked_account,
-    indicator_stage,
     sound_account,
 )
+from recuse.analysis.mechanisms import indicator_stage
 from recuse.attacks import Apgd
 from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
 from recuse.errors import ConfigError

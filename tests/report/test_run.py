@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recuse.analysis.accounting import Core, indicator_stage, paper_account, sound_account
+from recuse.analysis.accounting import Core, paper_account, sound_account
 from recuse.analysis.intervals import wilson_of
+from recuse.analysis.mechanisms import indicator_stage
 from recuse.cli.report import report
 from recuse.errors import ConfigError, RecordError
 from recuse.records.schema import joint_weights, make_record

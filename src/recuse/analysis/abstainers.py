@@ -15,11 +15,10 @@ from recuse.analysis.accounting import (
     Account,
     Core,
     Stage,
-    confidence_stage,
-    indicator_stage,
     paper_account,
     sound_account,
 )
+from recuse.analysis.mechanisms import confidence_stage, indicator_stage
 from recuse.analysis.metrics import rate, share
 from recuse.analysis.verdicts import Verdicts, add_radii, check_comparable
 from recuse.errors import RecordError

@@ -3,18 +3,12 @@
 H = stages (F_1, S_1) … (F_k, S_k), then a core that never abstains; the first stage that
 selects answers. Pure functions of boolean arrays, one entry per sample.
 
-For the robustness indicator of radius rho and an attacker of budget eps (all stages alike):
-
-- ``selects``: ``rob_rho`` (the deployed decision at x),
-- ``surely_selects``: ``rob_(rho+eps)`` (it selects at every x' of the ball),
-- ``right_where_selecting``: ``acc``, because by symmetry a selecting stage answers F_i(x)
-  anywhere in the ball. A selector without that symmetry (softmax response, selection
-  network) must ask ``acc ∧ rob_eps``.
-
-What holds, per sample, for every number of stages: if verdicts are monotone in the radius,
-rho = eps, and both accountings use the same selection ``rob_2eps``, then the sound verdict
-implies the paper's. Without monotone verdicts it can fail (``rob_2eps`` without ``rob_eps``).
-The natural accuracies have no such order.
+What a stage's verdicts follow from stands in :mod:`recuse.analysis.mechanisms`, mechanism by
+mechanism. What holds for robustness indicators, per sample and for every number of stages: if
+verdicts are monotone in the radius, rho = eps, and both accountings use the same selection
+``rob_2eps``, then the sound verdict implies the paper's. Without monotone verdicts it can fail
+(``rob_2eps`` without ``rob_eps``). The natural accuracies have no such
+order.
 """
 
 from collections.abc import Sequence
@@ -70,27 +64,6 @@ class Account:
 
     natural: Mask
     robust: Mask
-
-
-def indicator_stage(accurate: Mask, robust: Mask, selects: Mask, surely_selects: Mask) -> Stage:
-    """A stage whose selector is the robustness indicator.
-
-    Args:
-        accurate: F(x) = y.
-        robust: rob_eps, eps the attacker's budget.
-        selects: rob_rho, rho the selector's radius.
-        surely_selects: rob_(rho+eps).
-    """
-    return Stage(accurate, robust, selects, surely_selects, right_where_selecting=accurate)
-
-
-def confidence_stage(accurate: Mask, robust: Mask, selects: Mask, surely_selects: Mask) -> Stage:
-    """A stage whose selector is a score (softmax response, selection network).
-
-    Nothing ties what it answers at x' to F(x), so that it is right where it selects only if
-    it is accurate and robust.
-    """
-    return Stage(accurate, robust, selects, surely_selects, right_where_selecting=accurate & robust)
 
 
 def paper_account(stages: Sequence[Stage], core: Core, *, doubled_natural: bool = True) -> Account:

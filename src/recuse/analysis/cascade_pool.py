@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recuse.analysis.accounting import Core, Stage, indicator_stage
+from recuse.analysis.accounting import Core, Stage
+from recuse.analysis.mechanisms import indicator_stage
 from recuse.analysis.verdicts import (
     Mask,
     Verdicts,

@@ -5,14 +5,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from recuse.analysis.accounting import (
-    Core,
-    Stage,
-    indicator_stage,
-    paper_account,
-    sound_account,
-)
+from recuse.analysis.accounting import Core, Stage, paper_account, sound_account
 from recuse.analysis.adversaries import attacked
+from recuse.analysis.mechanisms import indicator_stage
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import (
     Kind,
