@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from recuse.errors import ConfigError
 from recuse.radius import format_radius
@@ -18,15 +18,6 @@ from recuse.values import Call, Number, Quoted, Written, parse_value
 
 _NONE = "none"
 _TRUTH = {"true": True, "false": False}
-
-
-class Parsed(Protocol):
-    """A class with a text form of its own, such as a threat: ``linf:2/255``."""
-
-    @classmethod
-    def parse(cls, text: str) -> Any:
-        """The value from its text."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -219,11 +210,6 @@ def shown(written: Written) -> str:
         inner = ", ".join(f"{key}={shown(value)}" for key, value in written.settings)
         return f"{written.name}({inner})" if inner else written.name
     return repr(written.text) if isinstance(written, Quoted) else written.text
-
-
-def is_dataclass_call(written: Written) -> bool:
-    """Whether a name with settings was written."""
-    return isinstance(written, Call) and bool(written.settings)
 
 
 def _wanted(kind: Any, family: Family | None) -> str:

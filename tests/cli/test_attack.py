@@ -11,6 +11,8 @@ from recuse.models import Mlp
 from recuse.models.cards import card_for
 from recuse.models.checkpoint import save_checkpoint
 
+SELECTOR = "robustness(attack=apgd(steps=3))"
+
 
 def saved(path: Path, name: str, *, classes: int = 10, seed: int = 0) -> str:
     torch.manual_seed(seed)
@@ -20,7 +22,7 @@ def saved(path: Path, name: str, *, classes: int = 10, seed: int = 0) -> str:
 
 
 def attack(stage: str, core: str, out: Path, *words: str) -> None:
-    fixed = ["--data", "digits", "--limit", "8", "--steps", "4", "--search", "2"]
+    fixed = ["--data", "digits", "--limit", "8", "--selector", SELECTOR, "--search", "2"]
     main(["attack", stage, "--core", core, *fixed, "--out", str(out), *words])
 
 

@@ -31,7 +31,9 @@ def certify(*words):
     main(["certify", words[0], "--data", "digits", "--limit", "6", "--device", "cpu", *words[1:]])
 
 
-SMALL = ("--eps", "l2:0.1", "--n-max", "500", "--out", "run")
+L2 = ("--eps", "l2:0.1", "--out", "run", "--certifier")
+LINF = ("--eps", "linf:0.1", "--certifier")
+SMALL = (*L2, "sequential(sigma=0.12, n_max=500)")
 
 
 def test_both_radii_are_certified_and_a_rerun_changes_nothing(folder):
@@ -41,7 +43,7 @@ def test_both_radii_are_certified_and_a_rerun_changes_nothing(folder):
     assert record.frame.height == 6
     assert record.meta.settings["sigma"] == 0.12
     before = sorted((folder / "run").rglob("*.parquet"))
-    certify("certify_nets:build", *SMALL, "--batch-size", "64")
+    certify("certify_nets:build", *L2, "sequential(sigma=0.12, n_max=500, batch_size=64)")
     assert sorted((folder / "run").rglob("*.parquet")) == before
 
 
@@ -64,22 +66,21 @@ def test_linf_is_certified_by_intervals(folder):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("certify_nets:build", *SMALL, "--sigma", "0"), "sigma is 0"),
-        (("certify_nets:build", *SMALL, "--alpha", "1"), "alpha is 1"),
+        (("certify_nets:build", *L2, "sequential(sigma=0)"), "sigma is 0"),
+        (("certify_nets:build", *L2, "sequential(sigma=0.12, alpha=1)"), "alpha is 1"),
+        (("certify_nets:build", *L2, "sequential"), "needs sigma"),
+        (("certify_nets:build", *L2, "ibp(sigma=7)"), "no field 'sigma'"),
         (("certify_nets:build", "--eps", "l2:0.5"), "453,794 draws"),
         (("certify_nets:build", "--eps", "0.5"), "no norm"),
-        (("certify_nets:build", "--eps", "l2:0.1", "--method", "ibp"), "linf balls"),
+        (("certify_nets:build", *L2, "ibp"), "linf balls"),
         (
             ("certify_nets:build", "--eps", "linf:1/255", "--radius-step", "0.1"),
-            "method sequential",
+            "the certifier sequential",
         ),
         (("certify_nets:broken", *SMALL), "NaN"),
-        (("certify_nets:build", "--eps", "linf:0.1", "--batch-size", "0"), "batch size is 0"),
-        (
-            ("certify_nets:build", "--eps", "linf:0.1", "--method", "crown", "--batch-size", "-4"),
-            "batch size is -4",
-        ),
-        (("certify_nets:build", *SMALL, "--batch-size", "0"), "batch size 0"),
+        (("certify_nets:build", *LINF, "ibp(batch_size=0)"), "batch size is 0"),
+        (("certify_nets:build", *LINF, "crown(batch_size=-4)"), "batch size is -4"),
+        (("certify_nets:build", *L2, "sequential(sigma=0.12, batch_size=0)"), "batch size 0"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_2(words, sentence, capsys):
@@ -92,7 +93,7 @@ def test_bad_input_is_one_sentence_and_exit_2(words, sentence, capsys):
 
 
 def test_a_radius_that_no_vote_count_proves_is_named(folder, capsys):
-    certify("certify_nets:build", "--eps", "l2:0.2", "--n-max", "500", "--out", "run")
+    certify("certify_nets:build", *SMALL[:1], "l2:0.2", *SMALL[2:])
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if "l2:0.4" in line and "unattainable" in line]
     assert not [line for line in lines if "l2:0.2" in line and "unattainable" in line]

@@ -116,7 +116,16 @@ def test_evaluate_show_compose_and_report(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    words = ["--data", "digits", "--threat", "linf:0.05", "--limit", "20", "--steps", "5"]
+    words = [
+        "--data",
+        "digits",
+        "--threat",
+        "linf:0.05",
+        "--limit",
+        "20",
+        "--attack",
+        "apgd(steps=5)",
+    ]
     main(["evaluate", str(tiny), *words, "--out", str(out), "--name", "a", "--role", "core"])
     main(["evaluate", str(tiny), *words, "--out", str(out), "--name", "b"])
     assert "precision 'half' is unknown" in refused(

@@ -10,9 +10,7 @@ import torch
 from recuse.cli import options
 from recuse.cli.main import main
 from recuse.data import source
-from recuse.errors import ConfigError
 from recuse.models.checkpoint import load_checkpoint
-from recuse.training import Cra, Era, Gairat, Mart, Ramp
 
 NET = "small(size=8,channels=1)"
 QUICK = ("--data", "digits", "--epochs", "1", "--limit", "100", "--batch-size", "50")
@@ -37,29 +35,18 @@ def refused(capsys: pytest.CaptureFixture[str], model: str, *words: str) -> str:
     return complaint
 
 
-def test_settings_reach_the_objective() -> None:
-    built = options.objective("cra", beta=0.3, sigma=0.25, k=4, ramp=Ramp(0.2, 0.5), robust=None)
-    assert built == Cra(0.3, sigma=0.25, k=4, ramp=Ramp(0.2, 0.5))
-    assert options.objective("era", robust="gairat", beta=None) == Era(robust=Gairat())
-    with pytest.raises(ConfigError, match="'trades' has no setting k or sigma"):
-        options.objective("trades", sigma=0.1, k=2)
-
-
 def test_a_smoothed_network_is_trained_and_certified(folder: Path) -> None:
-    train(NET, "net", "--objective", "cra", "--beta", "0.3", "--sigma", "0.25", "--k", "4")
-    words = "certify net/model.safetensors --data digits --eps l2:0.1 --sigma 0.25 --out run"
-    main([*words.split(), "--n-max", "500", "--limit", "4", "--device", "cpu"])
+    train(NET, "net", "--objective", "cra(beta=0.3, sigma=0.25, k=4)")
+    words = "certify net/model.safetensors --data digits --eps l2:0.1 --out run --limit 4"
+    main([*words.split(), "--certifier", "sequential(sigma=0.25, n_max=500)", "--device", "cpu"])
     assert list((folder / "run" / "records").glob("*/*.parquet"))
 
 
 def test_averages_schedules_and_augmentations_reach_the_run(folder: Path) -> None:
-    words = ("--robust", "mart", "--batch-norm", "train", "--schedule", "step", "--average", "ema")
-    train(NET, "net", *words, "--augment", "crop-flip", "--clip-norm", "5")
+    words = ("--objective", "era(robust=mart, batch_norm=train)", "--schedule", "step")
+    train(NET, "net", *words, "--average", "ema", "--augment", "crop_flip", "--clip-norm", "5")
     (log,) = folder.glob("net/*.jsonl")
     assert json.loads(log.read_text().splitlines()[-1])["epoch"] == 1
-    assert options.objective("era", robust="mart", batch_norm="train") == Era(
-        robust=Mart(), batch_norm="train"
-    )
 
 
 def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
@@ -88,10 +75,11 @@ def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
         ("small(size=32)", (), "cannot take images"),
         ("small(size=8,channels=1,classes=3)", (), "for the 10 classes"),
         (NET, ("--limit", "0"), "limit 0 leaves no image"),
-        (NET, ("--beta", "-1"), "beta is -1"),
-        (NET, ("--objective", "trades", "--sigma", "0.1"), "no setting sigma"),
-        (NET, ("--objective", "cra", "--sigma", "0"), "sigma > 0"),
-        (NET, ("--ramp", "0.5", "0.2"), "must ascend"),
+        (NET, ("--objective", "era(beta=-1)"), "beta is -1"),
+        (NET, ("--objective", "trades(sigma=0.1)"), "no field 'sigma'"),
+        (NET, ("--objective", "cra(sigma=0)"), "sigma > 0"),
+        (NET, ("--objective", "era(beta=1"), "')' or a comma is missing"),
+        (NET, ("--objective", "era(ramp=ramp(start=0.5, end=0.2))"), "must ascend"),
         (NET, ("--augment", "x"), "augmentation 'x' is unknown"),
         (NET, ("--average", "x"), "average 'x' is unknown"),
         (NET, ("--schedule", "x"), "schedule 'x' is unknown"),

@@ -198,7 +198,7 @@ def test_a_senseless_normalisation_is_refused(mean, std):
     [
         ("resnet21", "resnet21.*known: mlp"),
         ("small(colour=1)", "no setting 'colour'"),
-        ("small(size=big)", "not key=number"),
+        ("small(size=big)", "size takes a number"),
         ("small(size=3)", "at least 4"),
         ("gtsrb_lenet(size=8)", "at least 16"),
         ("trades_smallcnn(size=16)", "at least 20"),
@@ -208,7 +208,7 @@ def test_a_senseless_normalisation_is_refused(mean, std):
         ("preact_resnet(depth=50)", "18, 34"),
         ("wide_resnet(depth=27)", "6n \\+ 4"),
         ("mlp(width=0)", "at least 1"),
-        ("__import__('os')", "of the form"),
+        ("__import__('os')", "name of a field"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_sentence(text, complaint):

@@ -16,7 +16,7 @@ def attack(
     data: str,
     threat: str = "linf:2/255",
     out: Path = Path("runs/attack"),
-    steps: int = 40,
+    selector: str = "robustness(attack=apgd(steps=39))",
     search: int = 20,
     restarts: int = 1,
     limit: int | None = None,
@@ -24,7 +24,7 @@ def attack(
     data_root: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Attack robust models behind their robustness indicators and a core as one system.
+    """Attack robust models behind their selectors and a core as one system.
 
     The adversary pushes towards wrong answers that a stage selects, towards points where all
     stages abstain and the core errs, and towards the core for its cost. What it leaves is an
@@ -37,7 +37,9 @@ def attack(
         data: A data set by name (recuse data list), a folder of images or a parquet file.
         threat: norm:eps of the attacker, which is the selectors' radius too.
         out: Run folder, best the one that recuse evaluate filled for the same models.
-        steps: APGD steps of the deployed indicators, which spend twice as many passes.
+        selector: Of every stage: robustness, robust_margin, softmax, ..., with fields such as
+            robustness(attack=apgd(steps=39)), an indicator that takes one step of its own first;
+            recuse values selector lists them. The budget is the threat's.
         search: Gradient steps of the adversary towards each of its goals.
         restarts: Its starts per goal.
         limit: Only the first so many images; take the same for recuse evaluate.
@@ -51,23 +53,18 @@ def attack(
     from recuse.cli.console import progress_display
     from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
     from recuse.data import find_data_root
-    from recuse.errors import ConfigError
     from recuse.evaluation.attack_cascade import CascadeAttack, attack_cascade
     from recuse.report.run_folder import ATTACKS, COMPOSITIONS
-    from recuse.selectors import RobustnessIndicator
     from recuse.threat import Threat
 
-    if steps < 1:
-        raise ConfigError(f"steps {steps} leave the indicators without an attack; give 1 or more")
     budget, root, where = Threat.parse(threat), find_data_root(data_root), options.device(device)
     adversary = AdaptiveAdversary(steps=search, restarts=restarts, attacks=(Apgd(),))
     plan = CascadeAttack(adversary, seed=seed, limit=limit)
-    # An indicator takes one step of its own before its attack.
-    indicator = RobustnessIndicator(budget, Apgd(steps=max(steps - 1, 1)))
+    decides = options.value(selector, "selector", budget=budget)
     loaded = [options.model(ref, root) for ref in (*stages, core)]
     *first, last = loaded
     cascade = Cascade(
-        tuple(Stage(m.network.to(where), indicator, m.name, m.card) for m in first),
+        tuple(Stage(m.network.to(where), decides, m.name, m.card) for m in first),
         Core(last.network.to(where), last.name, last.card),
         budget,
     )

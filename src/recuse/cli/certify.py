@@ -1,7 +1,7 @@
 """``recuse certify``: prove, per image, that an answer is constant on a ball."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from recuse.certify import JointCertifier
     from recuse.records.schema import Record
 
-Method = Literal["auto", "sequential", "fixed", "ibp", "crown"]
+AUTO = {"l2": "sequential(sigma=0.12)", "linf": "ibp"}
 
 
 def certify(
@@ -17,17 +17,13 @@ def certify(
     /,
     data: str,
     eps: tuple[str, ...] = ("l2:0.12",),
-    sigma: float = 0.12,
-    alpha: float = 0.001,
-    n_max: int = 110_000,
-    method: Method = "auto",
+    certifier: str = "auto",
     radius_step: float | None = None,
     doubled: bool = True,
     out: Path = Path("runs/certify"),
     name: str | None = None,
     role: str = "robust",
     limit: int | None = None,
-    batch_size: int | None = None,
     seed: int = 0,
     data_root: Path | None = None,
     device: str = "auto",
@@ -43,18 +39,17 @@ def certify(
             module:function that returns an nn.Module.
         data: A data set by name (recuse data list), a folder of images or a parquet file.
         eps: One or more norm:radius of one norm, for example l2:0.12 or linf:2/255.
-        sigma: Noise of the smoothing, in pixel units (images in [0, 1]).
-        alpha: Probability of a false certificate per image.
-        n_max: Most noisy passes per image (with method fixed: the number of them).
-        method: sequential stops at a decision; fixed is CERTIFY of Cohen et al.; for linf ibp is
-            fast and crown tighter (small ReLU networks); auto chooses by the norm.
+        certifier: sequential(sigma=0.12) stops at a decision, fixed(sigma=0.12) is CERTIFY of Cohen
+            et al.; both take sigma, the noise in pixel units (images in [0, 1]), and alpha, the
+            probability of a false certificate per image. For linf ibp is fast and crown tighter
+            (small ReLU networks). auto takes sequential(sigma=0.12) for l2 and ibp for linf;
+            recuse values certifier lists all fields.
         radius_step: Also bracket the largest certified radius on multiples of this step.
         doubled: Certify twice every radius as well.
         out: Run folder; the rows go to its records folder.
         name: Name in reports; by default the model's own.
         role: core for the accurate model that always answers, robust for a stage before it.
         limit: Only the first so many images.
-        batch_size: Noisy images per forward pass, a multiple of 8; changes no result.
         seed: Of the noise.
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
@@ -67,11 +62,10 @@ def certify(
 
     balls = options.threats(eps)
     asked = [ball.eps for ball in balls]
-    certifier, grid = _certifier(
-        method, balls[0].norm, sigma, alpha, n_max, batch_size, radius_step
-    )
+    proves = _certifier(certifier, balls[0].norm)
+    grid = _grid(proves, radius_step)
     radii = {*(judged_radii(asked) if doubled else asked), *grid}
-    certification = Certification(certifier, tuple(sorted(radii)), seed=seed, limit=limit)
+    certification = Certification(proves, tuple(sorted(radii)), seed=seed, limit=limit)
     root = find_data_root(data_root)
     loaded = options.model(model, root)
     split = options.data_source(data).load_test(root)
@@ -88,38 +82,30 @@ def certify(
     print_certificates(record)
 
 
-def _certifier(
-    method: Method,
-    norm: str,
-    sigma: float,
-    alpha: float,
-    n_max: int,
-    batch_size: int | None,
-    radius_step: float | None,
-) -> "tuple[JointCertifier, tuple[float, ...]]":
-    from recuse.certify import Cohen, Crown, GroupSequential, Ibp
+def _certifier(text: str, norm: str) -> "JointCertifier":
+    from recuse.cli import options
     from recuse.errors import ConfigError
 
-    if method == "auto":
-        method = "ibp" if norm == "linf" else "sequential"
-    if radius_step is not None and method != "sequential":
-        raise ConfigError(
-            f"a radius step brackets radii with method sequential, not {method}; leave it out"
-        )
-    if method == "ibp":
-        certifier: JointCertifier = Ibp() if batch_size is None else Ibp(batch_size)
-    elif method == "crown":
-        certifier = Crown() if batch_size is None else Crown(batch_size)
-    elif method == "fixed":
-        certifier = Cohen(sigma, n_max, alpha=alpha, batch_size=batch_size)
-    else:
-        test = GroupSequential(sigma, n_max, alpha=alpha, batch_size=batch_size)
-        return test, () if radius_step is None else test.radius_grid(radius_step)
+    certifier: JointCertifier = options.value(AUTO[norm] if text == "auto" else text, "certifier")
     if certifier.norm != norm:
         raise ConfigError(
-            f"method {method} certifies {certifier.norm} balls, not {norm}; leave the method out"
+            f"certifier {text} certifies {certifier.norm} balls, not {norm}; for {norm} take "
+            f"{AUTO[norm]}"
         )
-    return certifier, ()
+    return certifier
+
+
+def _grid(certifier: "JointCertifier", step: float | None) -> tuple[float, ...]:
+    from recuse.certify import GroupSequential
+    from recuse.errors import ConfigError
+
+    if step is None:
+        return ()
+    if not isinstance(certifier, GroupSequential):
+        raise ConfigError(
+            "a radius step brackets radii with the certifier sequential alone; leave it out"
+        )
+    return certifier.radius_grid(step)
 
 
 def print_certificates(record: "Record") -> None:

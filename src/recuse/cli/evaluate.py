@@ -14,8 +14,7 @@ def evaluate(
     out: Path = Path("runs/evaluate"),
     name: str | None = None,
     role: str = "robust",
-    steps: int = 40,
-    restarts: int = 1,
+    attack: str = "apgd",
     doubled: bool = True,
     prepared: bool = True,
     precision: str = "auto",
@@ -25,7 +24,7 @@ def evaluate(
     data_root: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Attack a model with APGD and keep, per image, at which radii it breaks.
+    """Attack a model and keep, per image, at which radii it breaks.
 
     A rerun computes only what is missing. Every radius is also judged doubled, which robust
     selection needs.
@@ -38,8 +37,8 @@ def evaluate(
         out: Run folder; the rows go to its records folder.
         name: Name in reports; by default the model's own.
         role: core for the accurate model that always answers, robust for a stage before it.
-        steps: APGD steps.
-        restarts: Random starts per image.
+        attack: What searches: apgd, pgd, square or ensemble, with fields such as
+            apgd(steps=100, loss=dlr, restarts=2); recuse values attack lists them.
         doubled: Judge twice every radius as well.
         prepared: Search on a copy with batch norm folded into the convolutions, where it answers
             like the model; what it finds is verified on the model. --no-prepared searches on the
@@ -53,7 +52,6 @@ def evaluate(
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
-    from recuse.attacks import Apgd
     from recuse.cli import options
     from recuse.cli.console import progress_display
     from recuse.cli.show import print_summary
@@ -66,7 +64,7 @@ def evaluate(
     evaluation = Evaluation(
         norm=balls[0].norm,
         radii=judged_radii(eps) if doubled else tuple(sorted(set(eps))),
-        attack=Apgd(steps=steps, restarts=restarts),
+        attack=options.value(attack, "attack"),
         seed=seed,
         limit=limit,
         batch_size=batch_size,

@@ -3,17 +3,16 @@
 import importlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import nn
 
 from recuse.data import Source, Split, source, source_at
 from recuse.data.annotations import LAYOUTS, Layout
-from recuse.data.augment import AUGMENTATIONS, Augment
 from recuse.errors import ConfigError
 from recuse.models.architectures import (
     ARCHITECTURES,
@@ -27,17 +26,14 @@ from recuse.models.checkpoint import weights_sha256
 from recuse.models.normalize import normalized
 from recuse.models.prepared import Precision, suited_precision
 from recuse.models.zoo import load_model
-from recuse.protocols import Objective
 from recuse.random import stable_seed
 from recuse.recipes import RunConfig, config_classes, recipe
+from recuse.recipes.families import VOCABULARY
 from recuse.serialize import from_plain
 from recuse.threat import Threat
-from recuse.training import AVERAGES, OBJECTIVES, ROBUST_LOSSES, SCHEDULES, Ramp, pseudo_labelled
-from recuse.training.averaging import WeightAverage
-from recuse.training.schedule import Schedule
+from recuse.training import pseudo_labelled
 
 CONFIG_SUFFIX = ".json"
-Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -145,31 +141,18 @@ def trainable(ref: str, data: Split, root: Path | None, *, seed: int) -> tuple[n
     return load_model(ref, data_root=root)
 
 
-def objective(name: str, *, robust: str | None = None, **settings: object) -> Objective:
-    """A training objective by name, with the settings that the command line offers.
+def value(text: str, family: str, **given: object) -> Any:
+    """A value of a family, as ``recuse values FAMILY`` lists them.
 
     Args:
-        name: A key of ``OBJECTIVES``.
-        robust: A key of ``ROBUST_LOSSES``, the robust half.
-        **settings: Over the objective's own where they are not None.
+        text: For example ``"era(beta=0.3)"``.
+        family: For example ``"objective"``.
+        **given: Fields that the command settles, where the text leaves them out.
 
     Raises:
-        ConfigError: An unknown name, or a setting the objective does not have.
+        ConfigError: Text that is no value of the family, or a value that cannot be.
     """
-    kind = _entry(OBJECTIVES, name, "objective")
-    given = {key: value for key, value in settings.items() if value is not None}
-    if robust is not None:
-        given["robust"] = _entry(ROBUST_LOSSES, robust, "robust loss")()
-    known: set[str] = {field.name for field in fields(kind)} if is_dataclass(kind) else set()
-    if unknown := sorted(set(given) - known):
-        raise ConfigError(f"objective {name!r} has no setting {' or '.join(unknown)}")
-    return kind(**given)
-
-
-def _entry(table: Mapping[str, type[Kind]], name: str, what: str) -> type[Kind]:
-    if name not in table:
-        raise ConfigError(f"{what} {name!r} is unknown; known: {', '.join(table)}")
-    return table[name]
+    return VOCABULARY.read(text, family, **given)
 
 
 def annotation_layout(name: str) -> Layout:
@@ -181,33 +164,6 @@ def annotation_layout(name: str) -> Layout:
     if name not in LAYOUTS:
         raise ConfigError(f"layout {name!r} is unknown; known: {', '.join(LAYOUTS)}")
     return name
-
-
-def augmentation(name: str) -> Augment:
-    """An augmentation by name, with its own settings.
-
-    Raises:
-        ConfigError: Unknown, lists the known.
-    """
-    return _entry(AUGMENTATIONS, name, "augmentation")()
-
-
-def average(name: str) -> WeightAverage:
-    """An average of weights by name, with its own settings.
-
-    Raises:
-        ConfigError: Unknown, lists the known.
-    """
-    return _entry(AVERAGES, name, "average")()
-
-
-def ramp(ends: tuple[float, float] | None) -> Ramp | None:
-    """How a penalty fades in between two shares of training.
-
-    Raises:
-        ConfigError: Ends that do not ascend within 0 and 1.
-    """
-    return None if ends is None else Ramp(*ends)
 
 
 def pseudo_labelled_data(
@@ -234,15 +190,6 @@ def pseudo_labelled_data(
     images = data_source(name).load(root).train
     unlabelled = replace(images, labels=images.labels * 0, label_names=like.label_names)
     return pseudo_labelled(network, unlabelled)
-
-
-def schedule(name: str) -> Schedule:
-    """A schedule of the learning rate by name, with its own settings.
-
-    Raises:
-        ConfigError: Unknown, lists the known.
-    """
-    return _entry(SCHEDULES, name, "schedule")()
 
 
 def precision(name: str) -> Precision:

@@ -1,7 +1,7 @@
 """``recuse train``: one model, one objective."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
@@ -20,16 +20,10 @@ def train(
     out: Path,
     objective: str = "era",
     threat: str = "linf:2/255",
-    beta: float | None = None,
-    robust: str | None = None,
-    sigma: float | None = None,
-    k: int | None = None,
-    batch_norm: Literal["train", "eval"] | None = None,
-    ramp: tuple[float, float] | None = None,
     epochs: int = 50,
     batch_size: int = 200,
     lr: float = 1e-3,
-    schedule: str = "one-drop",
+    schedule: str = "one_drop",
     augment: str = "none",
     average: str = "none",
     clip_norm: float | None = None,
@@ -44,27 +38,25 @@ def train(
 ) -> None:
     """Train or fine-tune a model; a killed run goes on with the same command.
 
-    The defaults fine-tune. From scratch, take --batch-norm train --schedule step --lr 0.1, and
-    with era, dga or cra a ramp such as --ramp 0.2 0.5.
+    The defaults fine-tune. From scratch, take --schedule step --lr 0.1 and, with era, dga or cra,
+    batch statistics and a ramp: --objective "era(batch_norm=train, ramp=ramp(start=0.2, end=0.5))".
+    Objectives, schedules, augmentations and averages are values: a name, or a name with fields.
+    recuse values objective lists them all with their fields and defaults.
 
     Args:
         model: Start from a .safetensors checkpoint or a name in the models folder; or draw fresh
             weights for an architecture such as resnet20 or small(size=32,dropout=0.2).
         data: A data set by name (recuse data list), a folder of images or a parquet file.
         out: Folder for the log and the checkpoint model.safetensors.
-        objective: standard, adversarial, trades, mart, gairat, score, era, dga, gaussian, cra, ...
+        objective: What is minimised: standard, adversarial, trades, mart, gairat, score, era, dga,
+            gaussian, macer, cra, ibp, ..., with fields such as era(beta=0.3, robust=mart).
         threat: norm:eps of the adversarial examples.
-        beta: Weight of the robust loss in era and dga, of the noise loss in cra.
-        robust: Robust loss inside era and dga, for example adversarial or trades.
-        sigma: Noise of gaussian, macer and cra, in pixel units.
-        k: Noise draws per image and step in gaussian, macer and cra.
-        batch_norm: Statistics that batch norm uses in the loss.
-        ramp: Shares of training between which the penalty of era, dga or cra fades in.
         epochs: Passes over the training images.
         batch_size: Images per step.
         lr: Peak learning rate.
-        schedule: constant, one-drop (a tenth after three quarters), step or cosine.
-        augment: none, crop-flip, sign or autoaugment-cifar10.
+        schedule: Of the learning rate: constant, one_drop (a tenth after three quarters), step or
+            cosine, with fields such as step(milestones=[0.5, 0.8]).
+        augment: none, crop_flip, sign or autoaugment_cifar10.
         average: Average of weights that is judged and kept: none, ema or swa.
         clip_norm: Largest norm of the gradient.
         extra: Images without labels (a data set, folder or parquet file) for robust self-training.
@@ -82,22 +74,14 @@ def train(
     from recuse.training import TrainConfig
 
     config = TrainConfig(
-        options.objective(
-            objective,
-            robust=robust,
-            beta=beta,
-            sigma=sigma,
-            k=k,
-            batch_norm=batch_norm,
-            ramp=options.ramp(ramp),
-        ),
+        options.value(objective, "objective"),
         Threat.parse(threat),
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
-        schedule=options.schedule(schedule),
-        augment=options.augmentation(augment),
-        average=options.average(average),
+        schedule=options.value(schedule, "schedule"),
+        augment=options.value(augment, "augmentation"),
+        average=options.value(average, "average"),
         clip_norm=clip_norm,
         extra_share=0.0 if extra is None else extra_share,
         precision=options.precision(precision),

@@ -1,6 +1,5 @@
 """Every architecture by name: the configs, and the sizes that have a name of their own."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +14,7 @@ from recuse.models.preact_resnet import PreActResNet
 from recuse.models.resnet import CifarResNet, ResNet
 from recuse.models.resnet4b import ResNet4b
 from recuse.models.wide_resnet import SwishWideResNet, WideResNet
+from recuse.values import Call, Number, parse_value
 
 
 @runtime_checkable
@@ -62,7 +62,6 @@ NAMED_SIZES: dict[str, tuple[str, dict[str, int]]] = {
     "wrn_28_10": ("wide_resnet", {"depth": 28, "width": 10}),
     "wrn_40_10": ("wide_resnet", {"depth": 40, "width": 10}),
 }
-_CALL = re.compile(r"([a-z][a-z0-9_]*)(?:\(([^()]*)\))?")
 
 
 def architecture(name: str, **settings: Any) -> Architecture:
@@ -100,17 +99,15 @@ def parse_call(text: str) -> tuple[str, dict[str, int | float]]:
     >>> parse_call("small(pad=1,flat=2048)")
     ('small', {'pad': 1, 'flat': 2048})
     """
-    match = _CALL.fullmatch(text.strip().lower())
-    if not match:
+    written = parse_value(text.lower())
+    if not isinstance(written, Call):
         raise ConfigError(f"architecture {text!r} is not of the form name(key=number, ...)")
     settings: dict[str, int | float] = {}
-    for part in filter(None, (p.strip() for p in (match[2] or "").split(","))):
-        key, _, number = (p.strip() for p in part.partition("="))
-        try:
-            settings[key] = int(number) if re.fullmatch(r"-?\d+", number) else float(number)
-        except ValueError as error:
-            raise ConfigError(f"architecture {text!r}: {part!r} is not key=number") from error
-    return match[1], settings
+    for key, entry in written.settings:
+        if not isinstance(entry, Number):
+            raise ConfigError(f"architecture {text!r}: {key} takes a number")
+        settings[key] = entry.value
+    return written.name, settings
 
 
 def parse_architecture(text: str) -> Architecture:
