@@ -125,12 +125,8 @@ class Vocabulary:
     def _of_class(self, written: Written, kind: Any, where: str) -> Any:
         if kind in _SCALARS:
             return _SCALARS[kind](written, where)
-        if (
-            hasattr(kind, "parse")
-            and isinstance(written, Call | Quoted)
-            and not is_dataclass_call(written)
-        ):
-            return kind.parse(written.name if isinstance(written, Call) else written.text)
+        if hasattr(kind, "parse"):
+            return kind.parse(_string(written, where))
         family = next((f for f in self.families if f.contract is kind), None)
         if family is not None and isinstance(written, Call):
             return self._build(family.kind(written.name), written, f"{where}: {family.name}", {})
