@@ -18,7 +18,14 @@ from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
 from recuse.errors import ConfigError
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
-from recuse.selectors import RobustnessIndicator, SoftmaxResponse, robust_selection, robust_within
+from recuse.selectors import (
+    RobustMargin,
+    RobustnessIndicator,
+    RobustSoftmaxResponse,
+    SoftmaxResponse,
+    robust_selection,
+    robust_within,
+)
 from recuse.threat import Threat
 
 EPS = Threat("linf", "0.05")
@@ -182,6 +189,43 @@ def test_a_selector_without_gradient_is_named_and_searched_by_queries(linear_mod
     assert not bool((seeing.robust & ~blind.robust).any())
     smooth = Cascade((Stage(stage.model, SoftmaxResponse(0.75)),), Core(core), EPS)
     assert AdaptiveAdversary(steps=5)(smooth, x, y, noise=noise_for(x)).notes == ()
+
+
+@dataclass(frozen=True)
+class Blind:
+    """A selector whose surrogate knows the ball but neither the threshold nor what it asks for."""
+
+    selector: RobustMargin | RobustSoftmaxResponse
+    guarantee: Guarantee = Guarantee.ATTACKED
+
+    @property
+    def threshold(self):
+        return self.selector.threshold
+
+    def __call__(self, model, x, *, noise):
+        return self.selector(model, x, noise=noise)
+
+    def surrogate(self, model, x, labels, *, noise):
+        stable = RobustnessIndicator(self.selector.budget, self.selector.attack)
+        return stable.surrogate(model, x, labels, noise=noise)
+
+
+@pytest.mark.parametrize("kind", [RobustMargin, RobustSoftmaxResponse])
+@pytest.mark.parametrize("stages", [1, 2])
+def test_an_adversary_that_knows_the_threshold_leaves_less(linear_models, kind, stages):
+    """In 12 dimensions, where abstaining and fooling the core ask for different directions."""
+    x = torch.rand(200, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    models = [linear_models.random_linear(i, inputs=12, scale=3.0) for i in range(stages + 1)]
+    y = models[0](x).argmax(1)
+    selector, left = kind(EPS, linear_models.ExactLinear(), 0.7), []
+    for deployed in (selector, Blind(selector)):
+        members = tuple(Stage(m, deployed, f"s{i}") for i, m in enumerate(models[:-1]))
+        cascade = Cascade(members, Core(models[-1]), EPS)
+        found = AdaptiveAdversary(steps=8)(cascade, x, y, noise=noise_for(x))
+        left.append(found.robust)
+    knows, blind = left
+    assert int(knows.sum()) < int(blind.sum())
+    assert not bool((knows & ~blind).any())
 
 
 def test_it_leaves_the_networks_alone(linear_models):

@@ -209,8 +209,16 @@ class RobustMargin:
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
     ) -> PerSample:
-        """Worst logit margin of ``labels`` over the ball of radius rho around ``x``."""
-        return worst_margin(model, x, labels, self.reach.own, noise=noise, search=self.search)
+        """Worst margin of ``labels`` over the ball of radius rho, above the threshold."""
+        return worst_margin(
+            model,
+            x,
+            labels,
+            self.reach.own,
+            noise=noise,
+            search=self.search,
+            threshold=self.threshold,
+        )
 
 
 @torch.no_grad()

@@ -31,7 +31,10 @@ class AttackableSelector(Selector, Protocol):
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
     ) -> PerSample:
-        """Differentiable in ``x``; positive roughly where ``x`` is selected with ``labels``."""
+        """Differentiable in ``x``; positive where ``x`` is selected, if it is of class ``labels``.
+
+        Its sign is that of ``score - threshold``, up to the accuracy of a search inside it.
+        """
         ...
 
 

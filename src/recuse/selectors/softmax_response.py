@@ -1,6 +1,6 @@
 """Softmax response: answer where the classifier is confident, at the input or over a ball."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -11,7 +11,15 @@ from recuse.protocols import Attack
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
 from recuse.selectors.robustness import AnswerLost, Reach
+from recuse.selectors.surrogates import (
+    LARGEST_BELOW_ONE,
+    InnerSearch,
+    smallest_in_ball,
+    worst_points,
+)
 from recuse.threat import Threat
+
+_TIE = 0.5  # what two classes can have at most where they tie
 
 
 def max_softmax(logits: Logits) -> PerSample:
@@ -89,6 +97,7 @@ class RobustSoftmaxResponse:
             attacks and keep the worse.
         threshold: tau in [0, 1].
         radius: Radius of the selector's own ball; ``budget.eps`` if not given.
+        search: The adversary's surrogate of this selector.
 
     Source: "Avoiding Robust Misclassifications", Eq. 16.
     """
@@ -97,6 +106,7 @@ class RobustSoftmaxResponse:
     attack: Attack
     threshold: float
     radius: float | None = None
+    search: InnerSearch = field(default_factory=InnerSearch)
 
     def __post_init__(self) -> None:
         _check_threshold(self.threshold)
@@ -135,17 +145,28 @@ class RobustSoftmaxResponse:
         )
         found = max_softmax(model(outcome.x_adv))
         # A changed label was crossed to, and at the crossing no class has more than a half.
-        found = torch.where(outcome.success, found.clamp_max(0.5), found)
+        found = torch.where(outcome.success, found.clamp_max(_TIE), found)
         return logits, torch.minimum(max_softmax(logits), found)
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
     ) -> PerSample:
-        """Log-odds of ``labels`` at ``x`` above those of the threshold."""
-        return log_odds(model(x), labels) - _odds_of(self.threshold)
+        """Smallest log-odds over the ball above those of the threshold.
+
+        Those of ``labels``; up to a threshold of 1/2, which a confident other class reaches too,
+        those of the top class, at ``x`` and where the search for another class ends.
+        """
+        odds, own = _odds_of(self.threshold), self.reach.own
+        if self.threshold > _TIE:
+            lowest = smallest_in_ball(
+                model, x, labels, own, log_odds, noise=noise, search=self.search
+            )
+            return lowest - odds
+        ends = worst_points(model, x, labels, own, log_odds, noise=noise, search=self.search)
+        logits = [model(point) for point in (x, *ends)]
+        return torch.stack([log_odds(z, z.argmax(1)) for z in logits]).amin(0) - odds
 
 
 def _odds_of(tau: float) -> float:
-    # The smallest probability that single precision rounds to 1.
-    clamped = min(max(tau, 1e-6), 1 - 2**-25)
+    clamped = min(max(tau, 1e-6), LARGEST_BELOW_ONE)
     return float(torch.logit(torch.tensor(clamped, dtype=torch.float64)))
