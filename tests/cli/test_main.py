@@ -1,6 +1,8 @@
 """The command line as a user meets it: every bad word is one sentence and exit code 2."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -163,3 +165,29 @@ def test_a_frame_of_text_becomes_one_line() -> None:
         "╭─ Parsing error ─╮\n│ Unrecognized options: --x │\n│ ─────── │\n│ see --help │\n╰───╯\n"
     )
     assert one_sentence(framed) == "Unrecognized options: --x see --help"
+
+
+def every_command(table: dict, *before: str) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, entry in table.items():
+        found.append((*before, name))
+        found += every_command(entry, *before, name) if isinstance(entry, dict) else []
+    return found
+
+
+@pytest.mark.parametrize("command", [(), *every_command(verbs())], ids=" ".join)
+def test_help_is_in_words_that_a_newcomer_knows(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    shown = capsys.readouterr().out
+    assert not stop.value.code
+    for riddle in ("{None}", "(default: )", "(default: None)", "NoneType"):
+        assert riddle not in shown
+
+
+def test_a_reader_that_has_seen_enough_ends_the_program_quietly() -> None:
+    program = f"{sys.executable} -c 'from recuse.cli.main import main; main([\"values\"])'"
+    done = subprocess.run(["bash", "-c", f"{program} | head -c 1"], capture_output=True, text=True)
+    assert done.stderr == ""

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 def attack(
-    stages: Annotated[Positional[tuple[str, ...]], arg(metavar="STAGE")],
+    stages: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="STAGE", help_behavior_hint="(one or more)")
+    ],
     /,
     core: str,
     data: str,

@@ -18,10 +18,12 @@ _KINDS: "dict[JudgedBy, Kind | None]" = {
 
 
 def compose(
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN")],
+    runs: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="RUN", help_behavior_hint="(one or more)")
+    ],
     /,
     eps: str,
-    stages: tuple[str, ...] = (),
+    stages: Annotated[tuple[str, ...], arg(help_behavior_hint="")] = (),
     core: str | None = None,
     judged_by: JudgedBy = "auto",
     out: Path | None = None,

@@ -113,7 +113,9 @@ def _measured(
 
 def lipschitz(
     data: Annotated[Positional[str], arg(metavar="DATA")],
-    model: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL")],
+    model: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="MODEL", help_behavior_hint="(one or more)")
+    ],
     /,
     threat: str = "linf:2/255",
     out: Path | None = None,

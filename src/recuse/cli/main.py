@@ -5,12 +5,16 @@ A problem with what was asked for is one sentence on standard error and exit cod
 
 import contextlib
 import functools
+import inspect
 import io
+import os
 import re
 import sys
+import types
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+from tyro.conf import arg
 from tyro.extras import SubcommandApp
 
 from recuse import __version__
@@ -21,6 +25,13 @@ DESCRIPTION = """Classifiers that answer where they are robust and step aside wh
 
 Start with `recuse run digits`: it trains, attacks and composes models on real digits in minutes
 and leaves a report. Every command explains itself with --help."""
+
+GROUPS = {
+    "cascade": "Find the best cascade in a pool of judged models.",
+    "geometry": "Measure how far classes are apart and how smooth a model is.",
+    "data": "List and show data sets; cut detection data into classification sets.",
+    "models": "List, show and export networks.",
+}
 
 Verb = Callable[..., None]
 Verbs = dict[str, "Verb | Verbs"]
@@ -66,21 +77,46 @@ def verbs() -> Verbs:
 def deferred(verb: Verb) -> Callable[..., Callable[[], None]]:
     """The verb with its arguments bound but not yet run, so that parsing can be told apart."""
 
-    @functools.wraps(verb)
     def bind(*args: Any, **kwargs: Any) -> Callable[[], None]:
         return functools.partial(verb, *args, **kwargs)
 
+    # The parser follows __wrapped__ to the verb's own annotations, so that there must be none.
+    functools.update_wrapper(bind, verb)
+    del bind.__wrapped__  # type: ignore[attr-defined]
+    bind.__signature__ = inspect.signature(verb)  # type: ignore[attr-defined]
+    hints = get_type_hints(verb, include_extras=True)
+    bind.__annotations__ = {n: readable(hint) for n, hint in hints.items() if n != "return"}
     return bind
 
 
-def build_app(table: Verbs) -> SubcommandApp:
-    """The parser of a table of verbs; a nested table is a group of commands."""
+def readable(hint: Any) -> Any:
+    """A parameter's type with what ``--help`` says of it in words that a newcomer knows.
+
+    What may be left out is called by its type alone, not ``{None}|FLOAT``, and claims no default
+    of None: its description says what happens then.
+    """
+    inner, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    kinds = get_args(inner) if get_origin(inner) in (Union, types.UnionType) else (inner,)
+    if type(None) in kinds and not any(isinstance(note, type(arg())) for note in notes):
+        (kind,) = (kind for kind in kinds if kind is not type(None))
+        notes.append(arg(metavar=kind.__name__.upper(), help_behavior_hint=""))
+    return Annotated[inner, *notes] if notes else inner
+
+
+def build_app(table: Verbs, *, brief: bool) -> SubcommandApp:
+    """The parser of a table of verbs; a nested table is a group of commands.
+
+    Args:
+        table: The verbs.
+        brief: Describe each by its first line, for a list of all.
+    """
     app = SubcommandApp()
     for name, entry in table.items():
         if isinstance(entry, dict):
-            app.command(build_app(entry), name=name)
+            app.command(build_app(entry, brief=brief), name=name, help=GROUPS[name])
         else:
-            app.command(name=name)(deferred(entry))
+            promise = (entry.__doc__ or "").partition("\n")[0] if brief else None
+            app.command(name=name, help=promise)(deferred(entry))
     return app
 
 
@@ -96,7 +132,7 @@ def parse(args: Sequence[str] | None) -> Callable[[], None]:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            call: Callable[[], None] = build_app(verbs()).cli(
+            call: Callable[[], None] = build_app(verbs(), brief=set(words) <= {"-h", "--help"}).cli(
                 args=words, description=DESCRIPTION, prog="recuse"
             )
     except SystemExit as stop:
@@ -121,9 +157,10 @@ def one_sentence(text: str) -> str:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run one command; see ``recuse --help``."""
-    call = parse(args)
     try:
-        call()
+        parse(args)()
+    except BrokenPipeError:  # whoever read our output has seen enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except RecuseError as error:
         complain(str(error))
         sys.exit(2)

@@ -7,7 +7,9 @@ from tyro.conf import Positional, arg
 
 
 def report(
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN")],
+    runs: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="RUN", help_behavior_hint="(one or more)")
+    ],
     /,
     out: Path | None = None,
     figures: bool = False,

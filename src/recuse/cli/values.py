@@ -5,7 +5,12 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 
-def values(family: Annotated[Positional[str | None], arg(metavar="[FAMILY]")] = None, /) -> None:
+def values(
+    family: Annotated[
+        Positional[str | None], arg(metavar="[FAMILY]", help_behavior_hint="")
+    ] = None,
+    /,
+) -> None:
     """List what can be typed where a value is asked for, with its fields and their defaults.
 
     A value is a name, or a name with fields: era(beta=0.3, robust=trades(gamma=6)).
