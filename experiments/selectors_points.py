@@ -7,19 +7,24 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recuse.analysis.accounting import (
-    Account,
-    Core,
-    Stage,
-    paper_account,
-    sound_account,
+from recuse.analysis.accounting import Account, Core, Stage, paper_account, sound_account
+from recuse.analysis.mechanisms import (
+    indicator_stage,
+    margin_stage,
+    mixture_core,
+    network_stage,
+    robust_softmax_stage,
+    softmax_stage,
 )
-from recuse.analysis.mechanisms import indicator_stage
 
 Mask = npt.NDArray[np.bool_]
 Tables = Mapping[str, pl.DataFrame]
+HALF = 0.5 + 1e-6
 DOUBLED = {"1/255": "2/255", "2/255": "4/255"}
+SELECTS = {"cifar10_resnet4b_adv2": "select_adv2", "ibp_small": "ace_ibp"}
 GRID = 40
+# Below one half a class may reach the threshold and not be the answer.
+LOWEST = {"robust margin": 0.0, "softmax response": HALF, "softmax over the ball": HALF}
 
 
 @dataclass(frozen=True)
@@ -31,18 +36,14 @@ class Point:
         models: Classifier of each stage, in order.
         thresholds: Threshold of each stage, in order.
         natural: H(x) = y, per sample.
-        sound: The sound bound, per sample.
-        selected: Some stage answers at x.
-        surely: Some stage answers wherever the attacker moves x.
+        sound: The sound bound, per sample; None where nothing that was measured gives one.
     """
 
     mechanism: str
     models: tuple[str, ...]
     thresholds: tuple[float, ...]
     natural: Mask
-    sound: Mask
-    selected: Mask
-    surely: Mask
+    sound: Mask | None
 
 
 def column(table: pl.DataFrame, name: str) -> npt.NDArray[np.float64]:
@@ -73,51 +74,74 @@ def indicator(tables: Tables, model: str, eps: str, _: float) -> Stage:
 
 def robust_margin(tables: Tables, model: str, eps: str, tau: float) -> Stage:
     """Indicator that asks for a probability margin of ``tau`` over the ball."""
+    if tau <= 0:
+        return indicator(tables, model, eps, tau)
     t = tables[model]
-    return indicator_stage(
+    return margin_stage(
         verdict(t, "accurate"),
         verdict(t, f"robust@{eps}"),
-        selects=column(t, f"low_margin@{eps}") > tau,
-        surely_selects=column(t, f"low_margin@{DOUBLED[eps]}") > tau,
+        column(t, f"low_margin@{eps}"),
+        column(t, f"low_margin@{DOUBLED[eps]}"),
+        threshold=tau,
     )
 
 
 def softmax(tables: Tables, model: str, eps: str, tau: float) -> Stage:
     """Softmax response at the input."""
     t = tables[model]
-    return Stage(
-        verdict(t, "accurate"),
+    right = verdict(t, "accurate")
+    return softmax_stage(
+        right,
         verdict(t, f"robust@{eps}"),
-        selects=column(t, "confidence") >= tau,
-        surely_selects=column(t, f"low_confidence@{eps}") >= tau,
-        right_where_selecting=column(t, f"wrong_confidence@{eps}") < tau,
+        column(t, "confidence"),
+        # Measured is the largest probability; where F(x) is wrong that of y is at most a half.
+        np.where(right, column(t, f"low_confidence@{eps}"), 0.0),
+        column(t, f"wrong_confidence@{eps}"),
+        threshold=tau,
     )
 
 
 def softmax_ball(tables: Tables, model: str, eps: str, tau: float) -> Stage:
     """Softmax response over the ball of radius eps; above one half it has the symmetry."""
     t = tables[model]
-    return indicator_stage(
+    return robust_softmax_stage(
         verdict(t, "accurate"),
         verdict(t, f"robust@{eps}"),
-        selects=column(t, f"low_confidence@{eps}") >= tau,
-        surely_selects=column(t, f"low_confidence@{DOUBLED[eps]}") >= tau,
+        column(t, f"low_confidence@{eps}"),
+        column(t, f"low_confidence@{DOUBLED[eps]}"),
+        threshold=tau,
     )
 
 
 def network(tables: Tables, model: str, eps: str, tau: float) -> Stage:
     """Selection network, its decision bounded by intervals; the classifier attacked."""
-    name = {"cifar10_resnet4b_adv2": "select_adv2", "ibp_small": "ace_ibp"}[model]
-    t, s = tables[model], tables[name]
-    robust = verdict(t, f"robust@{eps}")
-    return Stage(
+    t, s = tables[model], tables[SELECTS[model]]
+    return network_stage(
         verdict(t, "accurate"),
-        robust,
-        selects=column(s, "score") >= tau,
-        surely_selects=column(s, f"lower@{eps}") >= tau,
-        right_where_selecting=verdict(t, "accurate") & robust,
-        may_select=column(s, f"upper@{eps}") >= tau,
+        verdict(t, f"robust@{eps}"),
+        column(s, "score"),
+        column(s, f"lower@{eps}"),
+        column(s, f"upper@{eps}"),
+        threshold=tau,
     )
+
+
+def mixture(tables: Tables, robust: str, standard: str, eps: str, share: float) -> Core:
+    """Weighted probabilities of two networks, from the smallest margin of each over the ball."""
+    right = verdict(tables["mixture"], f"accurate@{share:g}")
+    margins = [least_margin(tables[name], eps) for name in (robust, standard)]
+    return mixture_core(right, *margins, share=share)
+
+
+def least_margin(table: pl.DataFrame, eps: str) -> npt.NDArray[np.float64]:
+    """Smallest margin of the true class over the ball; -1, which bounds any, where it is wrong.
+
+    Where only robustness was measured, a robust answer has at least a margin of 0.
+    """
+    right, robust = verdict(table, "accurate"), verdict(table, f"robust@{eps}")
+    if f"low_margin@{eps}" not in table.columns:
+        return np.where(right & robust, 0.0, -1.0)
+    return np.where(right, column(table, f"low_margin@{eps}"), -1.0)
 
 
 MECHANISMS: dict[str, Callable[[Tables, str, str, float], Stage]] = {
@@ -134,8 +158,8 @@ def grid(tables: Tables, mechanism: str, model: str, eps: str) -> list[float]:
     if mechanism == "indicator":
         return [0.0]
     if mechanism == "selection network":
-        name = {"cifar10_resnet4b_adv2": "select_adv2", "ibp_small": "ace_ibp"}[model]
-        scores = np.concatenate([column(tables[name], c) for c in ("score", f"lower@{eps}")])
+        table = tables[SELECTS[model]]
+        scores = np.concatenate([column(table, c) for c in ("score", f"lower@{eps}")])
     else:
         kinds = {
             "robust margin": f"low_margin@{eps}",
@@ -144,7 +168,7 @@ def grid(tables: Tables, mechanism: str, model: str, eps: str) -> list[float]:
         }
         scores = column(tables[model], kinds[mechanism])
     found = np.unique(np.quantile(scores, np.linspace(0, 1, GRID, endpoint=False)))
-    lowest = {"robust margin": 0.0, "softmax over the ball": 0.5 + 1e-6}.get(mechanism, -np.inf)
+    lowest = LOWEST.get(mechanism, -np.inf)
     return [float(tau) for tau in found if tau >= lowest]
 
 
@@ -155,15 +179,12 @@ def compose(
     chosen = list(stages)
     parts = [MECHANISMS[mechanism](tables, model, eps, tau) for model, tau in chosen]
     account = sound_account(parts, core_of(tables[core], eps))
-    none = np.zeros(len(account.natural), dtype=bool)
     return Point(
         mechanism,
         tuple(model for model, _ in chosen),
         tuple(tau for _, tau in chosen),
         account.natural,
         account.robust,
-        np.any([none, *(p.selects for p in parts)], axis=0),
-        np.any([none, *(p.surely_selects for p in parts)], axis=0),
     )
 
 

@@ -1,11 +1,12 @@
 """What attacks and bounds say about each network, once per image: everything else is arithmetic."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import torch
+from selectors_settings import CORE, EPS, MIXTURE, NETS, ROBUST, SHARES, TRUNK, pool
 from torch import Tensor, nn
 
 from recuse.attacks import Apgd, Confidence, Dlr, Ensemble
@@ -30,6 +31,23 @@ def measured(name: str, folder: Path, split: Split, columns: Any) -> pl.DataFram
         ]
         write_atomically(path, parquet_bytes(pl.concat(frames)))
     return read_parquet(path)
+
+
+def columns_of(
+    known: Mapping[str, nn.Module], radii: tuple[str, ...]
+) -> dict[str, Callable[[Split], dict[str, Any]]]:
+    """What is measured of a batch, by name of the table."""
+    return {
+        CORE: lambda part: core_columns(known[CORE], part, EPS),
+        ROBUST: lambda part: attacked_columns(known[ROBUST], part, (*radii, "8/255"), ("", *PLAIN)),
+        **{n: lambda part, n=n: attacked_columns(known[n], part, radii) for n in pool()[1:]},
+        TRUNK: lambda part: (
+            attacked_columns(known[TRUNK], part, radii)
+            | dict(certified_columns(known[TRUNK], part, radii))
+        ),
+        **{n: lambda part, n=n: selection_columns(known[n], part, EPS) for n in NETS},
+        MIXTURE: lambda part: mixture_columns(known[ROBUST], known[CORE], part),
+    }
 
 
 def clean_columns(network: nn.Module, part: Split) -> dict[str, Any]:
@@ -118,17 +136,39 @@ def _wrong_confidence(
 
 @torch.no_grad()
 def core_columns(network: nn.Module, part: Split, radii: tuple[str, ...]) -> dict[str, Any]:
-    """Clean columns and robustness of the core."""
+    """Clean columns, robustness of the core and its smallest probability margin in the ball."""
     columns = clean_columns(network, part)
     robust = torch.ones(len(part), dtype=torch.bool)
     prediction = torch.from_numpy(columns["prediction"])
+    lowest = torch.from_numpy(columns["margin"])
     for radius in radii:
         noise = SampleNoise(0, part.ids, f"core/{radius}")
-        attack = Ensemble((Apgd(STEPS), Apgd(STEPS, Dlr())))
-        outcome = attack(network, part.images, prediction, Threat("linf", radius), noise=noise)
-        robust = robust & ~outcome.success
+        attack, threat = Ensemble((Apgd(STEPS), Apgd(STEPS, Dlr()))), Threat("linf", radius)
+        robust &= ~attack(network, part.images, prediction, threat, noise=noise).success
+        lowest = torch.minimum(lowest, _deepest(network, part, prediction, threat))
         columns[f"robust@{radius}"] = robust.numpy()
+        columns[f"low_margin@{radius}"] = torch.where(robust, lowest, lowest.clamp_max(0)).numpy()
     return columns
+
+
+def _deepest(network: nn.Module, part: Split, labels: Tensor, threat: Threat) -> Tensor:
+    """Smallest probability margin that two attacks without an early stop find in the ball."""
+    noise = SampleNoise(0, part.ids, f"deepest/{threat}")
+    points = [
+        attack.maximise(network, part.images, labels, threat, noise=noise).x_adv
+        for attack in (Apgd(STEPS), Apgd(STEPS, Dlr()))
+    ]
+    return -torch.stack([margin(network(x).softmax(1), labels) for x in points]).amax(0)
+
+
+@torch.no_grad()
+def mixture_columns(robust: nn.Module, standard: nn.Module, part: Split) -> dict[str, Any]:
+    """Whether each mixture of two networks' probabilities is right, by the robust one's weight."""
+    p, q = (network(part.images).softmax(1) for network in (robust, standard))
+    return {
+        f"accurate@{share:g}": ((share * p + (1 - share) * q).argmax(1) == part.labels).numpy()
+        for share in SHARES
+    }
 
 
 def certified_columns(

@@ -1,51 +1,45 @@
 """Every way to abstain on the same models and the same threat: CIFAR-10 at 1/255 and 2/255.
 
-Resumable and bounded in time; run the first until it says that the attack is done:
-
+    python experiments/selectors_study.py tables      (the page, from the kept rows alone)
     python experiments/selectors_study.py attack      (after train and measure, if need be)
-    python experiments/selectors_study.py tables
 
-Needs ``RECUSE_DATA``. Networks and unfinished work go to ``runs/selectors``; samples, tables and
-figures to ``results/selectors``.
+``attack`` needs ``RECUSE_DATA`` and the networks that ``recuse run cifar10_small`` leaves in
+``runs/cifar10_small``. It is resumable and bounded in time: run it until it says that it is done.
+Networks and unfinished work go to ``runs/selectors``; samples, attacked rows, tables and figures
+to ``results/selectors``.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
-from selectors_attack import (
+from selectors_report import write_page
+from selectors_settings import (
     CORE,
+    EPS,
+    FINETUNED,
+    MIXTURE,
+    NETS,
     PUBLISHED,
     ROBUST,
     TRUNK,
-    attack_all,
-    deployed,
-    finetuned,
     pool,
+    sample_tables,
+    settings,
 )
-from selectors_report import refuted, write_all
-from selectors_samples import (
-    PLAIN,
-    attacked_columns,
-    certified_columns,
-    core_columns,
-    measured,
-    selection_columns,
-)
-from selectors_tables import EPS
-from selectors_train import train_all
 from torch import nn
 
 from recuse.data import Cifar10, Split, find_data_root
 from recuse.models import load_checkpoint, load_model
 from recuse.models.prepared import prepare
+from recuse.records.store import parquet_bytes, read_parquet, write_atomically
 
 WORK, RESULTS = Path("runs/selectors"), Path("results/selectors")
-SAMPLES, ATTACKS = RESULTS / "samples", RESULTS / "attacks"
+CHECKPOINTS = Path("runs/cifar10_small/checkpoints")
 RADII = ("1/255", "2/255", "4/255")
-NETS = ("select_adv2", "ace_ibp")
+ROWS = "attacked.parquet"
 STARTED = time.monotonic()
 
 
@@ -57,6 +51,8 @@ def say(task: str, done: int, total: int, note: str = "") -> None:
 
 def train(_: argparse.Namespace) -> None:
     """The certified classifier and the selection networks, where they are missing."""
+    from selectors_train import train_all
+
     if all((WORK / f"{name}.safetensors").exists() for name in (TRUNK, *NETS)):
         return
     parts = Cifar10().load(find_data_root())
@@ -66,7 +62,10 @@ def train(_: argparse.Namespace) -> None:
 def networks() -> dict[str, nn.Module]:
     """Every network of the comparison by name."""
     published = {name: prepare(load_model(name)[0]) for name in (CORE, *PUBLISHED)}
-    tuned = {name: prepare(load_checkpoint(path)[0]) for name, path in finetuned().items()}
+    paths = {name: CHECKPOINTS / f"{name}.safetensors" for name in FINETUNED}
+    tuned = {
+        name: prepare(load_checkpoint(path)[0]) for name, path in paths.items() if path.exists()
+    }
     own = {name: load_checkpoint(WORK / f"{name}.safetensors")[0] for name in (TRUNK, *NETS)}
     return published | tuned | own
 
@@ -78,61 +77,59 @@ def test_images() -> Split:
 
 def measure(arguments: argparse.Namespace) -> bool:
     """Attacks and bounds on every network, once per image; whether all is done."""
+    from selectors_samples import columns_of, measured
+
+    names = (CORE, *pool(), TRUNK, *NETS, MIXTURE)
+    missing = [n for n in names if not (arguments.out / "samples" / f"{n}.parquet").exists()]
+    if not missing:
+        return True
     train(arguments)
-    split, known, until = test_images(), networks(), STARTED + arguments.seconds
-    work = {
-        CORE: lambda part: core_columns(known[CORE], part, EPS),
-        ROBUST: lambda part: attacked_columns(known[ROBUST], part, (*RADII, "8/255"), ("", *PLAIN)),
-        **{n: lambda part, n=n: attacked_columns(known[n], part, RADII) for n in pool()[1:]},
-        TRUNK: lambda part: (
-            attacked_columns(known[TRUNK], part, RADII)
-            | dict(certified_columns(known[TRUNK], part, RADII))
-        ),
-        **{n: lambda part, n=n: selection_columns(known[n], part, EPS) for n in NETS},
-    }
-    for done, (name, columns) in enumerate(work.items()):
+    split, work, until = test_images(), columns_of(networks(), RADII), STARTED + arguments.seconds
+    for done, name in enumerate(missing):
         if time.monotonic() > until:
-            say("measure", done, len(work), "run again to go on")
+            say("measure", done, len(missing), "run again to go on")
             return False
-        measured(name, SAMPLES, split, columns)
-        say("measure", done + 1, len(work), name)
+        measured(name, arguments.out / "samples", split, work[name])
+        say("measure", done + 1, len(missing), name)
     return True
-
-
-def sample_tables() -> dict[str, pl.DataFrame]:
-    """The measured samples of every network."""
-    names = (CORE, *pool(), TRUNK, *NETS)
-    return {name: pl.read_parquet(SAMPLES / f"{name}.parquet") for name in names}
 
 
 def attack(arguments: argparse.Namespace) -> None:
     """The adaptive adversary on every composition, once everything is measured."""
+    from selectors_attack import attack_all, left_to_meet, merged
+
     if not measure(arguments):
         return
-    split, known, tables = test_images(), networks(), sample_tables()
+    split, tables = test_images(), sample_tables(arguments.out / "samples")
+    kept = arguments.out / ROWS
+    known = read_parquet(kept) if kept.exists() else None
+    todo = [setting for eps in EPS for setting in settings(tables, eps)]
+    left = {setting: left_to_meet(known, setting, split.ids) for setting in todo}
     until = STARTED + arguments.seconds
-    todo = {eps: deployed(tables, known, split, eps) for eps in EPS}
-    done = attack_all(todo, split, ATTACKS, count=arguments.count, until=until)
+    done = attack_all(todo, networks(), split, WORK / "attacks", left, until)
+    if done:
+        write_atomically(kept, parquet_bytes(merged(known, WORK / "attacks")))
     say("attack", int(done), 1, "" if done else "run again to go on")
 
 
-def tables(_: argparse.Namespace) -> None:
-    """Report, figures and numbers from what was measured and attacked."""
-    split, known, measured_tables = test_images(), networks(), sample_tables()
-    todo = {eps: deployed(measured_tables, known, split, eps) for eps in EPS}
-    corrected = refuted(measured_tables, todo, ATTACKS)
-    # Deployed anew: the same settings, but with the bounds of the corrected core.
-    todo = {eps: deployed(corrected, known, split, eps) for eps in EPS}
-    write_all(todo, corrected, ATTACKS, RESULTS, WORK)
+def tables(arguments: argparse.Namespace) -> None:
+    """Page and figures from what was measured and attacked; no network, no image."""
+    samples = sample_tables(arguments.out / "samples")
+    write_page(samples, read_parquet(arguments.out / ROWS), arguments.out)
 
 
-STEPS = {"train": train, "measure": measure, "attack": attack, "tables": tables}
+STEPS: dict[str, Callable[[argparse.Namespace], object]] = {
+    "train": train,
+    "measure": measure,
+    "attack": attack,
+    "tables": tables,
+}
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("--seconds", type=float, default=420.0, help="stop after about this long")
-    parser.add_argument("--count", type=int, default=200, help="images under the adversary")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     STEPS[arguments.step](arguments)

@@ -1,0 +1,147 @@
+"""The operating point of every mechanism, chosen on every other image from the measured samples.
+
+Needs no network and no image: what was measured of each network lies in ``samples``, and which
+weight of a mixture answers rightly where lies in ``samples/mixture.parquet``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from selectors_points import (
+    GRID,
+    Mask,
+    Point,
+    Tables,
+    best,
+    compose,
+    core_of,
+    mixture,
+    sweep,
+    sweep_pairs,
+    verdict,
+)
+
+from recuse.records.store import read_parquet
+
+CORE, ROBUST, TRUNK = "cifar10_resnet56_std", "cifar10_resnet4b_adv2", "ibp_small"
+PUBLISHED = (ROBUST, "cifar10_cnn_a_mix", "cifar10_cnn_a_adv_alt")
+FINETUNED = ("era-0.1", "era-0.3", "era-1", "trades")
+NETS = ("select_adv2", "ace_ibp")
+MIXTURE = "mixture"
+EPS = ("1/255", "2/255")
+LOSS = 0.01
+SHARES = tuple(np.round(np.linspace(0.0, 1.0, 41), 3).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One mechanism at its operating point.
+
+    Attributes:
+        name: Row of the table.
+        eps: The attacker's radius.
+        point: Models, thresholds, natural answers and, where there is an accounting, the sound
+            bound per sample.
+        share: Weight of the robust network, for a mixture.
+    """
+
+    name: str
+    eps: str
+    point: Point
+    share: float | None = None
+
+    @property
+    def words(self) -> str:
+        """Thresholds or weights."""
+        if self.share is not None:
+            return f"weight {self.share:g}"
+        pairs = zip(self.point.models, self.point.thresholds, strict=True)
+        return ", ".join(f"{model} at {tau:.3g}" for model, tau in pairs)
+
+
+def pool() -> tuple[str, ...]:
+    """Every robust network that may become a stage."""
+    return (*PUBLISHED, *FINETUNED)
+
+
+def sample_tables(folder: Path) -> dict[str, pl.DataFrame]:
+    """The measured samples of every network, and of the mixtures."""
+    names = (CORE, *pool(), TRUNK, *NETS, MIXTURE)
+    return {name: read_parquet(folder / f"{name}.parquet") for name in names}
+
+
+def halves(count: int) -> tuple[Mask, Mask]:
+    """Rows on which everything is chosen, and rows on which results are reported."""
+    even = np.arange(count) % 2 == 0
+    return even, ~even
+
+
+def settings(tables: Tables, eps: str) -> list[Setting]:
+    """Everything that is attacked at one radius."""
+    points: dict[str, Point | None] = {
+        "core alone": compose(tables, CORE, eps, "indicator", []),
+        "robust alone": alone(tables, eps),
+        "indicator": compose(tables, CORE, eps, "indicator", [(ROBUST, 0.0)]),
+        **chosen_points(tables, eps),
+        "entropy response": entropy_point(tables),
+    }
+    found = [Setting(name, eps, point) for name, point in points.items() if point is not None]
+    return [*found, mixture_setting(tables, eps)]
+
+
+def chosen_points(tables: Tables, eps: str) -> dict[str, Point | None]:
+    """The best sound bound of each mechanism that has a threshold, on the choosing half."""
+    core = core_of(tables[CORE], eps)
+    rows, _ = halves(len(core.accurate))
+    return {
+        name: best(points, rows, core, loss=LOSS)
+        for name, points in candidates(tables, eps).items()
+    }
+
+
+def candidates(tables: Tables, eps: str) -> dict[str, list[Point]]:
+    """Every threshold of every mechanism that the sound accounting can judge."""
+    singles = sweep(tables, CORE, eps, "robust margin", pool())
+    pairs = sweep_pairs(tables, CORE, eps, "robust margin", pool())
+    return {
+        "robust margin": singles,
+        "cascade of two": [*pairs, *singles],
+        "softmax response": sweep(tables, CORE, eps, "softmax response", pool()),
+        "selection network": sweep(tables, CORE, eps, "selection network", [ROBUST]),
+        "selection network (ACE-IBP)": sweep(tables, CORE, eps, "selection network", [TRUNK]),
+    }
+
+
+def alone(tables: Tables, eps: str) -> Point:
+    """The robust network without a core: what it is right and robust about."""
+    found = core_of(tables[ROBUST], eps)
+    return Point("alone", (), (), found.accurate, found.accurate & found.robust)
+
+
+def entropy_point(tables: Tables) -> Point:
+    """The most permissive entropy that keeps the natural accuracy on the choosing half.
+
+    Nothing was measured that bounds entropies over a ball, so there is no sound count.
+    """
+    stage, fallback = tables[ROBUST], verdict(tables[CORE], "accurate")
+    score, right = stage["negative_entropy"].to_numpy(), verdict(stage, "accurate")
+    rows, _ = halves(len(score))
+    wanted = fallback[rows].mean() - LOSS
+    taus = np.quantile(score, np.linspace(0, 1, 10 * GRID, endpoint=False))
+    kept = (t for t in taus if np.where(score >= t, right, fallback)[rows].mean() >= wanted)
+    tau = float(next(kept, 0.0))
+    return Point("entropy", (ROBUST,), (tau,), np.where(score >= tau, right, fallback), None)
+
+
+def mixture_setting(tables: Tables, eps: str) -> Setting:
+    """The largest weight of the robust network that keeps the natural accuracy, same half."""
+    core = core_of(tables[CORE], eps)
+    rows, _ = halves(len(core.accurate))
+    wanted = core.accurate[rows].mean() - LOSS
+    right = {share: verdict(tables[MIXTURE], f"accurate@{share:g}") for share in SHARES}
+    share = max((s for s in SHARES if right[s][rows].mean() >= wanted), default=0.0)
+    found = mixture(tables, ROBUST, CORE, eps, share)
+    point = Point("mixture", (), (), right[share], right[share] & found.robust)
+    return Setting("mixture", eps, point, share)
