@@ -1,6 +1,6 @@
 """Mechanisms as functions of a threshold, judged by the sound accounting on measured samples."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -219,8 +219,25 @@ def sweep_pairs(
     ]
 
 
-def best(points: Iterable[Point], rows: Mask, core: Core, *, loss: float) -> Point | None:
+def best(points: Sequence[Point], rows: Mask, core: Core, *, loss: float) -> Point | None:
     """The point of highest sound robust accuracy on ``rows`` that loses at most ``loss`` there."""
-    wanted = core.accurate[rows].mean() - loss - 1e-12
-    allowed = [p for p in points if p.natural[rows].mean() >= wanted]
-    return max(allowed, key=lambda p: (p.sound[rows].mean(), p.natural[rows].mean()), default=None)
+    found = best_on(*stacked(points), [rows], core, loss=loss)
+    return None if found[0] is None else points[found[0]]
+
+
+def stacked(points: Sequence[Point]) -> tuple[Mask, Mask]:
+    """Natural answers and sound bounds, one row a point."""
+    return np.array([p.natural for p in points]), np.array([p.sound for p in points])
+
+
+def best_on(
+    natural: Mask, sound: Mask, halves: Iterable[Mask], core: Core, *, loss: float
+) -> list[int | None]:
+    """Index of the best point for each choice of rows; None where none loses little enough."""
+    found: list[int | None] = []
+    for rows in halves:
+        right, safe = natural[:, rows].sum(1), sound[:, rows].sum(1)
+        wanted = (core.accurate[rows].mean() - loss - 1e-12) * rows.sum()
+        order = np.lexsort((-right, -safe))
+        found.append(next((int(i) for i in order if right[i] >= wanted), None))
+    return found

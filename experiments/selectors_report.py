@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from selectors_points import Point, Tables, column, verdict
-from selectors_settings import CORE, EPS, ROBUST, settings
+from selectors_settings import CORE, EPS, ROBUST, Candidates, candidates, settings
 from selectors_tables import (
     NEAR,
     Attacked,
@@ -109,7 +109,7 @@ def sound_marks(eps: str, kinds: Mapping[str, list[Point]], any_of: Attacked) ->
         for order, i in enumerate(pareto(natural, sound)):
             if natural[i] >= LOWEST and abs(natural[i] - last) >= APART:
                 last, at = natural[i], (float(natural[i]), float(sound[i]))
-                marks.append(Mark(*at, DRAWN[name], "sound", eps, f"{eps} {name}", order))
+                marks.append(Mark(*at, DRAWN[name], "sound", eps, f"{eps} {name}", float(order)))
     return marks
 
 
@@ -217,16 +217,18 @@ def again(found: Sequence[Attacked]) -> str:
 def write_page(tables: Tables, rows: pl.DataFrame, out: Path) -> None:
     """The figures as files, the tables as Markdown and the numbers as JSON."""
     known = refuted(tables, rows)
-    found = attacked([s for eps in EPS for s in settings(known, eps)], known, rows)
-    page = page_of(known, found)
+    thresholds = {eps: candidates(known, eps) for eps in EPS}
+    chosen = [setting for eps in EPS for setting in settings(known, eps, thresholds[eps])]
+    found = attacked(chosen, known, rows)
+    page = page_of(known, found, thresholds)
     save_figures(page, out, ("svg",))
     write_atomically(out / "README.md", markdown(page).encode())
     write_atomically(out / "summary.json", (json.dumps(numbers(found), indent=1) + "\n").encode())
 
 
-def page_of(known: Tables, found: Sequence[Attacked]) -> Page:
+def page_of(known: Tables, found: Sequence[Attacked], thresholds: Mapping[str, Candidates]) -> Page:
     """The page as a value."""
-    points = {eps: reachable(known, eps) for eps in EPS}
+    points = {eps: reachable(known, eps, thresholds[eps]) for eps in EPS}
     flattery, wrong = flattery_figure(known)
     return Page(
         "Ways to abstain, side by side",

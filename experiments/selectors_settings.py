@@ -23,6 +23,7 @@ from selectors_points import (
     verdict,
 )
 
+from recuse.analysis.accounting import Core
 from recuse.records.store import read_parquet
 
 CORE, ROBUST, TRUNK = "cifar10_resnet56_std", "cifar10_resnet4b_adv2", "ibp_small"
@@ -78,30 +79,29 @@ def halves(count: int) -> tuple[Mask, Mask]:
     return even, ~even
 
 
-def settings(tables: Tables, eps: str) -> list[Setting]:
-    """Everything that is attacked at one radius."""
+Candidates = dict[str, list[Point]]
+
+
+def settings(tables: Tables, eps: str, thresholds: Candidates) -> list[Setting]:
+    """Everything that is attacked at one radius, chosen among the candidates of that radius."""
     points: dict[str, Point | None] = {
         "core alone": compose(tables, CORE, eps, "indicator", []),
         "robust alone": alone(tables, eps),
         "indicator": compose(tables, CORE, eps, "indicator", [(ROBUST, 0.0)]),
-        **chosen_points(tables, eps),
+        **chosen_points(core_of(tables[CORE], eps), thresholds),
         "entropy response": entropy_point(tables),
     }
     found = [Setting(name, eps, point) for name, point in points.items() if point is not None]
     return [*found, mixture_setting(tables, eps)]
 
 
-def chosen_points(tables: Tables, eps: str) -> dict[str, Point | None]:
+def chosen_points(core: Core, thresholds: Candidates) -> dict[str, Point | None]:
     """The best sound bound of each mechanism that has a threshold, on the choosing half."""
-    core = core_of(tables[CORE], eps)
     rows, _ = halves(len(core.accurate))
-    return {
-        name: best(points, rows, core, loss=LOSS)
-        for name, points in candidates(tables, eps).items()
-    }
+    return {name: best(points, rows, core, loss=LOSS) for name, points in thresholds.items()}
 
 
-def candidates(tables: Tables, eps: str) -> dict[str, list[Point]]:
+def candidates(tables: Tables, eps: str) -> Candidates:
     """Every threshold of every mechanism that the sound accounting can judge."""
     singles = sweep(tables, CORE, eps, "robust margin", pool())
     pairs = sweep_pairs(tables, CORE, eps, "robust margin", pool())

@@ -25,6 +25,7 @@ from selectors_settings import (
     PUBLISHED,
     ROBUST,
     TRUNK,
+    candidates,
     pool,
     sample_tables,
     settings,
@@ -103,7 +104,7 @@ def attack(arguments: argparse.Namespace) -> None:
     split, tables = test_images(), sample_tables(arguments.out / "samples")
     kept = arguments.out / ROWS
     known = read_parquet(kept) if kept.exists() else None
-    todo = [setting for eps in EPS for setting in settings(tables, eps)]
+    todo = [found for eps in EPS for found in settings(tables, eps, candidates(tables, eps))]
     left = {setting: left_to_meet(known, setting, split.ids) for setting in todo}
     until = STARTED + arguments.seconds
     done = attack_all(todo, networks(), split, WORK / "attacks", left, until)

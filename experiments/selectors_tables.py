@@ -11,16 +11,18 @@ from selectors_points import (
     Mask,
     Point,
     Tables,
-    best,
+    best_on,
     column,
     compose,
     core_of,
     paper_of,
+    stacked,
     sweep,
     verdict,
 )
-from selectors_settings import CORE, LOSS, ROBUST, TRUNK, Setting, candidates, halves, pool
+from selectors_settings import CORE, LOSS, ROBUST, TRUNK, Candidates, Setting, halves, pool
 
+from recuse.analysis.accounting import Core
 from recuse.analysis.intervals import paired_difference, wilson_of
 from recuse.analysis.metrics import rate, robust_accuracy, robust_inaccuracy, selective_risk
 from recuse.report.page import Column, Points, Rate, Spread, Table
@@ -203,12 +205,12 @@ def single_table(tables: Tables) -> Table:
     return Table("The networks alone, all images", columns, tuple(rows), within=("network",))
 
 
-def reachable(tables: Tables, eps: str) -> dict[str, list[Point]]:
+def reachable(tables: Tables, eps: str, thresholds: Candidates) -> Candidates:
     """Every setting that the sound accounting can judge; the core alone is one of each."""
     core = compose(tables, CORE, eps, "indicator", [])
     found = {
         "indicator": sweep(tables, CORE, eps, "indicator", pool()),
-        **candidates(tables, eps),
+        **thresholds,
         "softmax over the ball": sweep(tables, CORE, eps, "softmax over the ball", pool()),
     }
     return {name: [*points, core] for name, points in found.items()}
@@ -244,17 +246,16 @@ def split_table(tables: Tables, points: Mapping[str, Mapping[str, list[Point]]])
 
 
 def split_rates(
-    points: list[Point], core: object, cuts: Sequence[Mask], loss: float
+    points: list[Point], core: Core, cuts: Sequence[Mask], loss: float
 ) -> tuple[Spread, Points, Spread]:
     """Natural accuracy, what it loses against the core, and the sound bound."""
-    picked = [(best(points, cut, core, loss=loss), ~cut) for cut in cuts]
-    kept = [(p, rest) for p, rest in picked if p is not None]
-    natural = [float(p.natural[rest].mean()) for p, rest in kept]
-    lost = [
-        n - float(core.accurate[rest].mean()) for n, (_, rest) in zip(natural, kept, strict=True)
-    ]
-    sound = [float(p.sound[rest].mean()) for p, rest in kept]
-    return _mean(natural), Points(float(np.mean(lost))), _mean(sound)
+    natural, sound = stacked(points)
+    picked = zip(best_on(natural, sound, cuts, core, loss=loss), cuts, strict=True)
+    kept = [(i, ~cut) for i, cut in picked if i is not None]
+    right = [float(natural[i, rest].mean()) for i, rest in kept]
+    lost = [float(natural[i, rest].mean() - core.accurate[rest].mean()) for i, rest in kept]
+    safe = [float(sound[i, rest].mean()) for i, rest in kept]
+    return _mean(right), Points(float(np.mean(lost))), _mean(safe)
 
 
 def _mean(values: list[float]) -> Spread:

@@ -1,0 +1,89 @@
+"""Every results page is what its one command makes of the committed rows, in a fresh clone."""
+
+import re
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "results"
+# Command, the folders and files that are rows, and what the command makes of them.
+PAGES = {
+    "selectors": (
+        "selectors_study.py tables",
+        ("samples", "attacked.parquet"),
+        ("README.md", "summary.json"),
+    ),
+    "runs": (
+        "runs.py",
+        ("cifar10_small", "gaussians"),
+        ("cifar10_small/README.md", "gaussians/README.md"),
+    ),
+}
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A place without data, models and runs, in which a command of an experiment runs."""
+    monkeypatch.delenv("RECUSE_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+
+    def run(command, out):
+        script, *words = command.split()
+        monkeypatch.setattr(sys, "argv", [script, *words, "--out", str(out)])
+        runpy.run_path(str(EXPERIMENTS / script), run_name="__main__")
+
+    return run
+
+
+def copied(study, rows, folder):
+    """A folder of the rows alone: what was made of them must be made again."""
+    for name in rows:
+        source = RESULTS / study / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("README.md"))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", PAGES)
+def test_page_is_what_its_command_makes_of_its_rows(study, clone, tmp_path):
+    command, rows, made = PAGES[study]
+    out = copied(study, rows, tmp_path / study)
+    assert not any((out / name).exists() for name in made)
+    clone(command, out)
+    for name in made:
+        again, kept = (out / name).read_text("utf-8"), (RESULTS / study / name).read_text("utf-8")
+        assert again == kept, f"results/{study}/{name} is not what {command} makes of its rows"
+
+
+def pages():
+    return [RESULTS / study / name for study, (_, _, made) in PAGES.items() for name in made[:2]]
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in pages() if p.name == "README.md"], ids=lambda p: p.parent.name
+)
+def test_page_says_command_adversary_images_and_what_was_chosen(page):
+    text = page.read_text("utf-8")
+    assert re.search(r"`python experiments/\w+\.py", text)
+    for words in (
+        r"\*\*(Adversary|Proof)\.\*\*",
+        r"\*\*(Images|Points|Setting)\.\*\*",
+        r"(?i)chosen",
+    ):
+        assert re.search(words, text), f"{page} says nothing about {words}"
+
+
+@pytest.mark.parametrize("study", PAGES)
+def test_no_picture_lies_unused(study):
+    text = "".join(page.read_text("utf-8") for page in (RESULTS / study).rglob("README.md"))
+    pictures = [p for p in (RESULTS / study).rglob("*") if p.suffix in {".svg", ".png"}]
+    assert [p.name for p in pictures if p.name not in text] == []
