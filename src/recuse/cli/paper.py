@@ -7,7 +7,7 @@ def paper(logs: Path, out: Path = Path("runs/paper")) -> None:
     """Rebuild the paper's tables and figures from per-sample logs, without a weight.
 
     Leaves report.html, cells.csv (every printed number beside its value), points.csv,
-    accounting.csv and figures/ (SVG, PNG, PDF).
+    accounting.csv, figures/ (SVG, PNG, PDF) and tables/ (CSV, LaTeX).
 
     Args:
         logs: Folder of published logs: tidy parquet files, CSV trees, or both, with

@@ -13,6 +13,7 @@ def report(
     /,
     out: Path | None = None,
     figures: bool = False,
+    tables: Path | None = None,
 ) -> None:
     """Write what runs found as one HTML file that needs no network.
 
@@ -22,6 +23,7 @@ def report(
         runs: Run folders, or folders of records.
         out: The file; by default report.html in the first run folder.
         figures: Also write every figure as SVG, PNG and PDF, into a folder figures beside it.
+        tables: Also write every table as CSV and LaTeX into this folder.
     """
     from recuse.cli.console import console
     from recuse.errors import ConfigError
@@ -30,5 +32,5 @@ def report(
     if not runs:
         raise ConfigError("no run to report on; give at least one run folder")
     path = out or runs[0] / "report.html"
-    write_report(runs, path, figures=path.parent / "figures" if figures else None)
+    write_report(runs, path, figures=path.parent / "figures" if figures else None, tables=tables)
     console.print(f"wrote {path}")

@@ -30,6 +30,7 @@ from recuse.report.paper_points import (
 )
 from recuse.report.paper_printed import printed_tables
 from recuse.report.paper_tables import computed_tables
+from recuse.report.table_files import save_tables
 
 CELLS = "paper_cells.csv"
 POINTS = "figure_points.csv"
@@ -60,7 +61,8 @@ def run_paper(logs: Path, out: Path) -> PaperReport:
     """Rebuild every table and figure that the logs yield; everything is computed, then written.
 
     Writes ``report.html``, ``cells.csv`` (one row per printed cell), ``points.csv``,
-    ``accounting.csv``, ``accounting_samples.csv`` and ``figures/`` as SVG, PNG and PDF.
+    ``accounting.csv``, ``accounting_samples.csv``, ``figures/`` as SVG, PNG and PDF, and
+    ``tables/`` as CSV and LaTeX.
 
     Args:
         logs: Folder of published logs: tidy parquet, CSV trees, or both; with
@@ -85,6 +87,7 @@ def run_paper(logs: Path, out: Path) -> PaperReport:
     write_atomically(out / "accounting.csv", accounting_csv(counted))
     write_atomically(out / "accounting_samples.csv", samples_csv(counted))
     figures = save_figures(page, out / "figures")
+    save_tables(page, out / "tables")
     return PaperReport(
         out / "report.html", read, tuple(cells), tuple(points), tuple(counted), figures
     )

@@ -39,6 +39,7 @@ from recuse.report.plots import (
 )
 from recuse.report.run_folder import RunFolder, read_run
 from recuse.report.summary import caveats, headline, summarise
+from recuse.report.table_files import save_tables
 from recuse.report.tables import (
     certified_table,
     model_table,
@@ -47,13 +48,16 @@ from recuse.report.tables import (
 )
 
 
-def write_report(runs: Sequence[Path], out: Path, *, figures: Path | None = None) -> Path:
+def write_report(
+    runs: Sequence[Path], out: Path, *, figures: Path | None = None, tables: Path | None = None
+) -> Path:
     """Write the report of run folders as one offline HTML file.
 
     Args:
         runs: Run folders; what they hold besides records is used where it is there.
         out: The HTML file.
         figures: Folder for every figure as SVG, PNG and PDF; none are written if absent.
+        tables: Folder for every table as CSV and LaTeX; none are written if absent.
 
     Returns:
         ``out``.
@@ -64,6 +68,8 @@ def write_report(runs: Sequence[Path], out: Path, *, figures: Path | None = None
     page = build_report(runs)
     if figures is not None:
         save_figures(page, figures, FORMATS)
+    if tables is not None:
+        save_tables(page, tables)
     return write_html(page, out)
 
 
