@@ -1,11 +1,14 @@
 """Randomness keyed by (seed, sample id): results do not depend on batch size, order or shard."""
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+_SEED_BITS = 63
 
 
 def stable_seed(*parts: object) -> int:
@@ -15,7 +18,9 @@ def stable_seed(*parts: object) -> int:
     True
     """
     text = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> (
+        64 - _SEED_BITS
+    )
 
 
 def generator(*parts: object) -> torch.Generator:
@@ -61,6 +66,14 @@ class SampleNoise:
             for i in self.ids
         ]
         return _stack(rows, like)
+
+
+def fresh_noise(rows: int) -> SampleNoise:
+    """Noise that nobody can foresee: its seed comes from the operating system.
+
+    What is deployed draws from it; what is measured is keyed by a seed and sample ids.
+    """
+    return SampleNoise(secrets.randbits(_SEED_BITS), tuple(str(row) for row in range(rows)))
 
 
 def _stack(rows: list[Tensor], like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recuse.certify import Cohen, GroupSequential, Ibp
+from recuse.certify import Cohen, GroupSequential, Ibp, needed_radius
 from recuse.composition.cascade import Cascade
 from recuse.composition.members import Core, Stage
 from recuse.errors import CertificationError, ConfigError
@@ -32,6 +32,7 @@ def line(distances):
 def test_paper_and_sound_selection_are_the_two_radii():
     model, x, noise = line([-0.35, -0.18, 0.05, 0.18, 0.35])
     found = CertifiedIndicator(BUDGET, TEST).selection(model, x, noise=noise)
+    assert found.radius == needed_radius(TEST, 0.12, classes=2) > 0.24
     assert found.paper.tolist() == [True, True, False, True, True]
     assert found.sound.tolist() == [True, False, False, False, True]
     assert found.sound_attainable
@@ -70,21 +71,38 @@ def test_score_is_the_certified_radius_and_the_threshold_selects_it():
     assert [ball.radius for ball in selector.reach.ascending] == ["0.12", "0.24"]
 
 
-def test_an_answer_other_than_the_certified_one_is_not_selected():
-    class Odd(nn.Module):
-        """Answers 1 exactly at the centre of a region where everything else is 0."""
+class Odd(nn.Module):
+    """Answers 1 exactly at the centre of a region where everything else is 0."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            odd = (x.flatten(1) == 0.5).all(dim=1)
-            return torch.stack([~odd, odd], dim=1).float()
+    def forward(self, x: Tensor) -> Tensor:
+        odd = (x.flatten(1) == 0.5).all(dim=1)
+        return torch.stack([~odd, odd], dim=1).float()
 
+
+def test_the_certified_class_answers_and_not_the_networks_own():
     x, noise = torch.full((1, 1, 4, 4), 0.5), SampleNoise(0, ("a",))
-    selector = CertifiedIndicator(BUDGET, TEST)
-    certified = TEST(Odd().eval(), x, BUDGET, noise=noise)
-    assert certified.radius.tolist() == [0.12]
-    assert certified.prediction.tolist() == [0]
-    assert selector(Odd().eval(), x, noise=noise).tolist() == [0.0]
-    assert not selector.selection(Odd().eval(), x, noise=noise).paper.any()
+    odd, selector = Odd().eval(), CertifiedIndicator(BUDGET, TEST)
+    assert odd(x).argmax(1).tolist() == [1]
+    logits, scores = selector.answer(odd, x, noise=noise)
+    assert logits.argmax(1).tolist() == [0]
+    assert scores.tolist() == selector(odd, x, noise=noise).tolist() == [0.12]
+    assert selector.selection(odd, x, noise=noise).paper.tolist() == [True]
+    cascade = Cascade((Stage(odd, selector),), Core(odd), BUDGET)
+    answers = cascade(x, noise=noise)
+    # An attacker who moves the network's own answer changes nothing that the stage says.
+    assert (answers.stage.tolist(), answers.label.tolist()) == ([0], [0])
+
+
+def test_deployed_noise_is_fresh_and_measured_noise_is_keyed():
+    """At the edge of what the votes prove, chance decides: anew in use, never in a measurement."""
+    model, x, _ = line([0.13] * 40)
+    stage = Stage(model, CertifiedIndicator(BUDGET, GroupSequential(0.12, n_max=600)))
+    cascade = Cascade((stage,), Core(model), BUDGET)
+    keyed = SampleNoise(0, tuple(str(i) for i in range(40)))
+    first, again = (cascade(x, noise=keyed).stage for _ in range(2))
+    assert torch.equal(first, again)
+    used = [cascade(x).stage for _ in range(3)]
+    assert not all(torch.equal(used[0], stages) for stages in used[1:])
 
 
 def test_interval_bounds_select_deterministically():

@@ -10,6 +10,7 @@ from recuse.certify.bounds import (
 from recuse.certify.crown import Crown
 from recuse.certify.decision import JointCertificate, JointCertifier
 from recuse.certify.ibp import Ibp, largest_radius, output_bounds
+from recuse.certify.power import VotingCertifier, needed_radius
 from recuse.certify.sequential import GroupSequential
 from recuse.certify.smoothing import Cohen
 from recuse.certify.tables import (
@@ -38,6 +39,7 @@ __all__ = [
     "JointCertifier",
     "OperatingPoint",
     "Table",
+    "VotingCertifier",
     "betting_interval",
     "betting_log_wealth",
     "certified_radius",
@@ -47,6 +49,7 @@ __all__ = [
     "largest_radius",
     "make_table",
     "needed_probability",
+    "needed_radius",
     "operating_point",
     "output_bounds",
 ]

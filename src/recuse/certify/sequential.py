@@ -6,7 +6,7 @@ same error probability as CERTIFY and with a small fraction of its draws.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from recuse.arrays import Images
 from recuse.certify.bounds import check_alpha, check_sigma
 from recuse.certify.decision import JointCertificate, Plan, Run, check_radii
 from recuse.certify.smoothing import require_draws, require_l2
-from recuse.certify.tables import Table, make_table, needed_probability
+from recuse.certify.tables import Table, make_table, needed_probability, operating_point
 from recuse.certify.votes import DrawSource, Voters
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
@@ -129,6 +129,29 @@ class GroupSequential:
         """
         tables = _tables(self, check_radii(radii), classes)
         return max(guess.level + (classes - 1) * other.level for guess, other in tables)
+
+    def acceptance(self, radius: float, p: float, *, classes: int) -> float:
+        """Lower bound on the probability that a class of vote probability ``p`` is certified.
+
+        Exact for the class's own test, on the worse of both tables: whether the class is the
+        clean prediction is the attacker's choice. Off comes the probability that the votes of all
+        other classes together reach a threshold first, which bounds that any of them does.
+
+        Args:
+            radius: The radius that is decided, alone.
+            p: Probability that one draw votes for the class, in (1/2, 1].
+            classes: Number of classes.
+        """
+        guess, other = _tables(self, check_radii((radius,)), classes)[0]
+        if not other.attainable:
+            return 0.0
+        # Beside the guess, a rival is any class; beside another class, it may be the guess.
+        rivals = ((guess, other.accept), (other, tuple(map(min, guess.accept, other.accept))))
+        chances = []
+        for mine, accept in rivals:
+            rival = replace(other, accept=accept, reject=(-1,) * len(accept))
+            chances.append(operating_point(mine, p).claim - operating_point(rival, 1 - p).claim)
+        return max(min(chances), 0.0)
 
     def largest_radius(self) -> float:
         """The radius that ``n_max`` agreeing votes prove."""

@@ -15,7 +15,7 @@ from torch import nn
 from recuse.arrays import Images
 from recuse.certify.bounds import certified_radius, check_alpha, check_sigma
 from recuse.certify.decision import JointCertificate, check_radii
-from recuse.certify.tables import draws_needed
+from recuse.certify.tables import draws_needed, needed_probability
 from recuse.certify.votes import DrawSource, Voters
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
@@ -124,6 +124,24 @@ class Cohen:
             CertificationError: Says how many draws are needed.
         """
         require_draws(radius, self.sigma, self.alpha, self.n)
+
+    def acceptance(self, radius: float, p: float, *, classes: int) -> float:
+        """Lower bound on the probability that a class of vote probability ``p`` is certified.
+
+        It is certified if it has most of the ``n0`` votes and enough of the ``n``.
+
+        Args:
+            radius: The radius that is decided.
+            p: Probability that one draw votes for the class, in (1/2, 1].
+            classes: Number of classes; it plays no part.
+        """
+        p0 = needed_probability(radius, self.sigma)
+        # The fewest votes whose lower confidence bound reaches p0.
+        fewest = int(stats.binom.isf(self.alpha, self.n, p0)) + 1
+        if fewest > self.n:
+            return 0.0
+        chosen = stats.binom.sf(self.n0 // 2, self.n0, p)
+        return float(chosen * stats.binom.sf(fewest - 1, self.n, p))
 
     def predict(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> Certificate:
         """The smoothed classifier's class where the votes settle it, without a radius.

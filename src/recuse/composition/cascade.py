@@ -22,7 +22,7 @@ from recuse.composition.members import (
     classes_of,
 )
 from recuse.errors import ConfigError, DataError
-from recuse.random import SampleNoise
+from recuse.random import SampleNoise, fresh_noise
 from recuse.results import Guarantee, Prediction
 from recuse.selectors.calibrate import selected
 from recuse.selectors.robustness import answered
@@ -123,12 +123,13 @@ class Cascade:
         for name, classes in zip(self.names, counts, strict=True):
             check_classes(name, classes, self.core.name, counts[-1])
 
-    def __call__(self, x: Images, *, noise: SampleNoise) -> Prediction:
+    def __call__(self, x: Images, *, noise: SampleNoise | None = None) -> Prediction:
         """Answer a batch.
 
         Args:
             x: Inputs.
-            noise: One id per row; a stage's randomness depends on the id and the stage.
+            noise: One id per row; a stage's randomness depends on the seed, the id and the stage.
+                Leave it out in use: it is then fresh, so that no attacker knows the draws.
 
         Raises:
             ConfigError: Stages with different numbers of classes.
@@ -137,12 +138,13 @@ class Cascade:
         return self.traced(x, noise=noise).prediction
 
     @torch.no_grad()
-    def traced(self, x: Images, *, noise: SampleNoise) -> Trace:
+    def traced(self, x: Images, *, noise: SampleNoise | None = None) -> Trace:
         """Answer a batch and count the passes each stage needed.
 
         Raises:
             ConfigError, DataError: As for a call.
         """
+        noise = noise or fresh_noise(len(x))
         book = _Book.blank(x, core=len(self.stages))
         rows = torch.arange(len(x), device=x.device)
         entered, passes = [], []

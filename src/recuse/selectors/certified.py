@@ -1,14 +1,15 @@
-"""The certified robustness indicator: answer where the classifier is proven constant on a ball.
+"""The certified robustness indicator: answer where a class is proven constant on a ball.
 
-Two claims about selection are told apart, and both are named:
+What answers is the class that is proven: the smoothed classifier's by randomized smoothing, the
+network's own by deterministic bounds. Moving the network's own answer therefore changes nothing
+that a smoothing stage says. Two claims about selection are told apart, and both are named:
 
 - *paper*: proven constant on the ball of the selector's own radius rho (eps by default). This is
   the selector's decision at x itself, which the literature also counts as robust selection.
-- *sound*: proven constant on the ball of radius rho + eps (2 eps by default). Only then does the
-  selector surely select at every point that an attacker of budget eps can move x to. This
-  speaks of the selector that knows the certified radius: a test with finitely many votes may
-  abstain at a point whose radius hardly exceeds rho. Abstaining is never a wrong answer, but in
-  a composition the next stage then answers.
+- *sound*: proven on a ball so large that the selector surely selects at every point that an
+  attacker of budget eps can move x to. Without chance that is rho + eps (2 eps by default). A test
+  with finitely many votes needs more, and may then still miss with probability beta: see
+  :func:`recuse.certify.power.needed_radius`.
 """
 
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from recuse.arrays import Images, Mask, PerSample
-from recuse.certify.decision import JointCertificate, JointCertifier
+from recuse.arrays import Images, Logits, Mask, PerSample
+from recuse.certify.decision import JointCertifier
+from recuse.certify.power import BETA, needed_radius
 from recuse.errors import CertificationError, ConfigError
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
@@ -31,25 +33,27 @@ class CertifiedSelection:
 
     Attributes:
         paper: Certified at rho: selected at x.
-        sound: Certified at rho + eps: selected wherever the attacker moves x.
-        sound_attainable: The certifier could prove rho + eps at all; where it could not,
+        sound: Certified at ``radius``: selected wherever the attacker moves x, but for a
+            probability of at most alpha + beta by voting.
+        sound_attainable: The certifier could prove ``radius`` at all; where it could not,
             ``sound`` is false everywhere and says nothing about the model.
+        radius: What ``sound`` needs to be proven; None where no radius is enough.
     """
 
     paper: Mask
     sound: Mask
     sound_attainable: bool
+    radius: float | None
 
 
 @dataclass(frozen=True)
 class CertifiedIndicator:
     """Selects where a certifier proves the classifier constant on the ball of radius rho.
 
-    An answer selected anywhere in the attacker's ball is the certified class of x, because the
-    two balls meet: the attacker can make the selector abstain, never make it answer otherwise.
-    With smoothing, what is proven constant is the smoothed classifier; an input whose certified
-    class is not the network's own answer is not selected. Each proof by smoothing fails with
-    probability at most the certifier's alpha; interval bounds do not fail.
+    It answers the certified class. An answer selected anywhere in the attacker's ball is the
+    certified class of x, because the two balls meet: the attacker can make the selector abstain,
+    never make it answer otherwise. Each proof by smoothing fails with probability at most the
+    certifier's alpha; interval bounds do not fail.
 
     Attributes:
         budget: The attacker's ball (radius eps), in the certifier's norm.
@@ -94,26 +98,42 @@ class CertifiedIndicator:
         return Reach(self.budget, self.radius)
 
     def __call__(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> PerSample:
-        """Radius rho where the network's answer is proven on the ball around the input, else 0."""
+        """Radius rho where a class is proven on the ball around the input, else 0."""
+        return self.certifier.decide(model, x, (self.reach.own.eps,), noise=noise).radius
+
+    @torch.no_grad()
+    def answer(
+        self, model: nn.Module, x: Images, *, noise: SampleNoise
+    ) -> tuple[Logits, PerSample]:
+        """One-hot rows of the certified class, and the score."""
         found = self.certifier.decide(model, x, (self.reach.own.eps,), noise=noise)
-        return torch.where(_agrees(model, x, found), found.radius, torch.zeros_like(found.radius))
+        votes = torch.zeros_like(model(x)).scatter(1, found.prediction[:, None], 1.0)
+        return votes, found.radius
 
-    def selection(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> CertifiedSelection:
-        """Robust selection as the paper counts it and as soundness needs it, from one run."""
-        radii = (self.reach.own.eps, self.reach.sure.eps)
+    @torch.no_grad()
+    def selection(
+        self, model: nn.Module, x: Images, *, noise: SampleNoise, beta: float = BETA
+    ) -> CertifiedSelection:
+        """Robust selection as the paper counts it and as soundness needs it, from one run.
+
+        Args:
+            model: Classifier in eval mode.
+            x: Inputs in [0, 1].
+            noise: Keys the draws.
+            beta: Probability that a deployed stage which counts votes may miss its answer.
+        """
+        budget, own = self.budget.eps, self.reach.own.eps
+        classes = model(x[:1]).shape[1]
+        needed = needed_radius(self.certifier, budget, classes=classes, radius=own, beta=beta)
+        radii = (own,) if needed is None else (own, needed)
         found = self.certifier.decide(model, x, radii, noise=noise)
-        mine = _agrees(model, x, found)
+        paper = found.certified[:, 0]
         return CertifiedSelection(
-            paper=found.certified[:, 0] & mine,
-            sound=found.certified[:, 1] & mine,
-            sound_attainable=found.attainable[1],
+            paper=paper,
+            sound=torch.zeros_like(paper) if needed is None else found.certified[:, 1],
+            sound_attainable=needed is not None and found.attainable[1],
+            radius=needed,
         )
-
-
-@torch.no_grad()
-def _agrees(model: nn.Module, x: Images, found: JointCertificate) -> Mask:
-    answers: Mask = model(x).argmax(dim=1) == found.prediction
-    return answers
 
 
 __all__ = ["CertifiedIndicator", "CertifiedSelection"]
