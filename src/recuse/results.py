@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from torch import Tensor
+
 from recuse.arrays import Counts, Images, Labels, Mask, PerSample
 
 
@@ -54,6 +56,24 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Weighted:
+    """The share of a loss whose weights have mean 1 over the batch.
+
+    Its weights are scaled by their mean over the samples at hand. Where these are part of a
+    larger batch, the loop scales the share again, by ``mean`` over the mean of the batch.
+
+    Attributes:
+        share: What it adds to the total of each sample.
+        mean: Mean over these samples of the weights before they were scaled.
+        parts: What it adds to the parts for the log, detached.
+    """
+
+    share: PerSample
+    mean: Tensor
+    parts: dict[str, PerSample]
+
+
+@dataclass(frozen=True)
 class LossTerms:
     """A training loss, per sample, with its parts for the log.
 
@@ -61,11 +81,13 @@ class LossTerms:
         total: What the loop averages and differentiates.
         parts: Named detached parts, for example ``{"robust": ..., "penalty": ...}``.
         correct: The clean prediction was right (when the objective had one at hand).
+        weighted: The share of the total that depends on which samples it is computed with.
     """
 
     total: PerSample
     parts: dict[str, PerSample]
     correct: Mask | None = None
+    weighted: Weighted | None = None
 
 
 class Guarantee(Enum):

@@ -41,6 +41,8 @@ def test_ratios_follow_the_published_curve(form):
     weights = FORMS[form](torch.arange(STEPS + 1), STEPS).double()
     curve = torch.tensor([CURVES[form](k) for k in range(STEPS + 1)], dtype=torch.float64)
     torch.testing.assert_close(weights, curve / curve.mean(), rtol=1e-4, atol=1e-6)
+    exact = FORMS[form](torch.arange(STEPS + 1).double(), STEPS, scaled=False)
+    torch.testing.assert_close(exact, curve, rtol=1e-12, atol=1e-12)
 
 
 def test_large_lambda_makes_all_samples_equal():

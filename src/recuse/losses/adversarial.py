@@ -82,16 +82,21 @@ def mart(logits: Logits, logits_adv: Logits, y: Labels, *, lam: float = 6.0) -> 
     return boosted_cross_entropy(logits_adv, y) + lam * movement
 
 
-def gairat_weights(kappa: Counts, steps: int, *, lam: float = -1.0) -> PerSample:
+def gairat_weights(
+    kappa: Counts | PerSample, steps: int, *, lam: float = -1.0, scaled: bool = True
+) -> PerSample:
     """Weights by geometry, tanh form: samples near the decision boundary count more.
 
     Args:
-        kappa: Attack steps until the sample was first misclassified, 0 to ``steps``.
+        kappa: Attack steps until the sample was first misclassified, 0 to ``steps``; as floating
+            numbers they say in which type to compute.
         steps: Steps K of the attack.
         lam: Shifts the curve; large values make all weights equal.
+        scaled: Divide by the mean over these samples; False where they are part of a batch, whose
+            mean it is that counts.
 
     Returns:
-        ``(1 + tanh(lam + 5 (1 - 2 kappa / K))) / 2``, scaled to mean 1 over the batch.
+        ``(1 + tanh(lam + 5 (1 - 2 kappa / K))) / 2``, scaled to mean 1.
 
     Raises:
         ValueError: ``steps`` below 1.
@@ -99,19 +104,21 @@ def gairat_weights(kappa: Counts, steps: int, *, lam: float = -1.0) -> PerSample
     Source: Zhang et al., ICLR 2021, Eq. 6.
     """
     # (1 + tanh a) / 2 = sigmoid(2 a): the same number, but not 0 as soon as tanh rounds to -1.
-    return _mean_one(torch.sigmoid(2 * (lam + _closeness(kappa, steps))))
+    return _scale(torch.sigmoid(2 * (lam + _closeness(kappa, steps))), scaled)
 
 
-def gairat_weights_sigmoid(kappa: Counts, steps: int, *, lam: float = -1.0) -> PerSample:
+def gairat_weights_sigmoid(
+    kappa: Counts | PerSample, steps: int, *, lam: float = -1.0, scaled: bool = True
+) -> PerSample:
     """Weights by geometry, sigmoid form; see :func:`gairat_weights`."""
-    return _mean_one(torch.sigmoid(lam + _closeness(kappa, steps)))
+    return _scale(torch.sigmoid(lam + _closeness(kappa, steps)), scaled)
 
 
-def gairat_weights_discrete(kappa: Counts, steps: int) -> PerSample:
-    """Weights by geometry, linear form: ``1 - kappa / (K + 1)``, scaled to mean 1."""
-    if steps < 1:
-        raise ValueError(f"steps is {steps}; an attack that counts its steps needs at least 1")
-    return _mean_one(1 - kappa.to(torch.get_default_dtype()) / (steps + 1))
+def gairat_weights_discrete(
+    kappa: Counts | PerSample, steps: int, *, scaled: bool = True
+) -> PerSample:
+    """Weights by geometry, linear form: ``1 - kappa / (K + 1)``; see :func:`gairat_weights`."""
+    return _scale(1 - _floating(kappa, steps) / (steps + 1), scaled)
 
 
 def gairat(logits_adv: Logits, y: Labels, weights: PerSample) -> PerSample:
@@ -144,13 +151,17 @@ def gair_trades(
 
 
 def _closeness(kappa: Tensor, steps: int) -> Tensor:
+    return 5 * (1 - 2 * _floating(kappa, steps) / steps)
+
+
+def _floating(kappa: Tensor, steps: int) -> Tensor:
     if steps < 1:
         raise ValueError(f"steps is {steps}; an attack that counts its steps needs at least 1")
-    return 5 * (1 - 2 * kappa.to(torch.get_default_dtype()) / steps)
+    return kappa if kappa.is_floating_point() else kappa.to(torch.get_default_dtype())
 
 
-def _mean_one(weights: Tensor) -> Tensor:
-    return weights / weights.mean()
+def _scale(weights: Tensor, scaled: bool) -> Tensor:
+    return weights / weights.mean() if scaled else weights
 
 
 __all__ = [

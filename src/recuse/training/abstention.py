@@ -34,15 +34,21 @@ from recuse.training.robust import (
     RobustLoss,
     StepCounter,
     attack_pair,
+    terms_of,
     towards_another_class,
 )
 from recuse.training.schedule import Ramp, Scheduled
 
 
-def blended(robust: PerSample, penalty: PerSample, *, beta: float, blend: float) -> LossTerms:
+def blended(robust: LossTerms, penalty: PerSample, *, beta: float, blend: float) -> LossTerms:
     """From the robust loss alone (``blend`` 0) to ``beta * robust + penalty`` (``blend`` 1)."""
-    total = (1 - blend + blend * beta) * robust + blend * penalty
-    return LossTerms(total, {"robust": robust.detach(), "penalty": penalty.detach()})
+    factor = 1 - blend + blend * beta
+    total = factor * robust.total + blend * penalty
+    weighted = robust.weighted
+    if weighted is not None:
+        weighted = replace(weighted, share=factor * weighted.share)
+    parts = {"robust": robust.total.detach(), "penalty": penalty.detach()}
+    return LossTerms(total, parts, weighted=weighted)
 
 
 def check_beta(beta: float) -> None:
@@ -127,7 +133,7 @@ class Era:
         """``beta * L_rob + (1 - p(x)_y) * CE(f(x_adv), c*)``."""
         pair = shared_pair(self.attack, self.batch_norm, model, x, y, threat, noise)
         penalty = era_penalty(pair.logits, pair.logits_adv, y, hard=self.hard, detach=self.detach)
-        terms = blended(self.robust.loss(pair), penalty, beta=self.beta, blend=self.blend)
+        terms = blended(terms_of(self.robust, pair), penalty, beta=self.beta, blend=self.blend)
         return replace(terms, correct=pair.correct)
 
 
@@ -165,7 +171,8 @@ class LiteralEra:
         penalty = era_penalty(
             leaving.logits, leaving.logits_adv, y, hard=self.hard, detach=self.detach
         )
-        terms = blended(self.robust.loss(robust_pair), penalty, beta=self.beta, blend=self.blend)
+        robust = terms_of(self.robust, robust_pair)
+        terms = blended(robust, penalty, beta=self.beta, blend=self.blend)
         return replace(terms, correct=leaving.correct)
 
     def _pairs(
@@ -235,7 +242,7 @@ class Dga:
         pair = shared_pair(self.attack, self.batch_norm, model, x, y, threat, noise)
         bet = dga_penalty_separate if self.separate else dga_penalty
         penalty = bet(pair.logits, pair.logits_adv, y)
-        terms = blended(self.robust.loss(pair), penalty, beta=self.beta, blend=self.blend)
+        terms = blended(terms_of(self.robust, pair), penalty, beta=self.beta, blend=self.blend)
         return replace(terms, correct=pair.correct)
 
 

@@ -75,9 +75,7 @@ class Adversarial:
         self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
     ) -> LossTerms:
         """The loss at the adversarial example; clean inputs are never looked at."""
-        return attacked_terms(
-            self, lambda logits, y, kappa: cross_entropy(logits, y), model, x, y, threat, noise
-        )
+        return attacked_terms(self, model, x, y, threat, noise)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class TrainConfig:
         precision: ``"bf16"`` runs forwards in autocast; weights, logits and losses stay fp32.
         clip_norm: Largest norm of the gradient; unlimited if ``None``.
         accumulate: Parts a batch is cut into, to fit in memory; 0 chooses when memory runs out.
-            Batch norm in training mode and the mean of GAIRAT's weights see one part at a time.
+            Batch norm in training mode sees one part at a time, and dropout draws for each.
         augment: Applied to training images.
         average: Average of weights along the path; it is what is judged and kept.
         extra_share: Share of each batch that is pseudo-labelled data (robust self-training).

@@ -158,7 +158,8 @@ class Cra:
         penalty = cra_penalty(
             logits, y, sigma=self.sigma, gamma=self.gamma, radius_of=self.radius_of
         )
-        terms = blended(gaussian(logits, y), penalty, beta=self.beta, blend=self.blend)
+        noisy = LossTerms(gaussian(logits, y), {})
+        terms = blended(noisy, penalty, beta=self.beta, blend=self.blend)
         return replace(terms, correct=_correct(logits, y))
 
 

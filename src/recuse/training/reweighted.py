@@ -7,9 +7,9 @@ burn-in ends all weights are one: kappa means nothing while the network is bad.
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
-from recuse.arrays import Counts, Images, Labels, Logits, PerSample
+from recuse.arrays import Images, Labels, Logits, PerSample
 from recuse.attacks.pgd import Pgd
 from recuse.losses import (
     cross_entropy,
@@ -21,7 +21,7 @@ from recuse.losses import (
     kl_regularizer,
 )
 from recuse.random import SampleNoise
-from recuse.results import LossTerms
+from recuse.results import LossTerms, Weighted
 from recuse.threat import Threat
 from recuse.training.adversarial import JITTER, Adversarial, Trades
 from recuse.training.forward import BatchNorm
@@ -30,10 +30,10 @@ from recuse.training.robust import Ascent, Pair, attacked_terms, robust_terms
 
 @runtime_checkable
 class GeometryWeights(Protocol):
-    """Weights of mean 1 that fall with kappa."""
+    """Weights that fall with kappa; the loss scales them to mean 1 over the batch."""
 
-    def __call__(self, kappa: Counts, steps: int) -> PerSample:
-        """Weight per sample of the batch."""
+    def __call__(self, kappa: PerSample, steps: int) -> PerSample:
+        """Weight per sample, before it is scaled."""
         ...
 
 
@@ -43,9 +43,9 @@ class TanhWeights:
 
     lam: float = -1.0
 
-    def __call__(self, kappa: Counts, steps: int) -> PerSample:
-        """Weight per sample of the batch."""
-        return gairat_weights(kappa, steps, lam=self.lam)
+    def __call__(self, kappa: PerSample, steps: int) -> PerSample:
+        """Weight per sample, before it is scaled."""
+        return gairat_weights(kappa, steps, lam=self.lam, scaled=False)
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,18 @@ class SigmoidWeights:
 
     lam: float = -1.0
 
-    def __call__(self, kappa: Counts, steps: int) -> PerSample:
-        """Weight per sample of the batch."""
-        return gairat_weights_sigmoid(kappa, steps, lam=self.lam)
+    def __call__(self, kappa: PerSample, steps: int) -> PerSample:
+        """Weight per sample, before it is scaled."""
+        return gairat_weights_sigmoid(kappa, steps, lam=self.lam, scaled=False)
 
 
 @dataclass(frozen=True)
 class DiscreteWeights:
     """:func:`recuse.losses.gairat_weights_discrete`: linear in kappa."""
 
-    def __call__(self, kappa: Counts, steps: int) -> PerSample:
-        """Weight per sample of the batch."""
-        return gairat_weights_discrete(kappa, steps)
+    def __call__(self, kappa: PerSample, steps: int) -> PerSample:
+        """Weight per sample, before it is scaled."""
+        return gairat_weights_discrete(kappa, steps, scaled=False)
 
 
 GEOMETRY_WEIGHTS: dict[str, type[GeometryWeights]] = {
@@ -73,6 +73,17 @@ GEOMETRY_WEIGHTS: dict[str, type[GeometryWeights]] = {
     "sigmoid": SigmoidWeights,
     "discrete": DiscreteWeights,
 }
+
+
+def scaled(weights: GeometryWeights, pair: Pair) -> tuple[PerSample, Tensor]:
+    """Weights of mean 1 over the pair's samples, and the mean they were divided by."""
+    raw = weights(pair.kappa.to(pair.logits_adv.dtype), pair.steps)
+    return raw / raw.mean(), raw.mean()
+
+
+def weighted(share: PerSample, mean: Tensor) -> Weighted:
+    """A share that a robust loss logs as ``robust``."""
+    return Weighted(share, mean, {"robust": share.detach()})
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,12 @@ class Gairat:
 
     def loss(self, pair: Pair) -> PerSample:
         """``w(kappa) * CE(f(x_adv), y)``."""
-        return gairat(pair.logits_adv, pair.y, self.weights(pair.kappa, pair.steps))
+        return self.weighted(pair).share
+
+    def weighted(self, pair: Pair) -> Weighted:
+        """All of the loss."""
+        weights, mean = scaled(self.weights, pair)
+        return weighted(gairat(pair.logits_adv, pair.y, weights), mean)
 
     def at(self, progress: float) -> "Gairat | Adversarial":
         """Plain adversarial training during the burn-in."""
@@ -113,10 +129,7 @@ class Gairat:
         self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
     ) -> LossTerms:
         """The weighted loss at the adversarial example; clean inputs are never looked at."""
-        return attacked_terms(self, self._weighted, model, x, y, threat, noise)
-
-    def _weighted(self, logits_adv: Logits, y: Labels, kappa: Counts) -> PerSample:
-        return gairat(logits_adv, y, self.weights(kappa, self.attack.steps))
+        return attacked_terms(self, model, x, y, threat, noise)
 
 
 @dataclass(frozen=True)
@@ -149,8 +162,13 @@ class GairTrades:
 
     def loss(self, pair: Pair) -> PerSample:
         """``CE(f(x), y) + gamma * w(kappa) * KL(p(x) || p(x_adv))``."""
-        weights = self.weights(pair.kappa, pair.steps)
+        weights, _ = scaled(self.weights, pair)
         return gair_trades(pair.logits, pair.logits_adv, pair.y, weights, gamma=self.gamma)
+
+    def weighted(self, pair: Pair) -> Weighted:
+        """``gamma * w(kappa) * KL(p(x) || p(x_adv))``."""
+        weights, mean = scaled(self.weights, pair)
+        return weighted(self.gamma * weights * kl_regularizer(pair.logits, pair.logits_adv), mean)
 
     def at(self, progress: float) -> "GairTrades | Trades":
         """Plain TRADES during the burn-in."""

@@ -6,7 +6,7 @@ another attack serves both terms.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,7 +16,7 @@ from recuse.arrays import Counts, Images, Labels, Logits, PerSample
 from recuse.attacks.pgd import Pgd
 from recuse.losses import cross_entropy
 from recuse.random import SampleNoise
-from recuse.results import LossTerms
+from recuse.results import LossTerms, Weighted
 from recuse.threat import Threat
 from recuse.training.forward import (
     BatchNorm,
@@ -77,6 +77,15 @@ class RobustLoss(Protocol):
 
     def loss(self, pair: Pair) -> PerSample:
         """The loss per sample."""
+        ...
+
+
+@runtime_checkable
+class Reweighted(Protocol):
+    """A robust loss of which a share has weights of mean 1 over the batch."""
+
+    def weighted(self, pair: Pair) -> Weighted:
+        """That share of ``loss(pair)``."""
         ...
 
 
@@ -163,36 +172,41 @@ def robust_terms(
         ascent=objective.ascent,
         batch_norm=objective.batch_norm,
     )
-    total = objective.loss(pair)
-    return LossTerms(total, {"robust": total.detach()}, pair.correct)
+    return replace(terms_of(objective, pair), correct=pair.correct)
 
 
 def attacked_terms(
     objective: RobustLoss,
-    formula: Callable[[Logits, Labels, Counts], PerSample],
     model: nn.Module,
     x: Images,
     y: Labels,
     threat: Threat,
     noise: SampleNoise,
 ) -> LossTerms:
-    """The loss of an objective that never looks at the clean inputs: 11 forwards, not 12.
+    """The terms of an objective that never looks at the clean inputs: 11 forwards, not 12.
 
     Args:
-        objective: Whose attack to run; its ``ascent`` must not use the clean logits.
-        formula: From adversarial logits, labels and kappa to the loss.
+        objective: Its ``ascent`` and its ``loss`` must not use the clean logits.
         model: The network in training.
         x: Clean inputs.
         y: True labels.
         threat: Where the adversarial examples lie.
         noise: Of the attack's start.
     """
-    start = objective.start(x, threat, noise.substream("attack"))
+    attack, start = objective.attack, objective.start(x, threat, noise.substream("attack"))
     counter = StepCounter(objective.ascent(y.new_empty(len(y), 0).float(), y), y)
     with attack_view(model) as attacked:
-        x_adv = objective.attack.perturb(attacked, x, threat, counter, noise=NO_NOISE, start=start)
-    total = formula(loss_logits(model, x_adv, objective.batch_norm), y, counter.kappa)
-    return LossTerms(total, {"robust": total.detach()})
+        x_adv = attack.perturb(attacked, x, threat, counter, noise=NO_NOISE, start=start)
+    logits_adv = loss_logits(model, x_adv, objective.batch_norm)
+    unseen = torch.full_like(logits_adv, torch.nan)
+    return terms_of(objective, Pair(unseen, logits_adv, y, counter.kappa, attack.steps))
+
+
+def terms_of(robust: RobustLoss, pair: Pair) -> LossTerms:
+    """A robust loss and, if it has one, its weighted share."""
+    total = robust.loss(pair)
+    weighted = robust.weighted(pair) if isinstance(robust, Reweighted) else None
+    return LossTerms(total, {"robust": total.detach()}, weighted=weighted)
 
 
 def towards_another_class(clean: Logits, y: Labels) -> Ascent:
@@ -207,10 +221,12 @@ def towards_another_class(clean: Logits, y: Labels) -> Ascent:
 __all__ = [
     "Ascent",
     "Pair",
+    "Reweighted",
     "RobustLoss",
     "StepCounter",
     "attack_pair",
     "attacked_terms",
     "robust_terms",
+    "terms_of",
     "towards_another_class",
 ]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from recuse.training.averaging import Averager
 from recuse.training.batches import Batch, Batches
 from recuse.training.config import TrainConfig
 from recuse.training.forward import Trainee
-from recuse.training.processes import Processes
+from recuse.training.processes import Processes, Share
 from recuse.training.schedule import objective_at
 from recuse.training.state import (
     Files,
@@ -148,11 +149,11 @@ class Run:
 
     def step(self, batch: Batch) -> None:
         """One optimizer step, again with smaller parts where memory runs out and may be cut."""
-        share, rows = self.processes.share(batch)
-        while not self.fits(share, rows):
+        share = self.processes.share(batch)
+        while not self.fits(share):
             self.position.parts *= 2
             torch.cuda.empty_cache()
-        self.processes.average_gradients(self.network, rows=rows, total=len(batch))
+        self.processes.average_gradients(self.network, share)
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         if self.looks():
@@ -164,29 +165,35 @@ class Run:
         on_cpu = next(self.network.parameters()).device.type == "cpu"
         return on_cpu or self.position.step % LOOK_EVERY == 0
 
-    def fits(self, batch: Batch, rows: int) -> bool:
-        """Differentiate; False if memory ran out and the batch may be cut further."""
+    def fits(self, share: Share) -> bool:
+        """Differentiate; False if memory ran out and the share may be cut further."""
         try:
-            self.differentiate(batch, rows)
+            self.differentiate(share)
         except torch.OutOfMemoryError:
-            if self.config.accumulate != AUTOMATIC or self.position.parts >= len(batch):
+            if self.config.accumulate != AUTOMATIC or self.position.parts >= len(share.batch):
                 raise
             return False
         return True
 
-    def differentiate(self, batch: Batch, rows: int) -> None:
+    def differentiate(self, share: Share) -> None:
         """Leave the gradient in the weights and add to the epoch's sums if the rows count."""
         config, position = self.config, self.position
-        share = self.done / self.total_steps
+        progress = self.done / self.total_steps
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * config.schedule(share)
-        objective = objective_at(config.objective, share)
+            group["lr"] = config.lr * config.schedule(progress)
+        alone = self.processes.count == 1
         sums = differentiate(
-            self.trainee, batch, objective, config, epoch=position.epoch, parts=position.parts
+            self.trainee,
+            share.batch,
+            objective_at(config.objective, progress),
+            config,
+            epoch=position.epoch,
+            parts=position.parts,
+            mean_weight=None if alone else partial(self.processes.mean_weight, share=share),
         )
-        if rows:
+        if share.rows:
             add_to(position.sums, sums)
-            position.samples += rows
+            position.samples += share.rows
 
     def check_finite(self) -> None:
         """Stop if the loss is not a number any more."""

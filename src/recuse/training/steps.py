@@ -1,7 +1,8 @@
 """The gradient of one batch: augmentation, objective, backward, in parts if memory is short."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +10,53 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from recuse.protocols import Objective
 from recuse.random import SampleNoise, stable_seed
+from recuse.results import LossTerms
 from recuse.training.batches import Batch
 from recuse.training.config import TrainConfig
 from recuse.training.forward import Trainee
+
+
+@dataclass(eq=False)
+class Waiting:
+    """The weighted share of a batch in parts, until the mean of all its weights is known.
+
+    Attributes:
+        weight: Sum of the weights.
+        gradients: By parameter, for a mean of 1.
+        sums: Over samples, of what the share adds to the log, likewise.
+    """
+
+    weight: Tensor | None = None
+    gradients: dict[nn.Parameter, Tensor] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    def take(self, terms: LossTerms, parameters: list[nn.Parameter], *, rows: int) -> LossTerms:
+        """Take the share out of the terms of one part of a batch of ``rows``; return the rest.
+
+        Costs a backward pass, since the share and the rest are scaled differently.
+        """
+        weighted = terms.weighted
+        if weighted is None:
+            return terms
+        loss = weighted.mean * weighted.share.sum() / rows
+        found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+        for parameter, gradient in zip(parameters, found, strict=True):
+            if gradient is not None:
+                before = self.gradients.get(parameter)
+                self.gradients[parameter] = gradient if before is None else before + gradient
+        logged = {"loss": weighted.share.detach(), **weighted.parts}
+        add_to(self.sums, {k: weighted.mean * v.sum() for k, v in logged.items()})
+        weight = weighted.mean * len(weighted.share)
+        self.weight = weight if self.weight is None else self.weight + weight
+        rest = {k: v - weighted.parts.get(k, 0.0) for k, v in terms.parts.items()}
+        return LossTerms(terms.total - weighted.share, rest, terms.correct)
+
+    def settle(self, mean: Tensor) -> dict[str, Tensor]:
+        """Add the share to the gradients, given the mean weight; return what it adds to the log."""
+        for parameter, gradient in self.gradients.items():
+            scaled = gradient / mean
+            parameter.grad = scaled if parameter.grad is None else parameter.grad + scaled
+        return {k: v / mean for k, v in self.sums.items()}
 
 
 def differentiate(
@@ -22,6 +67,7 @@ def differentiate(
     *,
     epoch: int,
     parts: int,
+    mean_weight: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Leave the gradient of the batch's mean loss in the weights.
 
@@ -34,23 +80,32 @@ def differentiate(
         config: Threat, augmentation, seed.
         epoch: Number of the epoch, from 0.
         parts: Parts the batch is cut into.
+        mean_weight: Where others compute further rows of the batch: from the sum of a reweighted
+            loss's weights over these rows to their mean over all. Called once, at the end.
 
     Returns:
         Sums over samples of the loss and its parts, for the log.
     """
     trainee.zero_grad(set_to_none=True)
-    parameter = next(trainee.parameters())
+    parameters = [p for p in trainee.parameters() if p.requires_grad]
+    device, dtype = parameters[0].device, parameters[0].dtype
     sums: dict[str, Tensor] = {}
+    waiting = Waiting()
     for part in batch.parts(parts):
-        on_device = part.to(parameter.device, parameter.dtype)
+        on_device = part.to(device, dtype)
         noise = SampleNoise(config.seed, part.ids, f"train/{epoch}")
         x = config.augment(on_device.images, noise.substream("augment"))
         with seeded_dropout(trainee, config.seed, epoch, part.ids[0]):
             terms = objective(trainee, x, on_device.labels, config.threat, noise=noise)
+        if parts > 1 or mean_weight:
+            terms = waiting.take(terms, parameters, rows=len(batch))
         torch.autograd.backward(terms.total.sum() / len(batch))
         add_to(sums, {"loss": terms.total.detach(), **terms.parts})
         if terms.correct is not None:
             add_to(sums, {"train_accuracy": terms.correct.float()})
+    if waiting.weight is not None:
+        mean = mean_weight(waiting.weight) if mean_weight else waiting.weight / len(batch)
+        add_to(sums, waiting.settle(mean))
     return sums
 
 

@@ -1,0 +1,127 @@
+"""A batch may be cut as memory and processes ask: its gradient and its log stay the same."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from recuse.attacks.pgd import Pgd
+from recuse.data import Digits
+from recuse.models import Mlp, build_seeded
+from recuse.threat import Threat
+from recuse.training import (
+    OBJECTIVES,
+    ROBUST_LOSSES,
+    Dga,
+    Era,
+    Gairat,
+    GairTrades,
+    LiteralEra,
+    TrainConfig,
+    Validation,
+    fit,
+)
+from recuse.training.batches import Batch
+from recuse.training.forward import Trainee
+from recuse.training.reweighted import DiscreteWeights, SigmoidWeights
+from recuse.training.state import load_weights
+from recuse.training.steps import differentiate
+
+ROWS = 14
+# So wide that the attack needs few steps for some rows and all for others.
+THREAT = Threat("linf", 0.3)
+QUICK = Pgd(steps=4)
+OUTER = {"era": Era, "literal-era": LiteralEra, "dga": Dga}
+
+
+def quick(kind):
+    """The objective by default, with a short attack if it has one."""
+    return kind(attack=QUICK) if hasattr(kind(), "attack") else kind()
+
+
+CASES = {name: quick(kind) for name, kind in OBJECTIVES.items()} | {
+    f"{outer} of {name}": kind(beta=0.7, blend=0.6, robust=quick(inner), attack=QUICK)
+    for outer, kind in OUTER.items()
+    for name, inner in ROBUST_LOSSES.items()
+}
+CASES["sigmoid weights"] = GairTrades(weights=SigmoidWeights(), attack=QUICK)
+CASES["linear weights"] = GairTrades(weights=DiscreteWeights(), attack=QUICK)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    split = Digits().load(None).train.head(ROWS)
+    return Batch(split.images, split.labels, split.ids)
+
+
+def gradient_and_log(objective, batch, parts):
+    model = build_seeded(Mlp(shape=(1, 8, 8), classes=10, width=16), 0).double()
+    config = TrainConfig(objective, THREAT)
+    log = differentiate(Trainee(model), batch, objective, config, epoch=0, parts=parts)
+    return torch.cat([p.grad.flatten() for p in model.parameters()]), log
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_gradient_does_not_depend_on_the_cut(name, batch):
+    whole, log = gradient_and_log(CASES[name], batch, 1)
+    assert whole.abs().max() > 1e-4
+    for parts in (2, 4, 7):
+        found, cut_log = gradient_and_log(CASES[name], batch, parts)
+        torch.testing.assert_close(found, whole, rtol=0, atol=1e-12)
+        assert cut_log.keys() == log.keys()
+        for key, value in log.items():
+            assert float(cut_log[key]) == pytest.approx(float(value), rel=1e-12), key
+
+
+def train(folder: str, parts: tuple[int, int, int]) -> None:
+    """One epoch of each: batches of 8, 8 and 1, in which one of two processes has no row."""
+    split = Digits().load(None).train.head(17)
+    objectives = (
+        Gairat(attack=QUICK, burn_in=0.0),
+        GairTrades(attack=QUICK, burn_in=0.0),
+        Era(robust=Gairat(burn_in=0.0), attack=QUICK),
+    )
+    for objective, accumulate in zip(objectives, parts, strict=True):
+        model = build_seeded(Mlp(shape=(1, 8, 8), classes=10, width=16), 0).double()
+        config = TrainConfig(
+            objective,
+            THREAT,
+            epochs=1,
+            batch_size=8,
+            lr=0.1,
+            accumulate=accumulate,
+            validation=Validation(QUICK, limit=4),
+        )
+        fit(model, split, split, config, Path(folder) / type(objective).__name__)
+
+
+@pytest.mark.slow
+def test_the_gradient_does_not_depend_on_the_number_of_processes(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    command = f"import test_cut; test_cut.train({str(tmp_path / 'two')!r}, (1, 2, 1))"
+    launched = [
+        subprocess.Popen(
+            [sys.executable, "-c", command],
+            cwd=Path(__file__).parent,
+            env=os.environ
+            | shared
+            | {"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"},
+        )
+        for rank in ("0", "1")
+    ]
+    train(str(tmp_path / "one"), (1, 1, 1))
+    assert [process.wait() for process in launched] == [0, 0]
+    found = sorted((tmp_path / "one").iterdir())
+    assert len(found) == 3
+    for folder in found:
+        one = load_weights(folder / "last.safetensors")
+        two = load_weights(tmp_path / "two" / folder.name / "last.safetensors")
+        for key in one:
+            torch.testing.assert_close(two[key], one[key], rtol=0, atol=1e-12)
