@@ -172,7 +172,7 @@ def certify(
     certify_dataset(
         prepare(network, precision=family.precision).eval(),
         test,
-        Certification(certifier_of(family, sigma), radii, limit=IMAGES),
+        Certification(certifier_of(family, sigma), radii, deployed=radii[:2], limit=IMAGES),
         name=f"{family.name} σ={sigma:g} {name}",
         records=out / "records",
         tags={**tags, "precision": family.precision} | ({"beta": beta} if beta else {}),

@@ -9,11 +9,12 @@ from polars.testing import assert_frame_equal
 from torch import Tensor, nn
 
 from recuse.analysis.verdicts import verdicts
-from recuse.certify import Cohen, GroupSequential, Ibp
+from recuse.certify import Cohen, GroupSequential, Ibp, needed_radius
 from recuse.data.split import Split
 from recuse.errors import CertificationError, ConfigError, DataError
 from recuse.evaluation.certify_dataset import Certification, certify_dataset
 from recuse.models import weights_sha256
+from recuse.radius import format_radius
 from recuse.records.store import Shards, read_record
 
 RADII = (0.12, 0.24)
@@ -61,6 +62,37 @@ def test_rows_are_right_where_the_truth_is_known(tmp_path: Path) -> None:
     assert frame["radius"].to_list() == pytest.approx([0.24, 0.12, 0, 0, 0, 0.12, 0.24, 0.24])
     assert frame["samples"].min() > 0
     assert verdicts(certified(tmp_path, plan())).certified("0.24").sum() == 3
+
+
+def test_the_radius_that_a_deployed_stage_needs_is_certified_too(tmp_path: Path) -> None:
+    wanted = plan(deployed=(0.12,))
+    needed = needed_radius(wanted.certifier, 0.12, classes=2)
+    record = certified(tmp_path, wanted)
+    assert 0.25 < needed < 0.3
+    assert record.meta.radii == ("0.12", "0.24", format_radius(needed))
+    told = {"beta": 0.001, "needs": {"0.12": format_radius(needed)}}
+    assert record.meta.settings["deployed"] == told
+    column = record.frame[f"certified@{format_radius(needed)}"].to_list()
+    assert column == [abs(d) > 0.27 for d in DISTANCES]
+    # Asked or not, the other verdicts are the same; the key is not.
+    plain = certified(tmp_path, plan())
+    assert plain.frame["certified@0.24"].equals(record.frame["certified@0.24"])
+    assert "deployed" not in plain.meta.settings
+    assert plain.meta.key != record.meta.key
+
+
+def test_a_deployed_stage_of_bounds_needs_the_double_and_says_nothing_of_chance() -> None:
+    wanted = Certification(Ibp(), (0.02,), deployed=(0.02,))
+    assert wanted.completed(10).radii == (0.02, 0.04)
+    assert "deployed" not in wanted.meta(points(), name="n", weights="", tags={}).settings
+
+
+def test_a_stage_whose_votes_are_too_few_needs_what_nobody_proves() -> None:
+    certifier = GroupSequential(0.12, n_max=4000, guess_weight=1.0)
+    wanted = Certification(certifier, (0.12,), deployed=(0.12,))
+    assert wanted.completed(2).radii == (0.12,)
+    settings = wanted.meta(points(), name="n", weights="", tags={}).settings
+    assert settings["deployed"]["needs"] == {"0.12": None}
 
 
 def test_a_killed_run_draws_nothing_again_and_ends_the_same(tmp_path: Path) -> None:

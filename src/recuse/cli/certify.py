@@ -31,8 +31,9 @@ def certify(
     """Prove, per image, that the answer is the same on a whole ball, and keep one row per image.
 
     L2 balls are certified by Gaussian smoothing, Linf balls by interval bounds. A rerun draws
-    nothing again for images that are finished. Every radius is also certified doubled, which
-    robust selection needs.
+    nothing again for images that are finished. Every radius is also certified doubled, and at the
+    radius at which a deployed stage surely answers wherever an attacker moves the image: the double
+    for bounds, somewhat more for votes, of which a stage draws finitely many.
 
     Args:
         model: A .safetensors checkpoint, a name in the models folder (recuse models list), or
@@ -45,7 +46,7 @@ def certify(
             (small ReLU networks). auto takes sequential(sigma=0.12) for l2 and ibp for linf;
             recuse values certifier lists all fields.
         radius_step: Also bracket the largest certified radius on multiples of this step.
-        doubled: Certify twice every radius as well.
+        doubled: Certify twice every radius as well, and what a deployed stage needs.
         out: Run folder; the rows go to its records folder.
         name: Name in reports; by default the model's own.
         role: core for the accurate model that always answers, robust for a stage before it.
@@ -65,7 +66,13 @@ def certify(
     proves = _certifier(certifier, balls[0].norm)
     grid = _grid(proves, radius_step)
     radii = {*(judged_radii(asked) if doubled else asked), *grid}
-    certification = Certification(proves, tuple(sorted(radii)), seed=seed, limit=limit)
+    certification = Certification(
+        proves,
+        tuple(sorted(radii)),
+        deployed=tuple(asked) if doubled else (),
+        seed=seed,
+        limit=limit,
+    )
     root = find_data_root(data_root)
     loaded = options.model(model, root)
     split = options.data_source(data).load_test(root)
@@ -136,7 +143,26 @@ def print_certificates(record: "Record") -> None:
         table.add_row(f"{record.meta.norm}:{radius}", *(f"{100 * rate:.1f}" for rate in rates))
     table.caption = (
         f"{judged.samples} images, accuracy {100 * accurate.mean():.1f} %, "
-        f"{judged.values('samples').mean():.0f} noisy passes per image. A selector of radius r "
-        "surely selects in the whole r-ball only where 2r is certified."
+        f"{judged.values('samples').mean():.0f} noisy passes per image. {_deployed(record)}"
     )
     Console(soft_wrap=True).print(table)
+
+
+def _deployed(record: "Record") -> str:
+    """What a deployed stage needs, in a sentence."""
+    told = record.meta.settings.get("deployed")
+    if told is None:
+        return (
+            "A selector of radius r surely selects in the whole r-ball only where 2r is certified."
+        )
+    alpha, beta = record.meta.settings["alpha"], told["beta"]
+    parts = [
+        f"of radius {eps} surely answers in its whole {eps}-ball where {needed} is certified"
+        if needed is not None
+        else f"of radius {eps} never surely answers, because its votes are too few"
+        for eps, needed in told["needs"].items()
+    ]
+    return (
+        f"A deployed stage {'; one '.join(parts)} (each up to a probability of alpha + beta = "
+        f"{alpha:g} + {beta:g})."
+    )

@@ -1,7 +1,7 @@
 """Certify a model on a data set and record, per sample, at which radii it is proven."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from recuse.certify import Cohen, GroupSequential, JointCertificate, JointCertifier
+from recuse.certify.power import BETA, VotingCertifier, needed_radius
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.evaluate import clean_logits, fingerprint
 from recuse.evaluation.resumable import judge_missing
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent
+from recuse.radius import format_radius
 from recuse.random import SampleNoise
 from recuse.records.schema import Record, RecordMeta, make_record, radius_column
 from recuse.serialize import to_plain
@@ -29,8 +31,10 @@ class Certification:
 
     Attributes:
         certifier: Proves; draws are keyed by ``seed`` and sample id.
-        radii: Ascending, positive. Give eps and 2 eps: a selector of radius eps is surely
-            selecting only where 2 eps is certified.
+        radii: Ascending, positive.
+        deployed: Radii eps of stages that may be deployed against an attacker of the same
+            radius. Each adds the radius that proves that such a stage surely answers: 2 eps, or
+            more where it counts votes (:func:`recuse.certify.power.needed_radius`).
         seed: Of the noise.
         limit: Certify only the first so many samples; all if absent.
         chunk: Samples certified and written together: what a kill can cost. Results do not
@@ -39,6 +43,7 @@ class Certification:
 
     certifier: JointCertifier
     radii: tuple[float, ...]
+    deployed: tuple[float, ...] = ()
     seed: int = 0
     limit: int | None = None
     chunk: int = 32
@@ -57,13 +62,35 @@ class Certification:
         if isinstance(self.certifier, GroupSequential | Cohen):
             self.certifier.require_attainable(self.radii[0])
 
+    def needs(self, classes: int) -> dict[float, float | None]:
+        """What to certify for each deployed radius; None where no certificate is enough."""
+        return {e: needed_radius(self.certifier, e, classes=classes) for e in self.deployed}
+
+    def completed(self, classes: int) -> "Certification":
+        """With the radii that the deployed ones need, for a network of so many classes."""
+        needed = [r for r in self.needs(classes).values() if r is not None]
+        return replace(self, radii=tuple(sorted({*self.radii, *needed})))
+
     @property
     def asked(self) -> tuple[float, ...]:
         """Radius 0, which settles the prediction itself, and the radii."""
         return (0.0, *self.radii)
 
-    def meta(self, split: Split, *, name: str, weights: str, tags: Mapping[str, Any]) -> RecordMeta:
-        """What identifies the record of a model of that name and weights on ``split``."""
+    def meta(
+        self,
+        split: Split,
+        *,
+        name: str,
+        weights: str,
+        tags: Mapping[str, Any],
+        classes: int | None = None,
+    ) -> RecordMeta:
+        """What identifies the record of a model of that name and weights on ``split``.
+
+        Certificates by votes say in ``settings["deployed"]`` what each deployed radius needs of a
+        network of so many ``classes``, those of ``split`` if not given.
+        """
+        classes = classes or split.classes
         plain = to_plain(self.certifier)
         assert isinstance(plain, dict)
         for name_of_size in ("batch_size", "rows"):  # change no verdict
@@ -71,7 +98,11 @@ class Certification:
         settings: dict[str, Any] = {"certifier": plain, "data": fingerprint(split)}
         known: dict[str, Any] = {k: plain[k] for k in ("sigma", "alpha") if k in plain}
         if isinstance(self.certifier, GroupSequential):
-            settings["level"] = self.certifier.level(self.asked, split.classes)
+            settings["level"] = self.certifier.level(self.asked, classes)
+        if self.deployed and isinstance(self.certifier, VotingCertifier):
+            needs = self.needs(classes).items()
+            texts = {format_radius(e): None if r is None else format_radius(r) for e, r in needs}
+            settings["deployed"] = {"beta": BETA, "needs": texts}
         return RecordMeta(
             model=name,
             dataset=split.name,
@@ -98,8 +129,8 @@ def certify_dataset(
     """Certify a model and keep one row per sample; finished samples are never drawn again.
 
     A row holds the certified class (null where not even radius 0 is certified), whether it is
-    the label, whether each radius is certified, the largest certified radius (also as ``score``)
-    and the noisy forward passes spent.
+    the label, whether each radius is certified (those that deployed stages need too), the largest
+    certified radius (also as ``score``) and the noisy forward passes spent.
 
     Args:
         model: Maps images in [0, 1] to logits, in eval mode, on the device to compute on. The
@@ -120,9 +151,10 @@ def certify_dataset(
         RecordError: The folder cannot be written, or holds damaged shards.
     """
     wanted = split if certification.limit is None else split.head(certification.limit)
-    clean_logits(model, wanted.images[:1].to(_device(model)), wanted)
+    classes = clean_logits(model, wanted.images[:1].to(_device(model)), wanted).shape[1]
     weights = weights_sha256(model)
-    meta = certification.meta(split, name=name, weights=weights, tags=tags or {})
+    certification = certification.completed(classes)
+    meta = certification.meta(split, name=name, weights=weights, tags=tags or {}, classes=classes)
     return judge_missing(
         wanted,
         meta,
