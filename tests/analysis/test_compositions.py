@@ -5,12 +5,20 @@ from functools import partial
 import numpy as np
 import pytest
 
-from recuse.analysis.compositions import compose_records, core_of, stage_of
+from recuse.analysis.chains import core_of, stage_of
+from recuse.analysis.compositions import ChainRates, compose_records
 from recuse.analysis.verdicts import verdicts
 from recuse.errors import RecordError
 from recuse.records.schema import RecordMeta, make_record
 
 SAMPLES = 200
+
+
+def rates(records, **options):
+    """The rates of every composition of these records."""
+    return [ChainRates.of(chain) for chain in compose_records(records, **options)]
+
+
 RADII = ("0.12", "0.24")
 RNG = np.random.default_rng(7)
 
@@ -43,35 +51,39 @@ def test_certificates_and_attacks_are_counted_by_the_same_formula():
     columns = {c: proven.frame[c] for c in ("sample_id", "prediction", "accurate")}
     columns |= {f"robust@{r}": proven.frame[f"certified@{r}"] for r in RADII}
     attacked = make_record(RecordMeta("m", "cifar10/test", "apgd-ce", "l2", RADII), columns)
-    (by_proof,) = compose_records([proven, CORE], eps="0.12")
-    (by_attack,) = compose_records([attacked, CORE], eps="0.12")
+    (by_proof,) = rates([proven, CORE], eps="0.12")
+    (by_attack,) = rates([attacked, CORE], eps="0.12")
     assert (by_proof.kind, by_attack.kind) == ("certified", "robust")
     numbers = [
-        {k: v for k, v in entry.as_dict().items() if k != "kind"} for entry in (by_proof, by_attack)
+        {k: v for k, v in entry.as_dict().items() if k not in ("kind", "alone")}
+        for entry in (by_proof, by_attack)
     ]
     assert numbers[0] == numbers[1]
+    assert by_proof.alone[0] == by_attack.alone[0]
+    # No attack left anything of the core; whether anything is proven of it, nobody asked.
+    assert [entry.alone[1].robust for entry in (by_proof, by_attack)] == [None, 0]
 
 
 def test_a_core_without_certificates_is_never_proven_robust():
     stage = random_model("m", "certified")
     core = record("core", "robust", *np.ones((3, SAMPLES), dtype=bool), role="core")
-    (composed,) = compose_records([stage, core], eps="0.12")
+    (composed,) = rates([stage, core], eps="0.12")
     judged = verdicts(stage)
     # Only what the stage proves at twice the radius is left.
     assert composed.sound == np.mean(judged.accurate() & judged.certified("0.24"))
     assert not core_of(verdicts(core), "0.12", "certified").robust.any()
     proven = record("core", "certified", *np.ones((3, SAMPLES), dtype=bool), role="core")
-    (better,) = compose_records([stage, proven], eps="0.12")
+    (better,) = rates([stage, proven], eps="0.12")
     assert better.sound == np.mean(judged.accurate())
 
 
 def test_attacks_on_a_stage_never_stand_in_for_its_certificates():
     both = [random_model("m", "certified"), random_model("m", "robust"), CORE]
-    (attacked,) = compose_records(both, eps="0.12")
-    (proven,) = compose_records(both, eps="0.12", kind="certified")
+    (attacked,) = rates(both, eps="0.12")
+    (proven,) = rates(both, eps="0.12", kind="certified")
     assert (attacked.kind, proven.kind) == ("robust", "certified")
-    assert (proven,) == tuple(compose_records(both[::2], eps="0.12"))
-    assert (attacked,) == tuple(compose_records(both[1:], eps="0.12"))
+    assert (proven,) == tuple(rates(both[::2], eps="0.12"))
+    assert (attacked,) == tuple(rates(both[1:], eps="0.12"))
 
 
 def test_of_several_attacks_the_stronger_counts_whatever_the_order():
@@ -80,9 +92,9 @@ def test_of_several_attacks_the_stronger_counts_whatever_the_order():
     weak = record("m", "robust", accurate, reach > 0, reach > 1)
     broken = RNG.random(SAMPLES) < 0.5
     strong = record("m", "robust", accurate, (reach > 0) & ~broken, (reach > 1) & ~broken)
-    expected = compose_records([strong, CORE], eps="0.12")
-    assert compose_records([weak, strong, CORE], eps="0.12") == expected
-    assert compose_records([strong, weak, CORE], eps="0.12") == expected
+    expected = rates([strong, CORE], eps="0.12")
+    assert rates([weak, strong, CORE], eps="0.12") == expected
+    assert rates([strong, weak, CORE], eps="0.12") == expected
 
 
 def attacked(name, robust, *, attack="apgd-ce", ids=range(10), **meta):
@@ -112,9 +124,9 @@ def test_what_any_of_several_attacks_broke_is_not_counted(first):
     ]
     for extra, robust in zip(others, (7, 7, 6), strict=True):
         both = [one, extra]
-        (composed,) = compose_records([both[first], both[1 - first], FRAGILE], eps="0.12")
+        (composed,) = rates([both[first], both[1 - first], FRAGILE], eps="0.12")
         assert (composed.name, composed.sound) == ("m → core", robust / 10)
-    (composed,) = compose_records([*others, FRAGILE, one], eps="0.12")
+    (composed,) = rates([*others, FRAGILE, one], eps="0.12")
     assert composed.sound == pytest.approx(0.4)
     # Natural accuracy is that of the selector that these attacks make: six inputs are the core's.
     assert composed.core_share == pytest.approx(0.6)
@@ -126,7 +138,7 @@ def test_an_attack_on_the_core_counts_at_the_core():
         attacked("core", [unbroken(0)], tags={"role": "core"}),
         attacked("core", [unbroken(1)], attack="square", tags={"role": "core"}),
     ]
-    (composed,) = compose_records([*cores, stage], eps="0.12")
+    (composed,) = rates([*cores, stage], eps="0.12")
     assert (composed.name, composed.sound) == ("m → core", 0.8)
 
 
@@ -134,22 +146,22 @@ def test_an_attack_on_the_core_counts_at_the_core():
 def test_an_attack_in_another_norm_or_on_other_data_breaks_nothing_here(change):
     mine = attacked("m", [unbroken(0, 1)] * 2, settings={"data": "d"})
     other = attacked("m", [unbroken(2)] * 2, **change)
-    (composed,) = compose_records([mine, other, FRAGILE], eps="0.12")
+    (composed,) = rates([mine, other, FRAGILE], eps="0.12")
     assert composed.sound == 0.8
 
 
 def test_two_networks_of_one_name_are_told_apart():
     good = attacked("m", [unbroken()] * 2, weights="a" * 64)
     bad = attacked("m", [[False] * 10] * 2, weights="b" * 64)
-    found = compose_records([bad, good, FRAGILE], eps="0.12")
+    found = rates([bad, good, FRAGILE], eps="0.12")
     assert {c.name: c.sound for c in found} == {"m (aaaaaaaa) → core": 1, "m (bbbbbbbb) → core": 0}
-    (only,) = compose_records([bad, good, FRAGILE], eps="0.12", stages=["m (aaaaaaaa)"])
+    (only,) = rates([bad, good, FRAGILE], eps="0.12", stages=["m (aaaaaaaa)"])
     assert only.sound == 1
     with pytest.raises(RecordError, match=r"no record of model 'm'; there are: m \(bbbbbbbb\)"):
-        compose_records([bad, good, FRAGILE], eps="0.12", stages=["m"])
+        rates([bad, good, FRAGILE], eps="0.12", stages=["m"])
     cores = [attacked("c", [unbroken()], weights=w, tags={"role": "core"}) for w in ("a", "b")]
     with pytest.raises(RecordError, match="2 models have the role core"):
-        compose_records([good, *cores], eps="0.12")
+        rates([good, *cores], eps="0.12")
 
 
 def test_of_several_certificates_the_one_that_proves_most_counts():
@@ -157,16 +169,16 @@ def test_of_several_certificates_the_one_that_proves_most_counts():
     loose = record("m", "certified", accurate, none, none)
     tight = record("m", "certified", accurate, accurate, accurate)
     for order in ([loose, tight, CORE], [tight, loose, CORE]):
-        (composed,) = compose_records(order, eps="0.12")
+        (composed,) = rates(order, eps="0.12")
         assert composed.sound == 1.0
 
 
 def test_certificates_without_the_doubled_radius_are_refused():
     single = record("m", "certified", *np.ones((3, SAMPLES), dtype=bool), radii=("0.12",))
     with pytest.raises(RecordError, match=r"certified@0\.24.*certified: 0\.12"):
-        compose_records([single, CORE], eps="0.12")
+        rates([single, CORE], eps="0.12")
     with pytest.raises(RecordError, match=r"certified@0\.2'.*certified: 0\.12, 0\.24"):
-        compose_records([random_model("m", "certified"), CORE], eps="0.2")
+        rates([random_model("m", "certified"), CORE], eps="0.2")
 
 
 def test_a_log_of_radii_alone_proves_every_radius_within():

@@ -54,15 +54,19 @@ def test_compositions_by_proof_stand_in_a_table_of_their_own(write_run, known_re
     run = write_run("both", [core, era, certified(era), certified(trades)])
     page = build_report([run])
     attacked, proven = table(page, "Compositions"), table(page, "Certified compositions")
-    assert {r[0] for r in attacked.rows} == {"core alone", "era_1"}
-    assert {r[0] for r in proven.rows} == {"core alone", "era_1", "trades"}
+    assert {r[0] for r in attacked.rows} == {"core alone", "era_1 alone", "era_1 → core"}
+    assert {r[0] for r in proven.rows} == {
+        "core alone",
+        *("era_1 alone", "trades alone"),
+        *("era_1 → core", "trades → core"),
+    }
     # The core has no certificates, so that only the stage's own proofs at twice eps count.
     right, far = (era.frame[c].to_numpy() for c in ("accurate", "robust@16/255"))
-    natural, _, robust, *_ = row(proven, "era_1", "linf 8/255")[2:]
+    natural, _, robust, *_ = row(proven, "era_1 → core", "linf 8/255")[2:]
     assert robust.value == np.mean(right & far)
-    assert robust.value < row(attacked, "era_1", "linf 8/255")[4].value
-    assert natural.value == row(attacked, "era_1", "linf 8/255")[2].value
-    assert row(proven, "core alone", "linf 8/255")[4] == Rate(0.0)
+    assert robust.value < row(attacked, "era_1 → core", "linf 8/255")[4].value
+    assert natural.value == row(attacked, "era_1 → core", "linf 8/255")[2].value
+    assert row(proven, "core alone", "linf 8/255")[4] is None
 
 
 def test_the_verb_composes_certificates(write_run, known_records, tmp_path, capsys):
@@ -82,8 +86,8 @@ def test_where_nothing_else_is_composed_the_summary_leads_with_proofs(write_run,
     page = build_report([write_run("proven", [core, certified(era)])])
     right, far = (era.frame[c].to_numpy() for c in ("accurate", "robust@16/255"))
     proven = f"{100 * np.mean(right & far):.1f}"
-    assert f"{proven}\u00a0% provably stay right" in page.summary[0]
-    assert page.tiles[0].label.startswith("Robust accuracy, proven")
+    assert f"provably stays right on {proven}\u00a0%" in page.summary[0]
+    assert page.tiles[1].label.startswith("Robust accuracy, proven")
 
 
 def test_the_show_verb_tells_certificates_from_attacks(write_run, known_records, capsys):

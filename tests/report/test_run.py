@@ -58,7 +58,7 @@ def test_compositions_are_counted_soundly_and_by_the_paper(write_run):
             frame["accurate"].to_numpy(), near, near, frame["robust@16/255"].to_numpy()
         )
         sound, paper = sound_account([stage], last), paper_account([stage], last)
-        cells = row(shown, name, "linf 8/255")[2:]
+        cells = row(shown, f"{name} → core", "linf 8/255")[2:]
         natural, cost, robust, gain, attacked, paper_natural, paper_robust, share = cells
         assert natural.value == sound.natural.mean()
         assert robust.value == sound.robust.mean()
@@ -73,11 +73,15 @@ def test_compositions_are_counted_soundly_and_by_the_paper(write_run):
 
 def test_the_summary_leads_with_sound_numbers_and_their_price(write_run):
     page = build_report([write_run()])
-    cells = row(table(page, "Compositions"), "era_1", "linf 8/255")
+    cells = row(table(page, "Compositions"), "era_1 → core", "linf 8/255")
     first = page.summary[0]
     assert "On 200 samples of digits/test, core alone is right on 95.0\u00a0%" in first
-    assert f"{100 * cells[4].value:.1f}\u00a0% stay right" in first
-    assert page.tiles[0].value.value == cells[4].value
+    assert f"stays right on {100 * cells[4].value:.1f}\u00a0%" in first
+    shown = {tile.label: tile for tile in page.tiles}
+    assert shown["Recommended"].value == "era_1 → core"
+    robust = shown["Robust accuracy, sound, linf 8/255"]
+    assert robust.value.value == cells[4].value
+    assert robust.note == "core alone: 15.0\u00a0%; era_1 alone: 75.0\u00a0%"
     assert "8/255" in first
     assert "16/255" in page.summary[1]
 
@@ -85,8 +89,11 @@ def test_the_summary_leads_with_sound_numbers_and_their_price(write_run):
 def test_the_recommended_composition_gives_up_at_most_a_point(write_run):
     shown = table(build_report([write_run()]), "Compositions")
     chosen = [shown.rows[index] for index in sorted(shown.emphasis)]
-    assert [r[:2] for r in chosen] == [("era_1", "linf 8/255"), ("era_1", "linf 16/255")]
-    rival = row(shown, "trades", "linf 8/255")
+    assert [r[:2] for r in chosen] == [
+        ("era_1 → core", "linf 8/255"),
+        ("era_1 → core", "linf 16/255"),
+    ]
+    rival = row(shown, "trades → core", "linf 8/255")
     assert rival[4].value > chosen[0][4].value
     assert rival[3].value < -0.01 <= chosen[0][3].value
 
@@ -99,12 +106,36 @@ def test_where_all_are_dear_the_sum_of_both_accuracies_decides(write_run, known_
     )
     run = write_run(records=[known_records[0], known_records[2], dear])
     shown = table(build_report([run]), "Compositions")
-    assert [shown.rows[i][0] for i in sorted(shown.emphasis)] == ["trades", "trades"]
+    # Its stage answers everything, so that the composition adds nothing to the model alone.
+    assert [shown.rows[i][0] for i in sorted(shown.emphasis)] == ["trades alone", "trades alone"]
+
+
+def test_every_composition_stands_beside_its_members_alone(write_run, known_records):
+    page = build_report([write_run()])
+    shown = table(page, "Compositions")
+    for record in known_records:
+        right, near = (record.frame[c].to_numpy() for c in ("accurate", "robust@8/255"))
+        natural, _, robust, *_ = row(shown, f"{record.meta.model} alone", "linf 8/255")[2:]
+        assert (natural, robust) == (Rate(right.mean()), Rate((right & near).mean()))
+    assert "era_1 alone is right on 90.0\u00a0% and stays right on 75.0\u00a0%" in page.summary[0]
+    assert "chosen among 5 systems" in " ".join(page.sections[0].blocks[0].paragraphs)
+
+
+def test_no_composition_is_advised_where_its_member_alone_is_better(write_run, known_records):
+    core, era, _ = known_records
+    right = [i >= 11 for i in range(200)]
+    strong = make_record(
+        replace(era.meta, model="strong"), era.frame.to_dict() | {"accurate": right}
+    )
+    page = build_report([write_run(records=[core, strong])])
+    # At the second radius the pair has 95.0 natural and 50.0 robust, the model 94.5 and 75.0.
+    assert "strong alone is the better choice" in page.summary[1]
+    assert page.tiles[0].value == "strong → core"
 
 
 def test_what_the_adversary_broke_is_not_in_the_sound_number(write_run):
     run = write_run()
-    before = row(table(build_report([run]), "Compositions"), "era_1", "linf 8/255")
+    before = row(table(build_report([run]), "Compositions"), "era_1 → core", "linf 8/255")
     records = {r.meta.model: r for r in read_records(run)}
     era = records["era_1"].frame
     # Two images that the records call sure, and all that they do not count anyway.
@@ -121,7 +152,7 @@ def test_what_the_adversary_broke_is_not_in_the_sound_number(write_run):
     )
     columns = {"sample_id": era["sample_id"], "robust@8/255": left}
     write_record(run / "compositions", make_record(meta, columns))
-    after = row(table(build_report([run]), "Compositions"), "era_1", "linf 8/255")
+    after = row(table(build_report([run]), "Compositions"), "era_1 → core", "linf 8/255")
     assert after[4].value == pytest.approx(left.sum() / 200)
     assert after[4].value < before[4].value
     assert after[6].value == pytest.approx(left.mean())
@@ -129,7 +160,7 @@ def test_what_the_adversary_broke_is_not_in_the_sound_number(write_run):
 
 def test_the_paper_counts_what_the_sound_accounting_does_not(write_run):
     page = build_report([write_run()])
-    cells = row(table(page, "Compositions"), "era_1", "linf 8/255")
+    cells = row(table(page, "Compositions"), "era_1 → core", "linf 8/255")
     assert cells[4].value < cells[7].value
     hidden = row(table(page, "What the paper's accounting hides"), "era_1 → core", "linf 8/255")
     assert hidden[2] == round(200 * (cells[7].value - cells[4].value)) == 10
@@ -186,8 +217,8 @@ def test_runs_are_compared_in_the_same_tables(write_run, known_records):
     assert {r[0] for r in shown.rows} == {"one", "two"}
     # The second run has no core of its own: its models meet the first run's.
     composed = table(page, "Compositions").rows
-    assert {r[:2] for r in composed} >= {("one", "era_1"), ("two", "era_1")}
-    alike = [row(table(page, "Compositions"), run, "era_1")[3:] for run in ("one", "two")]
+    assert {r[:2] for r in composed} >= {("one", "era_1 → core"), ("two", "era_1 → core")}
+    alike = [row(table(page, "Compositions"), run, "era_1 → core")[3:] for run in ("one", "two")]
     assert alike[0] == alike[1]
 
 
@@ -231,7 +262,7 @@ def test_what_any_attack_broke_is_not_in_the_sound_number(write_run, known_recor
     backwards = era.frame.with_columns(*(era.frame[c].reverse() for c in columns))
     other = replace(era, meta=replace(era.meta, attack="square"), frame=backwards)
     shown = table(build_report([write_run("two", [core, era, other])]), "Compositions")
-    robust = row(shown, "era_1", "linf 8/255")[4].value
+    robust = row(shown, "era_1 → core", "linf 8/255")[4].value
     near, far = (era.frame[f"robust@{r}"].to_numpy() for r in ("8/255", "16/255"))
     near, far = near & near[::-1], far & far[::-1]
     right = era.frame["accurate"].to_numpy()
@@ -239,7 +270,7 @@ def test_what_any_attack_broke_is_not_in_the_sound_number(write_run, known_recor
     expected = sound_account([indicator_stage(right, near, near, far)], last).robust
     assert robust == expected.mean()
     alone = table(build_report([write_run("one", [core, era])]), "Compositions")
-    assert robust < row(alone, "era_1", "linf 8/255")[4].value
+    assert robust < row(alone, "era_1 → core", "linf 8/255")[4].value
 
 
 def test_without_labels_only_label_free_rates_are_shown(write_run, known_records):

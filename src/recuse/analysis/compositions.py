@@ -2,28 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-import numpy as np
-
-from recuse.analysis.accounting import Core, Stage, paper_account, sound_account
-from recuse.analysis.adversaries import attacked
-from recuse.analysis.mechanisms import indicator_stage
+from recuse.analysis.chains import Chain, count_chain
 from recuse.analysis.metrics import rate
-from recuse.analysis.verdicts import (
-    Kind,
-    Verdicts,
-    add_radii,
-    by_model,
-    check_comparable,
-    verdicts,
-    worst_case,
-)
+from recuse.analysis.verdicts import Kind, Verdicts, add_radii, by_model, verdicts, worst_case
 from recuse.errors import RecordError
 from recuse.records.schema import Record
 
 
 @dataclass(frozen=True)
-class Composed:
+class Alone:
+    """Rates of one member by itself, each in [0, 1].
+
+    Attributes:
+        name: The model.
+        natural: Its natural accuracy.
+        robust: Its robust accuracy, by the verdicts that the composition is counted with; None
+            where certificates count and it has none.
+    """
+
+    name: str
+    natural: float
+    robust: float | None
+
+
+@dataclass(frozen=True)
+class ChainRates:
     """Rates of one composition at one radius, each in [0, 1].
 
     Attributes:
@@ -36,6 +41,7 @@ class Composed:
         paper: Robust accuracy by the paper's way of counting.
         paper_natural: Natural accuracy by the paper's way of counting.
         core_share: Share of the images that every stage leaves to the core.
+        alone: The members by themselves, the core last.
         kind: What the verdicts rest on: ``"robust"`` (attacks found nothing) or ``"certified"``.
         attacked: Share of the attacked images on which no adversary of the whole composition found
             a wrong answer; None where none was tried.
@@ -50,14 +56,34 @@ class Composed:
     paper: float
     paper_natural: float
     core_share: float
+    alone: tuple[Alone, ...]
     kind: Kind = "robust"
     attacked: float | None = None
     images: int = 0
     refuted: int = 0
 
-    def as_dict(self) -> dict[str, str | float]:
+    @classmethod
+    def of(cls, chain: Chain) -> "ChainRates":
+        """The rates of a composition that was counted."""
+        met = chain.attacked
+        return cls(
+            name=chain.name,
+            eps=chain.eps,
+            natural=rate(chain.sound.natural),
+            sound=rate(chain.sound.robust),
+            paper=rate(chain.paper.robust),
+            paper_natural=rate(chain.paper.natural),
+            core_share=rate(chain.left),
+            alone=tuple(_alone(chain, place) for place in range(len(chain.members))),
+            kind=chain.kind,
+            attacked=None if met is None else rate(met.left[met.met]),
+            images=0 if met is None else int(met.met.sum()),
+            refuted=int(chain.refuted.sum()),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
         """JSON values; without what an attack would say where there was none."""
-        plain = asdict(self)
+        plain = asdict(self) | {"alone": [asdict(member) for member in self.alone]}
         if self.attacked is None:
             del plain["attacked"], plain["images"], plain["refuted"]
         return plain
@@ -71,7 +97,7 @@ def compose_records(
     stages: Sequence[str] = (),
     kind: Kind | None = None,
     attacks: Sequence[Record] = (),
-) -> list[Composed]:
+) -> list[Chain]:
     """Account for one cascade, or for every robust model alone in front of the core.
 
     What any attack on a network broke is broken; of several records of certificates, the one
@@ -104,38 +130,17 @@ def compose_records(
     if chosen == "certified":
         single = [name for name in single if models[name].proves(eps)] or single
     chains = [tuple(stages)] if stages else [(name,) for name in single]
-    met = attacks if chosen == "robust" else ()
     return [
-        _compose([models[name] for name in (*chain, core_name)], eps, chosen, met)
+        count_chain([models[name] for name in (*chain, core_name)], eps, chosen, attacks)
         for chain in chains
     ]
 
 
-def stage_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Stage:
-    """A model behind its own robustness indicator of radius eps, attacked within eps.
-
-    Certificates count the selector that knows the certified radius. A test with finitely many
-    votes may abstain at a point whose radius hardly exceeds eps, and the next stage answers.
-
-    Raises:
-        RecordError: Not judged at eps and twice eps, or without labels.
-    """
-    stable = model.stable(kind, eps)
-    return indicator_stage(
-        model.accurate(), stable, stable, model.stable(kind, add_radii(eps, eps))
-    )
-
-
-def core_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Core:
-    """The model that answers the rest; without certificates it is never *proven* robust.
-
-    Raises:
-        RecordError: Not attacked within eps where attacks count, or without labels.
-    """
-    accurate = model.accurate()
-    if kind == "certified" and not model.proves(eps):
-        return Core(accurate, np.zeros_like(accurate))
-    return Core(accurate, model.stable(kind, eps))
+def _alone(chain: Chain, place: int) -> Alone:
+    model, account = chain.members[place], chain.alone[place]
+    judged = chain.kind == "robust" or model.proves(chain.eps)
+    robust = rate(account.robust) if judged else None
+    return Alone(model.meta.model, rate(account.natural), robust)
 
 
 def _kind(others: Sequence[Verdicts], eps: str) -> Kind:
@@ -183,36 +188,3 @@ def _core_name(judged: Mapping[str, Sequence[Verdicts]]) -> str:
             f"{len(names)} models have the role core; name the core model (--core NAME)"
         )
     return names[0]
-
-
-def _compose(
-    chain: Sequence[Verdicts], eps: str, kind: Kind, attacks: Sequence[Record]
-) -> Composed:
-    check_comparable(chain)
-    stages = [stage_of(model, eps, kind) for model in chain[:-1]]
-    core = core_of(chain[-1], eps, kind)
-    paper, sound = paper_account(stages, core), sound_account(stages, core)
-    left = ~stages[0].selects
-    for stage in stages[1:]:
-        left = left & ~stage.selects
-    counted = Composed(
-        name=" → ".join(model.meta.model for model in chain),
-        eps=eps,
-        natural=rate(sound.natural),
-        sound=rate(sound.robust),
-        paper=rate(paper.robust),
-        paper_natural=rate(paper.natural),
-        core_share=rate(left),
-        kind=kind,
-    )
-    found = attacked(chain, attacks, eps)
-    if found is None:
-        return counted
-    refuted = found.refutes(sound.robust)
-    return replace(
-        counted,
-        sound=rate(sound.robust & ~refuted),
-        attacked=rate(found.left[found.met]),
-        images=int(found.met.sum()),
-        refuted=int(refuted.sum()),
-    )

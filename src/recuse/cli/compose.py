@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from recuse.analysis.compositions import Composed
+    from recuse.analysis.compositions import ChainRates
     from recuse.analysis.verdicts import Kind
 
 JudgedBy = Literal["auto", "attacks", "certificates"]
@@ -33,7 +33,8 @@ def compose(
     A stage answers where no perturbation within eps changes it; the core answers the rest. The
     sound number is a lower bound on robust accuracy (as strong as the attack, or proven); the
     paper's way of counting stands beside it, and so does what recuse attack found on the same
-    composition, if its rows lie in one of the run folders.
+    composition, if its rows lie in one of the run folders. Every model alone stands beside them:
+    a sentence says which system to take, and what it gives up against the others.
 
     Args:
         runs: Run folders whose records hold the models, attacked or certified at eps and twice
@@ -45,13 +46,15 @@ def compose(
             By certificates, a core that has none counts as never robust.
         out: Put the numbers into this JSON file as well; other compositions and radii in it stay.
     """
-    from recuse.analysis.compositions import compose_records
+    from recuse.analysis.advice import advise
+    from recuse.analysis.compositions import ChainRates, compose_records
     from recuse.cli.compositions import keep_compositions
     from recuse.records.store import read_records
+    from recuse.report.advice_text import advice_in_full, advice_rule
     from recuse.report.run_folder import attack_records
 
     records = [record for run in runs for record in read_records(run)]
-    composed = compose_records(
+    chains = compose_records(
         records,
         eps=eps,
         core=core,
@@ -59,12 +62,14 @@ def compose(
         kind=_KINDS[judged_by],
         attacks=[record for run in runs for record in attack_records(run)],
     )
+    composed = [ChainRates.of(chain) for chain in chains]
     if out is not None:
         keep_compositions(out, [entry.as_dict() for entry in composed])
-    _print(composed)
+    advice = advise(chains)
+    _print(composed, (advice_in_full(advice), advice_rule(advice.choices)))
 
 
-def _print(composed: "list[Composed]") -> None:
+def _print(composed: "list[ChainRates]", sentences: tuple[str, ...]) -> None:
     from rich.table import Table
 
     from recuse.cli.console import table_console
@@ -72,7 +77,7 @@ def _print(composed: "list[Composed]") -> None:
     proven = any(entry.kind == "certified" for entry in composed)
     attacked = any(entry.attacked is not None for entry in composed)
     table = Table(
-        "composition",
+        "system",
         "natural",
         "robust (sound, proven)" if proven else "robust (sound)",
         *(["robust (attacked)"] * attacked),
@@ -81,6 +86,11 @@ def _print(composed: "list[Composed]") -> None:
     )
     for column in table.columns[1:]:
         column.justify = "right"
+    blank = "–"
+    alone = {member.name: member for entry in composed for member in reversed(entry.alone)}
+    for member in alone.values():
+        rates = (f"{100 * member.natural:.1f}", _robust(member.robust))
+        table.add_row(f"{member.name} alone", *rates, *([blank] * attacked), blank, blank)
     for entry in composed:
         natural, sound, paper, core = (
             f"{100 * rate:.1f}"
@@ -97,9 +107,15 @@ def _print(composed: "list[Composed]") -> None:
                 soft_wrap=True,
                 highlight=False,
             )
+    for sentence in sentences:
+        console.print(sentence, soft_wrap=True, highlight=False)
 
 
-def _attacked(entry: "Composed") -> str:
+def _robust(rate: float | None) -> str:
+    return "–" if rate is None else f"{100 * rate:.1f}"
+
+
+def _attacked(entry: "ChainRates") -> str:
     if entry.attacked is None:
-        return "-"
+        return "–"
     return f"{100 * entry.attacked:.1f} ({entry.images} images)"

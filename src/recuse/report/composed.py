@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from recuse.analysis.accounting import Account, paper_account, sound_account
-from recuse.analysis.adversaries import attacked as met_by
-from recuse.analysis.compositions import core_of, stage_of, telling
+from recuse.analysis.accounting import Account
+from recuse.analysis.advice import Advice, advise
+from recuse.analysis.chains import Chain, count_chain
+from recuse.analysis.compositions import telling
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Kind, Mask, add_radii, check_comparable, worst_case
@@ -14,44 +15,69 @@ from recuse.radius import parse_radius
 from recuse.records.schema import Record
 from recuse.report.measured import CERTIFIED, ROBUST, Judged
 
-# Natural accuracy that the recommended composition may give up.
-ALLOWED_LOSS = 0.01
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Composed:
     """A robust model that answers where it is robust, and a core that answers the rest.
-
-    The selector's radius is the attacker's, eps; "sure" selection therefore asks twice eps.
 
     Attributes:
         stage: The robust model.
         core: The model that always answers.
-        eps: The attacker's radius, canonical text.
-        sound: Outcome per sample as deployed, a lower bound as strong as the verdicts.
-        paper: Outcome per sample by the paper's way of counting.
-        selects: Samples that the robust model answers.
-        core_accurate: The core alone is right.
-        core_robust: The core alone is right, and no attack changes it or it is proven.
-        attacked: Robust accuracy against an attack on the composition itself, if there is one.
-        kind: Whether attacks or certificates were counted.
+        chain: Both, counted.
+        known: Robust accuracy against an attack on the composition, where the rows behind it are
+            not at hand.
     """
 
     stage: Judged
     core: Judged
-    eps: str
-    sound: Account
-    paper: Account
-    selects: Mask
-    core_accurate: Mask
-    core_robust: Mask
-    attacked: float | None = None
-    kind: Kind = ROBUST
+    chain: Chain
+    known: float | None = None
+
+    @property
+    def eps(self) -> str:
+        """The attacker's radius, canonical text."""
+        return self.chain.eps
+
+    @property
+    def kind(self) -> Kind:
+        """Whether attacks or certificates were counted."""
+        return self.chain.kind
 
     @property
     def name(self) -> str:
         """``stage → core``."""
-        return f"{self.stage.meta.model} → {self.core.meta.model}"
+        return self.chain.name
+
+    @property
+    def sound(self) -> Account:
+        """Outcome per sample as deployed, a lower bound as strong as the verdicts."""
+        return self.chain.sound
+
+    @property
+    def paper(self) -> Account:
+        """Outcome per sample by the paper's way of counting."""
+        return self.chain.paper
+
+    @property
+    def stage_alone(self) -> Account:
+        """The robust model by itself."""
+        return self.chain.alone[0]
+
+    @property
+    def core_alone(self) -> Account:
+        """The core by itself."""
+        return self.chain.alone[-1]
+
+    @property
+    def selects(self) -> Mask:
+        """Samples that the robust model answers."""
+        return ~self.chain.left
+
+    @property
+    def attacked(self) -> float | None:
+        """Robust accuracy against an attack on the composition itself, if there is one."""
+        met = self.chain.attacked
+        return self.known if met is None else rate(met.left[met.met])
 
     @property
     def samples(self) -> int:
@@ -71,12 +97,12 @@ class Composed:
     @property
     def gain(self) -> Interval:
         """Sound robust accuracy above the core's."""
-        return paired_difference(self.sound.robust, self.core_robust)
+        return paired_difference(self.sound.robust, self.core_alone.robust)
 
     @property
     def cost(self) -> Interval:
         """Natural accuracy above the core's; negative where the composition costs some."""
-        return paired_difference(self.sound.natural, self.core_accurate)
+        return paired_difference(self.sound.natural, self.core_alone.natural)
 
 
 def compose_all(
@@ -105,16 +131,7 @@ def compose_all(
     known = attacked or {}
     whole = {id(m): _worst_case(m, models) if kind == ROBUST else m for m in models}
     composed = [
-        _refuted(
-            account(
-                whole[id(stage)],
-                whole[id(core)],
-                eps,
-                known.get((stage.run, _name(stage, core), eps)),
-                kind=kind,
-            ),
-            attacks if kind == ROBUST else (),
-        )
+        count(whole[id(stage)], whole[id(core)], eps, kind, attacks, known)
         for stage in models
         if stage.role == "robust" and stage.verdicts.labelled
         for core in _cores(stage, models)
@@ -124,38 +141,22 @@ def compose_all(
     return sorted(composed, key=_question)
 
 
-def account(
-    stage: Judged, core: Judged, eps: str, attacked: float | None = None, *, kind: Kind = ROBUST
+def count(
+    stage: Judged,
+    core: Judged,
+    eps: str,
+    kind: Kind = ROBUST,
+    attacks: Sequence[Record] = (),
+    known: Mapping[tuple[str, str, str], float] | None = None,
 ) -> Composed:
     """Count one composition at one radius.
 
     Raises:
         RecordError: A verdict that is needed was not recorded.
     """
-    first, last = stage_of(stage.verdicts, eps, kind), core_of(core.verdicts, eps, kind)
-    return Composed(
-        stage=stage,
-        core=core,
-        eps=eps,
-        sound=sound_account([first], last),
-        paper=paper_account([first], last),
-        selects=first.selects,
-        core_accurate=last.accurate,
-        core_robust=last.accurate & last.robust,
-        attacked=attacked,
-        kind=kind,
-    )
-
-
-def _refuted(composed: Composed, attacks: Sequence[Record]) -> Composed:
-    """The composition, its sound count without what adversaries of the whole of it broke."""
-    chain = [composed.stage.verdicts, composed.core.verdicts]
-    found = met_by(chain, attacks, composed.eps)
-    if found is None:
-        return composed
-    sound = composed.sound
-    kept = replace(sound, robust=sound.robust & ~found.refutes(sound.robust))
-    return replace(composed, sound=kept, attacked=rate(found.left[found.met]))
+    chain = count_chain([stage.verdicts, core.verdicts], eps, kind, attacks)
+    rates = (known or {}) if kind == ROBUST else {}
+    return Composed(stage, core, chain, rates.get((stage.run, chain.name, eps)))
 
 
 def common_radii(
@@ -176,31 +177,17 @@ def common_radii(
     return [r for r in fit if r in wanted] or fit
 
 
-def recommended(compositions: Sequence[Composed]) -> Composed | None:
-    """The one of largest sound robust accuracy that gives up at most a point of natural accuracy.
-
-    Where none is that cheap, the one of largest natural plus sound robust accuracy.
-    """
-    cheap = [c for c in compositions if _natural(c) >= c.core_accurate.mean() - ALLOWED_LOSS]
-    if cheap:
-        return max(cheap, key=lambda c: (_robust(c), _natural(c)))
-    return max(compositions, key=lambda c: _natural(c) + _robust(c), default=None)
-
-
-def _natural(c: Composed) -> float:
-    return float(c.sound.natural.mean())
-
-
-def _robust(c: Composed) -> float:
-    return float(c.sound.robust.mean())
+def advise_each(compositions: Sequence[Composed]) -> list[Advice]:
+    """What to take at each radius of each data set and norm, on each set of samples."""
+    groups: dict[tuple[object, ...], list[Chain]] = {}
+    for c in compositions:
+        key = (*_question(c), c.kind, tuple(c.stage.verdicts.ids))
+        groups.setdefault(key, []).append(c.chain)
+    return [advise(chains) for chains in groups.values()]
 
 
 def _question(c: Composed) -> tuple[str, str, float]:
     return c.stage.meta.dataset, c.stage.meta.norm, parse_radius(c.eps)
-
-
-def _name(stage: Judged, core: Judged) -> str:
-    return f"{stage.meta.model} → {core.meta.model}"
 
 
 def _cores(stage: Judged, models: Sequence[Judged]) -> Iterator[Judged]:

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recuse.analysis.accounting import explain
-from recuse.analysis.verdicts import Kind, Mask
+from recuse.analysis.accounting import Account, explain
+from recuse.analysis.advice import Advice
+from recuse.analysis.intervals import paired_difference
+from recuse.analysis.metrics import rate
+from recuse.analysis.verdicts import Kind, Mask, Verdicts
 from recuse.report.composed import Composed
+from recuse.report.measured import Judged
 from recuse.report.page import Cell, Column, Rate, Table
 from recuse.report.tables import Lead, interval_points
 
@@ -46,19 +50,18 @@ _SAID: dict[Kind, _Said] = {
 }
 
 
-def composition_table(compositions: Sequence[Composed], best: Sequence[Composed]) -> Table:
-    """Compositions by the sound, the attacked and the paper's accounting, cores first.
+def composition_table(compositions: Sequence[Composed], advice: Sequence[Advice]) -> Table:
+    """Compositions by the sound, the attacked and the paper's accounting, their members first.
 
     Args:
         compositions: All of the report.
-        best: Those to set off.
+        advice: What to set off.
     """
     lead = Lead([c.stage for c in compositions])
-    one_core = len({c.core.meta.model for c in compositions}) == 1
     attacked = any(c.attacked is not None for c in compositions)
     said = _SAID[compositions[0].kind]
     columns: tuple[Column, ...] = (
-        *lead.columns("robust model" if one_core else "composition"),
+        *lead.columns("system"),
         Column("natural", "%", "as deployed: the selector decides at ε", best="high"),
         Column("less the core's", "points", "difference, paired bootstrap, 95 %"),
         Column("robust, sound", "%", said.bound, best="high"),
@@ -70,22 +73,21 @@ def composition_table(compositions: Sequence[Composed], best: Sequence[Composed]
     )
     rows: list[tuple[Cell, ...]] = []
     emphasis = []
-    seen: set[tuple[int, str]] = set()
-    for c in compositions:
-        if (id(c.core), c.eps) not in seen:
-            seen.add((id(c.core), c.eps))
-            rows.append(_core_row(lead, c, attacked))
-        if c in best:
-            emphasis.append(len(rows))
-        name = c.stage.meta.model if one_core else c.name
-        rows.append(_composition_row(lead, name, c, attacked))
+    taken = {(_members(entry.taken.models), entry.eps) for entry in advice}
+    for group in _by_radius(compositions):
+        for judged, account in _alone(group):
+            if (_members([judged.verdicts]), group[0].eps) in taken:
+                emphasis.append(len(rows))
+            rows.append(_alone_row(lead, judged, account, group[0], attacked))
+        for c in group:
+            if (_members(c.chain.members), c.eps) in taken:
+                emphasis.append(len(rows))
+            rows.append(_composition_row(lead, c, attacked))
     caption = (
         f"{said.system} Sound: natural accuracy is that of this system, and an image counts as "
         f"robust only if no stage that an attacker can make answer is wrong.{said.limit} The "
         "paper's count takes natural accuracy from a selector of radius 2ε and counts some images "
-        "as robust that the system can be made to get wrong. Shaded: the largest sound robust "
-        "accuracy among those that give up at most one point of natural accuracy, or of natural "
-        "plus robust accuracy where none is that cheap."
+        "as robust that the system can be made to get wrong. Shaded: what is recommended."
     )
     emphasised = frozenset(emphasis)
     return Table(said.title, columns, tuple(rows), caption, emphasised, within=("data", "ε"))
@@ -118,27 +120,53 @@ def accounting_table(compositions: Sequence[Composed]) -> Table:
     return Table("What the paper's accounting hides", columns, tuple(rows), folded=True)
 
 
-def _core_row(lead: Lead, c: Composed, attacked: bool) -> tuple[Cell, ...]:
-    natural, robust = float(c.core_accurate.mean()), float(c.core_robust.mean())
-    dashes: tuple[Cell, ...] = (None,) if attacked else ()
-    name = f"{c.core.meta.model} alone"
+def _members(models: Sequence[Verdicts]) -> tuple[int, ...]:
+    """Which records stand behind a system, whoever holds them."""
+    return tuple(id(model) for model in models)
+
+
+def _by_radius(compositions: Sequence[Composed]) -> list[list[Composed]]:
+    """Compositions of one data set, norm and radius, in their order."""
+    groups: dict[tuple[str, str, str], list[Composed]] = {}
+    for c in compositions:
+        meta = c.stage.meta
+        groups.setdefault((meta.dataset, meta.norm, c.eps), []).append(c)
+    return list(groups.values())
+
+
+def _alone(group: Sequence[Composed]) -> list[tuple[Judged, Account]]:
+    """The members of these compositions by themselves, each once, cores first."""
+    cores = {id(c.core.verdicts): (c.core, c.core_alone) for c in group}
+    stages = {id(c.stage.verdicts): (c.stage, c.stage_alone) for c in group}
+    return [*cores.values(), *stages.values()]
+
+
+def _alone_row(
+    lead: Lead, judged: Judged, account: Account, beside: Composed, attacked: bool
+) -> tuple[Cell, ...]:
+    """A model by itself; its differences are those to the core of the first composition."""
+    name = f"{judged.meta.model} alone"
+    core = beside.core_alone
+    is_core = judged.verdicts is beside.core.verdicts
+    natural, robust = rate(account.natural), rate(account.robust)
+    proven = beside.kind == "robust" or judged.verdicts.proves(beside.eps)
     return (
-        *lead.cells(c.core, name, c.eps),
+        *lead.cells(judged, name, beside.eps),
         Rate(natural),
+        None if is_core else interval_points(paired_difference(account.natural, core.natural)),
+        Rate(robust) if proven else None,
+        None if is_core else interval_points(paired_difference(account.robust, core.robust)),
+        *((None,) if attacked else ()),
         None,
-        Rate(robust),
         None,
-        *dashes,
-        Rate(natural),
-        Rate(robust),
-        Rate(0.0),
+        None,
     )
 
 
-def _composition_row(lead: Lead, name: str, c: Composed, attacked: bool) -> tuple[Cell, ...]:
+def _composition_row(lead: Lead, c: Composed, attacked: bool) -> tuple[Cell, ...]:
     broken: tuple[Cell, ...] = (None if c.attacked is None else Rate(c.attacked),)
     return (
-        *lead.cells(c.stage, name, c.eps),
+        *lead.cells(c.stage, c.name, c.eps),
         Rate(c.natural.estimate),
         interval_points(c.cost),
         Rate(c.robust.estimate),

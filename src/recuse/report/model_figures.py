@@ -159,8 +159,8 @@ def _split_panel(rate: Measured, everyone: Sequence[Judged]) -> str:
 
 def _core_mark(c: Composed, where: str) -> Mark:
     return Mark(
-        x=float(c.core_accurate.mean()),
-        y=float(c.core_robust.mean()),
+        x=float(c.core_alone.natural.mean()),
+        y=float(c.core_alone.robust.mean()),
         series="core",
         kind=CORE,
         panel=where,

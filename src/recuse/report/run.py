@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from recuse.analysis.advice import Advice
 from recuse.errors import RecordError
-from recuse.report.composed import Composed, compose_all, recommended
+from recuse.report.composed import Composed, advise_each, compose_all
 from recuse.report.composition_tables import accounting_table, composition_table
 from recuse.report.curves import certified_accuracy, training_curves
 from recuse.report.decision_regions import decision_regions
@@ -90,12 +91,12 @@ def build_report(runs: Sequence[Path]) -> Page:
     }
     attacks = [record for folder in folders for record in folder.attacks]
     compositions = compose_all(models, wanted, attacked, attacks=attacks)
-    best = best_of_each_radius(compositions)
+    advice = advise_each(compositions)
     proven = compose_all(models, wanted, kind=CERTIFIED)
-    leading = best or best_of_each_radius(proven)
+    leading = advice or advise_each(proven)
     decisive = strongest(rates)
     sections = (
-        _compositions(decisive, compositions, best),
+        _compositions(decisive, compositions, advice),
         _models(rates, models),
         _planes(folders),
         _certificates(rates, models, proven),
@@ -114,24 +115,15 @@ def build_report(runs: Sequence[Path]) -> Page:
     )
 
 
-def best_of_each_radius(compositions: Sequence[Composed]) -> list[Composed]:
-    """The recommended composition of each data set, norm and radius."""
-    groups: dict[tuple[str, str, str], list[Composed]] = {}
-    for c in compositions:
-        groups.setdefault((c.stage.meta.dataset, c.stage.meta.norm, c.eps), []).append(c)
-    chosen = (recommended(group) for group in groups.values())
-    return [c for c in chosen if c is not None]
-
-
 def _compositions(
-    rates: Sequence[Measured], compositions: Sequence[Composed], best: Sequence[Composed]
+    rates: Sequence[Measured], compositions: Sequence[Composed], advice: Sequence[Advice]
 ) -> Section:
-    notes = caveats(rates, compositions, best)
+    notes = caveats(rates, advice)
     blocks: list[Block] = [Text(notes, "note")] if notes else []
     if not compositions:
         return Section("What the numbers say and do not say", tuple(blocks))
     blocks += [
-        composition_table(compositions, best),
+        composition_table(compositions, advice),
         Figure(
             "natural_against_robust",
             "Natural and robust accuracy, alone and composed",
@@ -214,7 +206,7 @@ def _certificates(
     proven = [m for m in rates if m.kind == CERTIFIED]
     blocks: list[Block] = [certified_table(proven)] if proven else []
     if compositions:
-        blocks.append(composition_table(compositions, best_of_each_radius(compositions)))
+        blocks.append(composition_table(compositions, advise_each(compositions)))
     curves = certified_curves(models)
     if curves:
         figure = Figure(

@@ -2,29 +2,32 @@
 
 from collections.abc import Sequence
 
-from recuse.analysis.intervals import Interval
-from recuse.analysis.verdicts import Mask
-from recuse.report.composed import Composed
+from recuse.analysis.advice import Advice
+from recuse.analysis.intervals import Interval, wilson_of
+from recuse.analysis.metrics import rate
+from recuse.report.advice_text import (
+    advice_in_full,
+    advice_rule,
+    advice_shortly,
+    budget_of,
+    percentage,
+)
 from recuse.report.measured import CERTIFIED, ROBUST, Measured
-from recuse.report.page import Cell, Rate, Tile, percent, points
+from recuse.report.page import Cell, Rate, Tile
 from recuse.report.tables import repetition_table
 from recuse.report.values import show
 
 _TOLD = 3
-_BUDGETS = {
-    "linf": "change every input value by up to {eps}",
-    "l2": "move the input by up to {eps} in Euclidean distance",
-}
 
 
-def summarise(rates: Sequence[Measured], best: Sequence[Composed]) -> tuple[str, ...]:
-    """Paragraphs: what was gained over the core, what it cost, what remains dangerous.
+def summarise(rates: Sequence[Measured], advice: Sequence[Advice]) -> tuple[str, ...]:
+    """Paragraphs: what to take, what it gains and costs, what remains dangerous.
 
     Args:
         rates: Rates of all models.
-        best: The recommended one of each radius.
+        advice: Of each radius.
     """
-    paragraphs = _with_composition(best) if best else _without_composition(rates)
+    paragraphs = _advice(advice) if advice else _without_composition(rates)
     dangerous = [text for group in _radii(rates) if (text := _dangerous(group))]
     if dangerous:
         paragraphs.append(
@@ -34,12 +37,10 @@ def summarise(rates: Sequence[Measured], best: Sequence[Composed]) -> tuple[str,
     return (*paragraphs, *_over_seeds(rates))
 
 
-def caveats(
-    rates: Sequence[Measured], compositions: Sequence[Composed], best: Sequence[Composed]
-) -> tuple[str, ...]:
+def caveats(rates: Sequence[Measured], advice: Sequence[Advice]) -> tuple[str, ...]:
     """What the numbers do not say."""
     notes = []
-    if best:
+    if advice:
         notes.append(
             "Compositions are counted soundly: an image counts as robust only if no model that "
             "an attacker can make answer there is wrong."
@@ -50,19 +51,15 @@ def caveats(
             f"Robust means that an attack ({', '.join(attacks)}) found nothing, which is not a "
             "proof: a stronger attack can only lower the robust numbers."
         )
-    choices = max((sum(c.eps == b.eps for c in compositions) for b in best), default=1)
-    if choices > 1:
-        notes.append(
-            f"The recommended composition was picked among {choices} on the same samples it is "
-            "reported on, which favours it slightly."
-        )
+    if advice:
+        notes.append(advice_rule(max(entry.choices for entry in advice)))
     return tuple(notes)
 
 
-def headline(best: Sequence[Composed], rates: Sequence[Measured]) -> tuple[Tile, ...]:
+def headline(advice: Sequence[Advice], rates: Sequence[Measured]) -> tuple[Tile, ...]:
     """The numbers that matter, at the first radius."""
-    if best:
-        return _composition_tiles(best[0], rates)
+    if advice:
+        return _advised_tiles(advice[0], rates)
     robust = [m for m in rates if m.robust and m.judged.role not in ("core", "standard")]
     if not robust:
         return ()
@@ -77,33 +74,38 @@ def headline(best: Sequence[Composed], rates: Sequence[Measured]) -> tuple[Tile,
     return tuple(tile for tile in tiles if tile.value is not None)
 
 
-def _composition_tiles(c: Composed, rates: Sequence[Measured]) -> tuple[Tile, ...]:
-    core_natural, core_robust = float(c.core_accurate.mean()), float(c.core_robust.mean())
-    radius = f"{c.stage.meta.norm} {c.eps}"
+def _advised_tiles(advice: Advice, rates: Sequence[Measured]) -> tuple[Tile, ...]:
+    """The recommended system, each number beside those of what it was chosen over."""
+    taken, core = advice.taken, advice.core
+    beside = [*([] if taken is core else [core]), *advice.others]
+    word = "proven" if advice.kind == CERTIFIED else "sound"
+    radius = f"{core.models[0].meta.norm} {advice.eps}"
+    natural, robust = wilson_of(taken.account.natural), wilson_of(taken.account.robust)
+    worse = any(rate(s.account.robust) >= robust.estimate for s in beside)
     tiles = [
+        Tile("Recommended", taken.title, f"chosen among {advice.choices} systems"),
         Tile(
-            f"Robust accuracy, {'proven' if c.kind == CERTIFIED else 'sound'}, {radius}",
-            _rate(c.robust),
-            f"the core alone: {_percent(core_robust)}",
-            tone="good" if c.robust.estimate > core_robust else "bad",
+            f"Robust accuracy, {word}, {radius}",
+            _rate(robust),
+            "; ".join(f"{s.title}: {percentage(rate(s.account.robust))}" for s in beside),
+            tone="plain" if worse else "good",
         ),
         Tile(
             "Natural accuracy",
-            _rate(c.natural),
-            f"the core alone: {_percent(core_natural)}",
-        ),
-        Tile(
-            "Answered by the robust model",
-            Rate(float(c.selects.mean())),
-            "the core answers the rest",
+            _rate(natural),
+            "; ".join(f"{s.title}: {percentage(rate(s.account.natural))}" for s in beside),
         ),
     ]
-    same = (m for m in rates if m.judged is c.stage and (m.eps, m.kind) == (c.eps, c.kind))
-    own = next(same, None)
-    if own is not None and own.inaccurate is not None:
-        tiles.append(
-            Tile("Stably wrong", _rate(own.inaccurate), f"{c.stage.meta.model}, wrong and robust")
-        )
+    first = taken.models[0].meta
+    own = [
+        m
+        for m in rates
+        if (m.judged.meta.model, m.judged.meta.weights) == (first.model, first.weights)
+        and (m.eps, m.kind) == (advice.eps, advice.kind)
+    ]
+    if own and own[0].inaccurate is not None:
+        note = f"{first.model}, wrong and robust"
+        tiles.append(Tile("Stably wrong", _rate(own[0].inaccurate), note))
     return tuple(tiles)
 
 
@@ -126,60 +128,16 @@ def _spread(cell: Cell) -> str:
     return f"{shown.text} {shown.small}\u00a0%"
 
 
-def _with_composition(best: Sequence[Composed]) -> list[str]:
-    """The first radius of each data set in full, the others in one sentence."""
+def _advice(advice: Sequence[Advice]) -> list[str]:
+    """The first radius of each data set in full, the others shortly."""
     texts = []
     told: set[tuple[str, str]] = set()
-    for c in best:
-        question = (c.stage.meta.dataset, c.stage.meta.norm)
-        texts.append(_shortly(c) if question in told else _in_full(c))
+    for entry in advice:
+        meta = entry.core.models[0].meta
+        question = (meta.dataset, meta.norm)
+        texts.append(advice_shortly(entry) if question in told else advice_in_full(entry))
         told.add(question)
     return texts
-
-
-def _in_full(c: Composed) -> str:
-    budget = _BUDGETS[c.stage.meta.norm].format(eps=c.eps)
-    core, stage = c.core.meta.model, c.stage.meta.model
-    where = "provably " if c.kind == CERTIFIED else ""
-    return (
-        f"On {c.samples:,} samples of {c.stage.meta.dataset}, {core} alone is right on "
-        f"{_share(c.core_accurate)}, but only {_share(c.core_robust)} {where}stay right when an "
-        f"attack may {budget}. Let {stage} answer where {where}no such attack changes its answer "
-        f"({_share(c.selects)} of the samples) and {core} answer the rest, and "
-        f"{_share(c.sound.robust)} {where}stay right ({_difference(c.gain)}). {_price(c)}"
-    )
-
-
-def _shortly(c: Composed) -> str:
-    where = "provably " if c.kind == CERTIFIED else ""
-    return (
-        f"At {c.stage.meta.norm} {c.eps}, behind {c.stage.meta.model}, {_share(c.sound.robust)} "
-        f"{where}stay right instead of {_share(c.core_robust)} ({_difference(c.gain)}). {_price(c)}"
-    )
-
-
-def _price(c: Composed) -> str:
-    cost = c.cost
-    now = f"{_share(c.sound.natural)}"
-    if cost.estimate >= 0:
-        return f"It costs no natural accuracy: {now} ({points(cost.estimate)} points)."
-    return f"The price is natural accuracy: {now} ({_difference(cost)})."
-
-
-def _difference(interval: Interval) -> str:
-    return (
-        f"{points(interval.estimate)} points, 95\u00a0% interval "
-        f"{points(interval.low)} to {points(interval.high)}"
-    )
-
-
-def _share(mask: Mask) -> str:
-    return _percent(float(mask.mean()))
-
-
-def _percent(value: float, decimals: int = 1) -> str:
-    """A share with its unit, never parted at the end of a line."""
-    return f"{percent(value, decimals)}\u00a0%"
 
 
 def _dangerous(group: Sequence[Measured]) -> str:
@@ -191,8 +149,8 @@ def _dangerous(group: Sequence[Measured]) -> str:
         return ""
     (low, least), (high, most) = wrong[0], wrong[-1]
     return (
-        f"at {least.judged.meta.norm} {least.eps}, {_percent(low, 2)} of the samples for "
-        f"{least.judged.meta.model} and {_percent(high, 2)} for {most.judged.meta.model}"
+        f"at {least.judged.meta.norm} {least.eps}, {percentage(low, 2)} of the samples for "
+        f"{least.judged.meta.model} and {percentage(high, 2)} for {most.judged.meta.model}"
     )
 
 
@@ -222,12 +180,12 @@ def _without_composition(rates: Sequence[Measured]) -> list[str]:
 
 
 def _most_robust(top: Measured, *, shortly: bool) -> str:
-    natural = _percent(top.natural.estimate if top.natural else float("nan"))
-    robust = _percent(top.robust.estimate if top.robust else float("nan"))
+    natural = percentage(top.natural.estimate if top.natural else float("nan"))
+    robust = percentage(top.robust.estimate if top.robust else float("nan"))
     name, meta = top.judged.meta.model, top.judged.meta
     if shortly:
         return f"At {meta.norm} {top.eps} it is {name}: {natural} natural, {robust} robust."
-    budget = _BUDGETS[meta.norm].format(eps=top.eps)
+    budget = budget_of(meta.norm, top.eps)
     also = "provably also" if top.kind == CERTIFIED else "also"
     return (
         f"On {top.samples:,} samples of {meta.dataset}, the most robust model is {name}: right on "

@@ -1,0 +1,115 @@
+"""One composition counted at one radius: sample by sample, beside each of its members alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recuse.analysis.accounting import Account, Core, Stage, paper_account, sound_account
+from recuse.analysis.adversaries import Attacked, attacked
+from recuse.analysis.mechanisms import indicator_stage
+from recuse.analysis.verdicts import Kind, Mask, Verdicts, add_radii, check_comparable
+from recuse.records.schema import Record
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Robust models in the order in which they answer, then a core, counted.
+
+    Every selector's radius is the attacker's, eps; "sure" selection therefore asks twice eps.
+
+    Attributes:
+        members: The stages, then the core.
+        eps: The attacker's radius.
+        kind: What the verdicts rest on.
+        sound: Outcome per sample as deployed: a lower bound as strong as the verdicts, without
+            what adversaries of the whole composition broke.
+        paper: Outcome per sample by the paper's way of counting.
+        alone: Each member by itself, in the order of ``members``.
+        left: Samples that every stage leaves to the core.
+        attacked: What adversaries of the whole composition found; None where there was none.
+        refuted: Samples that the members' verdicts alone would have counted in ``sound``.
+    """
+
+    members: tuple[Verdicts, ...]
+    eps: str
+    kind: Kind
+    sound: Account
+    paper: Account
+    alone: tuple[Account, ...]
+    left: Mask
+    attacked: Attacked | None
+    refuted: Mask
+
+    @property
+    def name(self) -> str:
+        """``stage → … → core``."""
+        return " → ".join(model.meta.model for model in self.members)
+
+
+def count_chain(
+    members: Sequence[Verdicts], eps: str, kind: Kind, attacks: Sequence[Record] = ()
+) -> Chain:
+    """Count a composition of models that were judged apart.
+
+    Args:
+        members: The stages in order, then the core, judged on the same samples.
+        eps: The attacker's radius, which is the selectors' radius too.
+        kind: Count with attacks or with certificates.
+        attacks: Records of attacks on whole compositions; those on other ones are passed over,
+            and by certificates none counts.
+
+    Raises:
+        RecordError: Different samples, or a verdict that is needed was not recorded.
+    """
+    check_comparable(members)
+    stages = [stage_of(model, eps, kind) for model in members[:-1]]
+    core = core_of(members[-1], eps, kind)
+    left = np.ones_like(core.accurate)
+    for stage in stages:
+        left = left & ~stage.selects
+    sound = sound_account(stages, core)
+    met = attacked(members, attacks, eps) if kind == "robust" else None
+    refuted = np.zeros_like(left) if met is None else met.refutes(sound.robust)
+    return Chain(
+        members=tuple(members),
+        eps=eps,
+        kind=kind,
+        sound=replace(sound, robust=sound.robust & ~refuted),
+        paper=paper_account(stages, core),
+        alone=(*(_alone(stage) for stage in stages), _alone(core)),
+        left=left,
+        attacked=met,
+        refuted=refuted,
+    )
+
+
+def stage_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Stage:
+    """A model behind its own robustness indicator of radius eps, attacked within eps.
+
+    Certificates count the selector that knows the certified radius. A test with finitely many
+    votes may abstain at a point whose radius hardly exceeds eps, and the next stage answers.
+
+    Raises:
+        RecordError: Not judged at eps and twice eps, or without labels.
+    """
+    stable = model.stable(kind, eps)
+    return indicator_stage(
+        model.accurate(), stable, stable, model.stable(kind, add_radii(eps, eps))
+    )
+
+
+def core_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Core:
+    """The model that answers the rest; without certificates it is never *proven* robust.
+
+    Raises:
+        RecordError: Not attacked within eps where attacks count, or without labels.
+    """
+    accurate = model.accurate()
+    if kind == "certified" and not model.proves(eps):
+        return Core(accurate, np.zeros_like(accurate))
+    return Core(accurate, model.stable(kind, eps))
+
+
+def _alone(model: Stage | Core) -> Account:
+    return Account(model.accurate, model.accurate & model.robust)
