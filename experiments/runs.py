@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recuse.analysis.compositions import compose_records
+from recuse.analysis.compositions import ChainRates, compose_records
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
 from recuse.analysis.verdicts import Mask, Verdicts, verdicts
 from recuse.records.schema import Record
@@ -70,7 +70,8 @@ def table(heads: list[str], rows: list[list[str]]) -> list[str]:
 
 def networks(found: dict[str, Verdicts], records: list[Record], eps: str) -> list[str]:
     """Each network alone, and in front of the core."""
-    whole = {c.name.partition(" → ")[0]: c for c in compose_records(records, eps=eps)}
+    rates = [ChainRates.of(chain) for chain in compose_records(records, eps=eps)]
+    whole = {c.name.partition(" → ")[0]: c for c in rates}
     heads = ["network", "natural", "robust", "robustly wrong", "before the core: natural"]
     rows = []
     for name, model in found.items():
