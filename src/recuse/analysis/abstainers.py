@@ -20,7 +20,7 @@ from recuse.analysis.accounting import (
 )
 from recuse.analysis.mechanisms import confidence_stage, indicator_stage
 from recuse.analysis.metrics import rate, share
-from recuse.analysis.verdicts import Verdicts, add_radii, check_comparable
+from recuse.analysis.verdicts import Mask, Verdicts, add_radii, check_comparable
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
 
@@ -77,9 +77,18 @@ class Abstainer:
         """The 2-composition with ``core`` by the paper's count."""
         return paper_account([self.stage], core, doubled_natural=self.method == "RI")
 
-    def sound(self, core: Core) -> Account:
-        """The 2-composition with ``core`` by the sound count."""
-        return sound_account([self.stage], core)
+    def natural(self, core: Core) -> Mask:
+        """Right answers of the deployed 2-composition with ``core``."""
+        return sound_account([self.stage], core).natural
+
+    def sound(self, core: Core) -> Mask | None:
+        """Lower bound on where the 2-composition with ``core`` is robust; None without one.
+
+        Softmax response has none here: what it takes is the smallest probability of the true
+        class and the largest of another one within the attacker's ball. Logs of an attack on the
+        confidence hold neither.
+        """
+        return None if self.method == "SR" else sound_account([self.stage], core).robust
 
 
 def indicator(model: Verdicts, eps: str) -> Abstainer:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recuse.analysis.accounting import Account, Hidden, explain
+from recuse.analysis.accounting import Account, explain
 from recuse.analysis.intervals import paired_difference
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Mask
-from recuse.report.page import Column, Points, Rate, Section, Table, Text
+from recuse.report.page import Cell, Column, Points, Rate, Section, Table, Text
 from recuse.report.paper_points import Abstaining
 
 _SHOWN_IDS = 6
@@ -26,6 +26,8 @@ REASONS = {
     "robust_gained": "robust by the sound count only",
     "wrong_at_x": "robust by the paper's count, answered wrongly without any attack",
 }
+# Reasons that compare with the bound itself.
+_OF_THE_BOUND = frozenset({"robust_unproven", "robust_gained"})
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,35 @@ class Counted:
         model: The abstaining model before its data set's core.
         published: The paper's count on verdicts as published: the printed number.
         paper: The paper's count on verdicts made monotone.
-        sound: The sound count on verdicts made monotone.
-        hidden: Samples that explain ``published`` against ``sound``.
+        natural: Right answers as deployed.
+        sound: Robust by the sound count on verdicts made monotone; None where the logs hold no
+            column that supports a bound.
     """
 
     model: Abstaining
     published: Account
     paper: Account
-    sound: Account
-    hidden: Hidden
+    natural: Mask
+    sound: Mask | None
+
+    @property
+    def sound_rate(self) -> float:
+        """Sound robust accuracy; NaN where there is no bound."""
+        return float("nan") if self.sound is None else rate(self.sound)
+
+    def hidden(self, reason: str) -> Mask | None:
+        """Samples that explain ``published`` against what is sound, for one of the reasons.
+
+        None where telling takes a bound and there is none.
+        """
+        robust = self.published.robust & self.natural if self.sound is None else self.sound
+        mask: Mask = getattr(explain(self.published, Account(self.natural, robust)), reason)
+        return None if self.sound is None and reason in _OF_THE_BOUND else mask
 
     def ids(self, reason: str) -> list[str]:
         """Sample ids of one reason."""
-        mask: Mask = getattr(self.hidden, reason)
-        return self.model.entry.raw.ids.filter(pl.Series(mask)).to_list()
+        mask = self.hidden(reason)
+        return [] if mask is None else self.model.entry.raw.ids.filter(pl.Series(mask)).to_list()
 
 
 def count_all(models: Sequence[Abstaining]) -> list[Counted]:
@@ -61,14 +78,12 @@ def _counted(models: Sequence[Abstaining]) -> Iterator[Counted]:
     for model in models:
         if model.core is None or model.core_repaired is None:
             continue
-        published = model.published.paper(model.core)
-        sound = model.repaired.sound(model.core_repaired)
         yield Counted(
             model,
-            published,
-            model.repaired.paper(model.core_repaired),
-            sound,
-            explain(published, sound),
+            published=model.published.paper(model.core),
+            paper=model.repaired.paper(model.core_repaired),
+            natural=model.repaired.natural(model.core_repaired),
+            sound=model.repaired.sound(model.core_repaired),
         )
 
 
@@ -99,8 +114,10 @@ _EXPLANATION = (
     "The robust model may still be selected somewhere in the ball, even at the image itself, and "
     "be wrong there. The sound count asks both models to be right on such an image. Its verdicts "
     "are those of an attack, so it is an estimate of a lower bound, not a proof.",
-    "Softmax response and selection networks have no symmetry to lean on: there the sound count "
-    "asks the model to be right and stable wherever it might be selected.",
+    "Selection networks have no symmetry to lean on: there the sound count asks the model to be "
+    "right and stable wherever it might be selected. Softmax response has no sound number here: a "
+    "bound takes the smallest probability of the true class and the largest of another one within "
+    "ε, and the logs hold neither.",
 )
 
 
@@ -123,25 +140,33 @@ def _table(title: str, rows: Sequence[Counted], *, folded: bool) -> Table:
     return Table(title, columns, tuple(_row(c) for c in rows), folded=folded)
 
 
-def _row(counted: Counted) -> tuple[str | int | Rate | Points, ...]:
-    hidden = counted.hidden
-    natural = paired_difference(counted.sound.natural, counted.published.natural, resamples=2000)
-    robust = paired_difference(counted.sound.robust, counted.published.robust, resamples=2000)
+def _row(counted: Counted) -> tuple[Cell, ...]:
+    published, sound = counted.published, counted.sound
     return (
         counted.model.name,
         counted.model.published.eps,
-        Rate(rate(counted.published.natural), decimals=2),
-        Rate(rate(counted.sound.natural), decimals=2),
-        Points(natural.estimate, natural.low, natural.high, decimals=2),
-        Rate(rate(counted.published.robust), decimals=2),
+        Rate(rate(published.natural), decimals=2),
+        Rate(rate(counted.natural), decimals=2),
+        _over(counted.natural, published.natural),
+        Rate(rate(published.robust), decimals=2),
         Rate(rate(counted.paper.robust), decimals=2),
-        Rate(rate(counted.sound.robust), decimals=2),
-        Points(robust.estimate, robust.low, robust.high, decimals=2),
-        f"{np.count_nonzero(hidden.natural_gained)} / {np.count_nonzero(hidden.natural_lost)}",
-        int(np.count_nonzero(hidden.robust_unproven)),
-        int(np.count_nonzero(hidden.wrong_at_x)),
+        None if sound is None else Rate(rate(sound), decimals=2),
+        None if sound is None else _over(sound, published.robust),
+        f"{_number(counted, 'natural_gained')} / {_number(counted, 'natural_lost')}",
+        _number(counted, "robust_unproven"),
+        _number(counted, "wrong_at_x"),
         _some(counted.ids("robust_unproven")),
     )
+
+
+def _over(first: Mask, second: Mask) -> Points:
+    found = paired_difference(first, second, resamples=2000)
+    return Points(found.estimate, found.low, found.high, decimals=2)
+
+
+def _number(counted: Counted, reason: str) -> int | None:
+    mask = counted.hidden(reason)
+    return None if mask is None else int(np.count_nonzero(mask))
 
 
 def _some(ids: list[str]) -> str:
@@ -150,7 +175,10 @@ def _some(ids: list[str]) -> str:
 
 
 def accounting_csv(counted: Sequence[Counted]) -> bytes:
-    """One row a composition: rates both ways (shares) and the number of samples per reason."""
+    """One row a composition: rates both ways (shares) and the number of samples per reason.
+
+    What would take a bound is empty where the logs support none.
+    """
     rows = [
         {
             "dataset": c.model.entry.data,
@@ -159,11 +187,11 @@ def accounting_csv(counted: Sequence[Counted]) -> bytes:
             "tau": c.model.published.tau,
             "eps": c.model.published.eps,
             "natural_paper": rate(c.published.natural),
-            "natural_sound": rate(c.sound.natural),
+            "natural_sound": rate(c.natural),
             "robust_paper": rate(c.published.robust),
             "robust_paper_repaired": rate(c.paper.robust),
-            "robust_sound": rate(c.sound.robust),
-            **{reason: int(np.count_nonzero(getattr(c.hidden, reason))) for reason in REASONS},
+            "robust_sound": None if c.sound is None else rate(c.sound),
+            **{reason: _number(c, reason) for reason in REASONS},
         }
         for c in counted
     ]

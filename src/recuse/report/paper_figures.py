@@ -109,9 +109,9 @@ def _compositions(book: Book, models: Sequence[Abstaining], dataset: str) -> Ite
         paper = model.published.paper(model.core)
         mark = _abstaining_mark(model, panel, rate(paper.natural), rate(paper.robust))
         marks.append(mark)
-        if model.published.method == "RI":
-            sound = model.repaired.sound(model.core_repaired)
-            x, y = rate(sound.natural), rate(sound.robust)
+        sound = model.repaired.sound(model.core_repaired)
+        if model.published.method == "RI" and sound is not None:
+            x, y = rate(model.repaired.natural(model.core_repaired)), rate(sound)
             marks.append(replace(mark, x=x, y=y, kind=SOUND, trail=""))
     marks, core = _compared(marks), book.core(dataset)
     if not marks or core is None:

@@ -140,8 +140,8 @@ def _member(member: Counted) -> tuple[Cell, ...]:
         Points(natural.estimate, natural.low, natural.high, decimals=2),
         Rate(rate(member.published.robust), decimals=2),
         Points(robust.estimate, robust.low, robust.high, decimals=2),
-        Rate(rate(member.sound.natural), decimals=2),
-        Rate(rate(member.sound.robust), decimals=2),
+        Rate(rate(member.natural), decimals=2),
+        Rate(member.sound_rate, decimals=2),
     )
 
 
@@ -155,8 +155,8 @@ def _area_table(fronts: Sequence[Front]) -> Table:
             Rate(area_under_front(front.natural, front.robust), decimals=2),
             Rate(
                 area_under_front(
-                    [rate(c.sound.natural) for c in front.members],
-                    [rate(c.sound.robust) for c in front.members],
+                    [rate(c.natural) for c in front.members],
+                    [c.sound_rate for c in front.members],
                 ),
                 decimals=2,
             ),

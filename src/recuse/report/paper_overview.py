@@ -59,9 +59,9 @@ def _largest(counted: Sequence[Counted]) -> list[str]:
     indicators = [c for c in counted if c.model.published.method == "RI"]
     if not indicators:
         return []
-    drops = [rate(c.sound.robust) - rate(c.published.robust) for c in indicators]
+    drops = [c.sound_rate - rate(c.published.robust) for c in indicators]
     worst = min(range(len(drops)), key=drops.__getitem__)
-    natural = [rate(c.sound.natural) - rate(c.published.natural) for c in indicators]
+    natural = [rate(c.natural) - rate(c.published.natural) for c in indicators]
     steepest = min(range(len(natural)), key=natural.__getitem__)
     return [
         f"Counted soundly, the {len(indicators)} compositions with a robustness indicator differ "
