@@ -14,14 +14,17 @@ from recuse.analysis.accounting import (
 )
 from recuse.analysis.mechanisms import indicator_stage
 from recuse.attacks import Apgd
+from recuse.certify import GroupSequential
 from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
 from recuse.errors import ConfigError
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
 from recuse.selectors import (
+    CertifiedIndicator,
     RobustMargin,
     RobustnessIndicator,
     RobustSoftmaxResponse,
+    SelectionNetwork,
     SoftmaxResponse,
     robust_selection,
     robust_within,
@@ -226,6 +229,42 @@ def test_an_adversary_that_knows_the_threshold_leaves_less(linear_models, kind, 
     knows, blind = left
     assert int(knows.sum()) < int(blind.sum())
     assert not bool((knows & ~blind).any())
+
+
+class Unseen(CertifiedIndicator):
+    """The same selector, its surrogate withheld from the adversary."""
+
+    differentiable = False
+
+
+def test_a_certified_stage_is_attacked_by_its_votes(linear_models):
+    """The adversary makes it abstain, which takes the smoothed class and the deployed radius."""
+    l2, certifier = Threat("l2", 0.15), GroupSequential(0.15, n_max=1000)
+    x = torch.rand(80, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    models = [linear_models.random_linear(i, inputs=12, scale=3.0) for i in range(2)]
+    y = models[0](x).argmax(1)
+    left = []
+    for kind in (CertifiedIndicator, Unseen):
+        cascade = Cascade((Stage(models[0], kind(l2, certifier), "s"),), Core(models[1]), l2)
+        found = AdaptiveAdversary(steps=8, queries=0)(cascade, x, y, noise=noise_for(x))
+        left.append((int(found.robust.sum()), len(found.notes)))
+    (seen, notes), (unseen, warned) = left
+    assert seen < unseen
+    assert (notes, warned) == (0, 1)
+
+
+def test_a_selector_that_always_answers_hides_nothing(linear_models):
+    """Infinitely far from abstaining, but its answer can be attacked as if it stood alone."""
+    x, net = points(120), linear_models.random_linear(3)
+    y, judge = net(x).argmax(1), linear_models.random_linear(8, classes=2)
+    stage = Stage(net, SelectionNetwork(judge, float("-inf")), "always")
+    members = ((stage,), Core(linear_models.random_linear(5))), ((), Core(net))
+    found = [
+        AdaptiveAdversary(steps=10)(Cascade(*pair, EPS), x, y, noise=noise_for(x)).robust
+        for pair in members
+    ]
+    assert torch.equal(*found)
+    assert 10 < int(found[0].sum()) < 110
 
 
 def test_it_leaves_the_networks_alone(linear_models):

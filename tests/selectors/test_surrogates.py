@@ -5,9 +5,13 @@ import torch
 from torch import nn
 
 from recuse.attacks import Apgd
+from recuse.certify import Crown, GroupSequential, Ibp
+from recuse.composition.cascade import ask
+from recuse.composition.members import Stage
 from recuse.random import SampleNoise
 from recuse.selectors import (
     SELECTORS,
+    CertifiedIndicator,
     EntropyResponse,
     RobustMargin,
     RobustnessIndicator,
@@ -44,6 +48,11 @@ def noise_for(x):
     return SampleNoise(0, tuple(str(i) for i in range(len(x))))
 
 
+def by_votes(radius):
+    certifier = GroupSequential(0.015, n_max=3000)
+    return CertifiedIndicator(Threat("l2", radius), certifier, draws=2000)
+
+
 # How each selector is built for a threshold, and the thresholds of its contract.
 CONTRACT = {
     "robustness": (lambda _: RobustnessIndicator(EPS, Apgd()), (0.5,)),
@@ -58,11 +67,22 @@ CONTRACT = {
         lambda t: SelectionNetwork(small_network(99, classes=2), t),
         (-2.0, 0.0, 1.0, 3.0),
     ),
+    # What is proven has a radius for a threshold.
+    "certified": (lambda t: CertifiedIndicator(Threat("linf", t), Ibp()), (0.01, 0.03)),
+    "certified by linear bounds": (
+        lambda t: CertifiedIndicator(Threat("linf", t), Crown()),
+        (0.01, 0.03),
+    ),
+    "certified by votes": (by_votes, (0.01,)),
 }
 
 
+# Cost seconds on the whole grid.
+SLOW = ("certified by linear bounds", "certified by votes")
+
+
 def test_every_selector_has_a_row():
-    assert set(CONTRACT) == set(SELECTORS) - {"certified"}  # which has no gradient yet
+    assert {name.partition(" ")[0] for name in CONTRACT} == set(SELECTORS)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +90,14 @@ def test_every_selector_has_a_row():
 )
 def test_the_sign_of_the_surrogate_is_the_deployed_decision(name, threshold):
     selector, x = CONTRACT[name][0](threshold), grid()
+    x = x[::4] if name in SLOW else x
     deployed, met = [], []
     for seed in (1, 2):
         model = small_network(seed)
-        labels = model(x).argmax(1)
-        deployed.append(selected(selector(model, x, noise=noise_for(x)), selector.threshold))
-        met.append(selector.surrogate(model, x, labels, noise=noise_for(x)) > 0)
+        logits, scores = ask(Stage(model, selector), x, noise_for(x))
+        deployed.append(selected(scores, selector.threshold))
+        value = selector.surrogate(model, x, logits.argmax(1), noise=noise_for(x))
+        met.append(value > 0)
     deployed, met = torch.cat(deployed), torch.cat(met)
     assert float((deployed == met).double().mean()) >= 0.99
     # The threshold tells points of this grid apart, so the contract says something.

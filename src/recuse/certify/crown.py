@@ -16,7 +16,7 @@ import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recuse.arrays import Images, Mask
+from recuse.arrays import Images, Labels, Mask, PerSample
 from recuse.certify.decision import JointCertificate, check_batch_size, check_radii
 from recuse.certify.ibp import Margins, ball, require_linf, require_pixels
 from recuse.certify.intervals import Box, propagate_all
@@ -126,13 +126,30 @@ class Crown:
             samples=torch.zeros(len(x), dtype=torch.int64, device=x.device),
         )
 
+    def lower_margin(self, model: nn.Module, x: Images, labels: Labels, radius: float) -> PerSample:
+        """Smallest bound of ``f_label - f_c`` over the ball; differentiable, proves above 0.
+
+        The gradient is that of the linear functions that were found, held fixed.
+        """
+        graph = Margins.of(model).graph
+        parts = zip(*(torch.split(v, self.batch_size) for v in (x, labels)), strict=True)
+        return torch.cat([self._lowest(graph, part, label, radius) for part, label in parts])
+
     def _prove(self, graph: torch.fx.GraphModule, x: Images, labels: Tensor, radius: float) -> Mask:
-        bounds = LinearBounds.of(graph, ball(x, radius), self.rows)
+        return self._lowest(graph, x, labels, radius) > 0
+
+    def _lowest(
+        self, graph: torch.fx.GraphModule, x: Images, labels: Tensor, radius: float
+    ) -> PerSample:
+        box = ball(x, radius)
+        with torch.no_grad():
+            bounds = LinearBounds.of(graph, Box(box.lower.detach(), box.upper.detach()), self.rows)
+        bounds.boxes[next(iter(graph.graph.nodes))] = box
         out = output_node(graph)
         identity = torch.eye(bounds.boxes[out].lower.shape[1], dtype=x.dtype, device=x.device)
         lower = bounds.pull_back(out, identity[labels][:, None] - identity[None])
-        lower = lower.scatter(1, labels[:, None], float("inf"))
-        return (lower > 0).all(dim=1)
+        lowest: PerSample = lower.scatter(1, labels[:, None], float("inf")).amin(dim=1)
+        return lowest
 
 
 @dataclass(eq=False)

@@ -86,6 +86,11 @@ class Ibp:
             samples=torch.zeros(len(x), dtype=torch.int64, device=x.device),
         )
 
+    def lower_margin(self, model: nn.Module, x: Images, labels: Labels, radius: float) -> PerSample:
+        """Smallest bound of ``f_label - f_c`` over the ball; differentiable, proves above 0."""
+        lowest: PerSample = Margins.of(model).lower_margins(x, labels, radius).amin(dim=1)
+        return lowest
+
 
 @dataclass(frozen=True, eq=False)
 class Margins:

@@ -18,6 +18,7 @@ from recuse.errors import CertificationError
 # Of a deployed stage to miss an answer that it owes; as the usual level of a certificate.
 BETA = 0.001
 _STEP = 1e-4
+_HALVINGS = 16
 _MOST = 8.0  # standard deviations: Phi is 1 beyond
 
 
@@ -106,4 +107,15 @@ def _voting_radius(
     return round(high * _STEP, 4)
 
 
-__all__ = ["BETA", "VotingCertifier", "needed_radius"]
+@lru_cache(maxsize=256)
+def even_chance(certifier: VotingCertifier, radius: float, classes: int) -> float:
+    """Vote probability from which a class is certified more often than not; 1 if no draws do."""
+    low, high = needed_probability(radius, certifier.sigma), 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        enough = certifier.acceptance(radius, middle, classes=classes) >= 0.5
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+__all__ = ["BETA", "VotingCertifier", "even_chance", "needed_radius"]

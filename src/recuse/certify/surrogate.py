@@ -1,10 +1,11 @@
-"""A differentiable stand-in for the smoothed classifier, for attacks that know the smoothing."""
+"""Differentiable stand-ins for the smoothed classifier, for attacks that know the smoothing."""
 
 import torch
 from torch import Tensor, nn
 
 from recuse.arrays import Images, Logits
 from recuse.certify.bounds import check_sigma
+from recuse.random import SampleNoise
 
 
 class SmoothedSurrogate(nn.Module):
@@ -42,4 +43,30 @@ class SmoothedSurrogate(nn.Module):
         return log_p.logsumexp(dim=1) - torch.tensor(float(self.k)).log().item()
 
 
-__all__ = ["SmoothedSurrogate"]
+def vote_shares(
+    model: nn.Module, x: Images, *, sigma: float, draws: int, noise: SampleNoise
+) -> Logits:
+    """Share of each class among votes under noise, with the gradient of the mean softmax.
+
+    A vote has no gradient, and the mean softmax may rank classes otherwise than the votes do:
+    the value is that of the votes, the direction that of the softmax.
+
+    Args:
+        model: The base classifier, in eval mode.
+        x: Inputs.
+        sigma: Standard deviation of the noise, in pixel units.
+        draws: Noisy copies per input.
+        noise: One id per input.
+
+    Returns:
+        Shape ``batch classes``, rows sum to 1.
+    """
+    copies = x.detach()[:, None].expand(-1, draws, *x.shape[1:])
+    logits = model((x[:, None] + sigma * noise.normal(copies)).flatten(0, 1))
+    soft = logits.softmax(1).view(len(x), draws, -1).mean(1)
+    votes = torch.zeros_like(logits).scatter(1, logits.argmax(1, keepdim=True), 1.0)
+    shares: Tensor = votes.view(len(x), draws, -1).mean(1) + (soft - soft.detach())
+    return shares
+
+
+__all__ = ["SmoothedSurrogate", "vote_shares"]

@@ -186,7 +186,7 @@ class _Book:
         """Note what the stage answers among ``rows``; the rows it passes on are returned."""
         if not len(rows):
             return rows
-        logits, scores = _ask(stage, x[rows], noise)
+        logits, scores = ask(stage, x[rows], noise)
         self._same_classes(stage.name, logits)
         kept = selected(scores, stage.selector.threshold) & answered(logits)
         taken = rows[kept]
@@ -222,7 +222,7 @@ class _Book:
         return Prediction(self.label, self.stage, self.selected, self.score, guarantee)
 
 
-def _ask(stage: Stage, x: Images, noise: SampleNoise) -> tuple[Logits, PerSample]:
+def ask(stage: Stage, x: Images, noise: SampleNoise) -> tuple[Logits, PerSample]:
     """Logits and scores, with one forward pass for both where the selector can share it."""
     if isinstance(stage.selector, AnsweringSelector):
         return stage.selector.answer(stage.model, x, noise=noise)

@@ -8,15 +8,15 @@ must abstain, the stage itself must select, and its answer must be wrong.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from recuse.arrays import Images, Labels, PerSample
+from recuse.arrays import Images, Labels, Logits, PerSample
 from recuse.attacks.margins import margin, without_class
-from recuse.composition.cascade import Cascade
+from recuse.composition.cascade import Cascade, ask
 from recuse.composition.members import Stage
 from recuse.composition.mixture import ProbabilityMixture
 from recuse.random import SampleNoise
-from recuse.selectors.scores import AttackableSelector
+from recuse.selectors.scores import RelabellingSelector, attackable
 
 
 @dataclass(frozen=True)
@@ -46,42 +46,60 @@ def cost_goal(cascade: Cascade) -> Goal:
 def stages_without_gradient(cascade: Cascade, goal: Goal) -> tuple[Stage, ...]:
     """Stages of a goal whose selectors have no differentiable stand-in."""
     asked = cascade.stages[: goal.stage + 1]
-    return tuple(s for s in asked if not isinstance(s.selector, AttackableSelector))
+    return tuple(s for s in asked if not attackable(s.selector))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Differentiable terms of a goal.
+
+    Attributes:
+        wanted: All above 0 where the goal is reached.
+        guides: What helps to get there where a wanted term has no gradient.
+    """
+
+    wanted: list[PerSample]
+    guides: list[PerSample]
 
 
 def surrogate_terms(
     cascade: Cascade, goal: Goal, x: Images, y: Labels, *, noise: SampleNoise
-) -> list[PerSample]:
+) -> Terms:
     """Differentiable terms of a goal; selectors without a stand-in are left out."""
     terms = []
     for index, stage in enumerate(cascade.stages[: goal.stage]):
-        if isinstance(stage.selector, AttackableSelector):
-            labels = _answers(stage.model, x)
+        selector = stage.selector
+        if attackable(selector):
             inner = noise.substream("abstain", index)
-            terms.append(-stage.selector.surrogate(stage.model, x, labels, noise=inner))
-    return [*terms, *_answering_terms(cascade, goal, x, y, noise)]
+            labels = _answers(stage, x, inner)
+            terms.append(-selector.surrogate(stage.model, x, labels, noise=inner))
+    if not goal.wrong:
+        return Terms(terms, [])
+    return Terms([*terms, *_wrong_terms(cascade, goal, x, y, noise)], _guides(cascade, goal, x, y))
 
 
-def _answering_terms(
+def _wrong_terms(
     cascade: Cascade, goal: Goal, x: Images, y: Labels, noise: SampleNoise
 ) -> list[PerSample]:
-    if not goal.wrong:
-        return []
-    model = cascade.models[goal.stage]
-    logits = model(x)
+    if goal.stage == len(cascade.stages):
+        return [margin(cascade.core.model(x), y)]
+    stage, inner = cascade.stages[goal.stage], noise.substream("select", goal.stage)
+    logits, selector = _deciding(stage, x, inner), stage.selector
     terms = [margin(logits, y)]
-    if isinstance(model, ProbabilityMixture):
-        # A sure member's softmax is flat, so the mixture's own margin has no gradient towards
-        # fooling it: a plain attack follows the other member and overrates the mixture.
-        terms.append(margin(model.standard(x), y))
-    if goal.stage < len(cascade.stages):
-        selector = cascade.stages[goal.stage].selector
-        if isinstance(selector, AttackableSelector):
-            # The wrong class nearest to winning is the one that has to be stable.
-            target = without_class(logits.detach(), y).argmax(1)
-            inner = noise.substream("select", goal.stage)
-            terms.append(selector.surrogate(model, x, target, noise=inner))
+    if attackable(selector):
+        # The wrong class nearest to winning is the one that has to be stable.
+        target = without_class(logits.detach(), y).argmax(1)
+        terms.append(selector.surrogate(stage.model, x, target, noise=inner))
     return terms
+
+
+def _guides(cascade: Cascade, goal: Goal, x: Images, y: Labels) -> list[PerSample]:
+    model = cascade.models[goal.stage]
+    if not isinstance(model, ProbabilityMixture):
+        return []
+    # A sure member's softmax is flat, so the mixture's own margin has no gradient towards
+    # fooling it: a plain attack follows the other member and overrates the mixture.
+    return [margin(model.standard(x), y)]
 
 
 @torch.no_grad()
@@ -95,22 +113,29 @@ def scored_terms(
         terms.append(stage.selector.threshold - scores)
     if not goal.wrong:
         return terms
-    terms.append(margin(cascade.models[goal.stage](x), y))
-    if goal.stage < len(cascade.stages):
-        stage = cascade.stages[goal.stage]
-        scores = stage.selector(stage.model, x, noise=noise.substream("stage", goal.stage))
-        terms.append(scores - stage.selector.threshold)
-    return terms
+    if goal.stage == len(cascade.stages):
+        return [*terms, margin(cascade.core.model(x), y)]
+    stage = cascade.stages[goal.stage]
+    logits, scores = ask(stage, x, noise.substream("stage", goal.stage))
+    return [*terms, margin(logits, y), scores - stage.selector.threshold]
+
+
+def _deciding(stage: Stage, x: Images, noise: SampleNoise) -> Logits:
+    """Differentiable logits of what the stage answers if it selects."""
+    if isinstance(stage.selector, RelabellingSelector):
+        return stage.selector.relabelled(stage.model, x, noise=noise)
+    logits: Logits = stage.model(x)
+    return logits
 
 
 @torch.no_grad()
-def _answers(model: nn.Module, x: Tensor) -> Labels:
-    labels: Labels = model(x.detach()).argmax(1)
-    return labels
+def _answers(stage: Stage, x: Tensor, noise: SampleNoise) -> Labels:
+    return _deciding(stage, x.detach(), noise).argmax(1)
 
 
 __all__ = [
     "Goal",
+    "Terms",
     "cost_goal",
     "scored_terms",
     "stages_without_gradient",

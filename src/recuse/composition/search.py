@@ -10,6 +10,7 @@ from recuse.random import SampleNoise
 from recuse.threat import Threat, expand_as, per_sample_l2
 
 _TINY = 1e-12
+_FAR = 1e30
 _IMAGE = 4
 
 
@@ -27,7 +28,7 @@ def ascend(
 
     The terms come from different networks on different scales. Each step follows the unit
     gradients of the terms not yet met, or of the smallest one when all are, with a step that
-    shrinks from the radius to a tenth of it.
+    shrinks from the radius to a tenth of it. Guides steer and are not asked for.
     """
     threat = cascade.budget
     x_adv = threat.project(start, x)
@@ -38,12 +39,14 @@ def ascend(
             leaf = x_adv.detach().requires_grad_()
             inner = noise.substream("step", step)
             terms = surrogate_terms(cascade, goal, leaf, y, noise=inner)
-            if not terms:
+            if not terms.wanted:
                 return x_adv
-            values = torch.stack([term.detach() for term in terms])
+            every = [*terms.wanted, *terms.guides]
+            # A selector that always answers is infinitely far from abstaining.
+            values = torch.stack([v.detach() for v in every]).clamp(-_FAR, _FAR)
             scale = 1 + values.abs() if scale is None else scale
-            grads = [] if step == steps else _gradients(terms, leaf)
-        worst = (values / scale).amin(0)
+            grads = [] if step == steps else _gradients(every, leaf)
+        worst = (values / scale)[: len(terms.wanted)].amin(0)
         better = worst > best_value
         best_value = torch.maximum(best_value, worst)
         best = torch.where(expand_as(better, x), x_adv, best)

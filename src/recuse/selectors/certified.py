@@ -13,13 +13,15 @@ that a smoothing stage says. Two claims about selection are told apart, and both
 """
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from recuse.arrays import Images, Logits, Mask, PerSample
+from recuse.arrays import Images, Labels, Logits, Mask, PerSample
 from recuse.certify.decision import JointCertifier
-from recuse.certify.power import BETA, needed_radius
+from recuse.certify.power import BETA, VotingCertifier, even_chance, needed_radius
+from recuse.certify.surrogate import vote_shares
 from recuse.errors import CertificationError, ConfigError
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
@@ -46,6 +48,15 @@ class CertifiedSelection:
     radius: float | None
 
 
+@runtime_checkable
+class BoundCertifier(JointCertifier, Protocol):
+    """A certifier that proves by a bound with a gradient."""
+
+    def lower_margin(self, model: nn.Module, x: Images, labels: Labels, radius: float) -> PerSample:
+        """Above 0 where the label is proven on the ball; differentiable in ``x``."""
+        ...
+
+
 @dataclass(frozen=True)
 class CertifiedIndicator:
     """Selects where a certifier proves the classifier constant on the ball of radius rho.
@@ -59,17 +70,21 @@ class CertifiedIndicator:
         budget: The attacker's ball (radius eps), in the certifier's norm.
         certifier: Proves, for example ``GroupSequential(sigma=0.12)`` or ``Ibp()``.
         radius: rho; ``budget.eps`` if not given, and never below it.
+        draws: Noisy copies per input in the adversary's surrogate of a certifier by votes.
 
     Raises:
-        ConfigError: The radius does not fit the budget, or is 0.
+        ConfigError: The radius does not fit the budget or is 0, or no draws.
         CertificationError: The certifier does not work in the budget's norm.
     """
 
     budget: Threat
     certifier: JointCertifier
     radius: float | None = None
+    draws: int = 64
 
     def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise ConfigError(f"an adversary needs at least one draw, got {self.draws}")
         # What is not proven scores 0, which must stay below the threshold.
         if Reach(self.budget, self.radius).own.eps == 0:
             raise ConfigError(
@@ -109,6 +124,42 @@ class CertifiedIndicator:
         found = self.certifier.decide(model, x, (self.reach.own.eps,), noise=noise)
         votes = torch.zeros_like(model(x)).scatter(1, found.prediction[:, None], 1.0)
         return votes, found.radius
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether there is a surrogate: for votes, and for bounds that have a gradient."""
+        return isinstance(self.certifier, VotingCertifier | BoundCertifier)
+
+    def relabelled(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> Logits:
+        """Shares of the votes, by smoothing; else the network's own logits."""
+        if isinstance(self.certifier, VotingCertifier):
+            return self._shares(model, x, self.certifier.sigma, noise)
+        logits: Logits = model(x)
+        return logits
+
+    def surrogate(
+        self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise
+    ) -> PerSample:
+        """By votes: their share above that at which the test accepts as often as not.
+
+        By bounds: the smallest bound of the margin of ``labels`` over the ball.
+
+        Raises:
+            CertificationError: The certifier offers neither.
+        """
+        own = self.reach.own.eps
+        if isinstance(self.certifier, VotingCertifier):
+            shares = self._shares(model, x, self.certifier.sigma, noise)
+            wanted = even_chance(self.certifier, own, shares.shape[1])
+            return shares.gather(1, labels[:, None])[:, 0] - wanted
+        if isinstance(self.certifier, BoundCertifier):
+            return self.certifier.lower_margin(model, x, labels, own)
+        raise CertificationError(
+            f"{type(self.certifier).__name__} has no gradient to attack it by; search by queries"
+        )
+
+    def _shares(self, model: nn.Module, x: Images, sigma: float, noise: SampleNoise) -> Logits:
+        return vote_shares(model, x, sigma=sigma, draws=self.draws, noise=noise)
 
     @torch.no_grad()
     def selection(

@@ -1,6 +1,6 @@
 """What a selector may offer beyond its score: the logits, a surrogate to attack, its budget."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from torch import nn
 
@@ -39,6 +39,18 @@ class AttackableSelector(Selector, Protocol):
 
 
 @runtime_checkable
+class RelabellingSelector(Selector, Protocol):
+    """A selector whose stage answers another class than the network's own.
+
+    A certified stage answers what is certified: by smoothing, the class of most votes.
+    """
+
+    def relabelled(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> Logits:
+        """Differentiable logits whose top class is what the stage answers if it selects."""
+        ...
+
+
+@runtime_checkable
 class BudgetedSelector(Selector, Protocol):
     """A selector built against an attacker whose budget it states."""
 
@@ -46,3 +58,8 @@ class BudgetedSelector(Selector, Protocol):
     def budget(self) -> Threat:
         """The attacker's budget."""
         ...
+
+
+def attackable(selector: Selector) -> TypeGuard[AttackableSelector]:
+    """Whether a selector has a surrogate, and what it is built of lets it have one."""
+    return isinstance(selector, AttackableSelector) and getattr(selector, "differentiable", True)
