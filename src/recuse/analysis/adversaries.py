@@ -52,7 +52,7 @@ def attacked(chain: Sequence[Verdicts], attacks: Sequence[Record], eps: str) -> 
         shared = [number for number, sample in enumerate(found.ids) if sample in row]
         rows = [row[found.ids[number]] for number in shared]
         met[rows] = True
-        broken[rows] |= ~found.robust(eps)[shared]
+        broken[rows] |= found.broken(eps)[shared]
     return Attacked(met, met & ~broken) if met.any() else None
 
 

@@ -86,7 +86,7 @@ def build_pool(
         )
     models = by_model(judged)
     core_name = _core_name(models, core)
-    attacks = {v.meta.attack for v in models[core_name]}
+    attacks = {v.meta.search: v.meta.attack for v in models[core_name]}
     return _pool(models, core_name, attacks, format_radius(parse_radius(eps)))
 
 
@@ -118,16 +118,18 @@ def is_core(model: Verdicts) -> bool:
     )
 
 
-def _pool(models: dict[str, list[Verdicts]], core_name: str, attacks: set[str], eps: str) -> Pool:
+def _pool(
+    models: dict[str, list[Verdicts]], core_name: str, attacks: dict[str, str], eps: str
+) -> Pool:
     twice = add_radii(eps, eps)
     core_records = models[core_name]
     names, stages, left_out = [], [], []
     for name, found in models.items():
         if name == core_name:
             continue
-        usable = [v for v in found if v.meta.attack in attacks]
-        if {v.meta.attack for v in usable} != attacks:
-            left_out.append((name, f"not judged by {' and '.join(sorted(attacks))}"))
+        usable = [v for v in found if v.meta.search in attacks]
+        if {v.meta.search for v in usable} != attacks.keys():
+            left_out.append((name, f"not judged by {_wanting(found, attacks)}"))
         elif not all(v.has("robust", twice) for v in usable):
             left_out.append((name, f"not judged at {twice}"))
         else:
@@ -142,6 +144,12 @@ def _pool(models: dict[str, list[Verdicts]], core_name: str, attacks: set[str], 
     return Pool(
         meta.dataset, meta.norm, eps, tuple(names), tuple(stages), core_name, core, tuple(left_out)
     )
+
+
+def _wanting(found: Sequence[Verdicts], attacks: dict[str, str]) -> str:
+    wanted = " and ".join(sorted(set(attacks.values())))
+    named = set(attacks.values()) <= {v.meta.attack for v in found}
+    return wanted + (" with the settings that the core was judged with" if named else "")
 
 
 def _stage(found: Sequence[Verdicts], eps: str, twice: str) -> Stage:

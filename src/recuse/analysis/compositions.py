@@ -172,7 +172,7 @@ def telling(model: Verdicts, eps: str, kind: Kind) -> tuple[bool, bool, float]:
     double = add_radii(eps, eps)
     if kind == "robust":
         judged, doubled = model.has(kind, eps), model.has(kind, double)
-        return judged, doubled, -rate(model.robust(eps)) if judged else 0.0
+        return judged, doubled, rate(model.broken(eps)) if judged else -1.0
     judged, doubled = model.proves(eps), model.proves(double)
     return judged, doubled, rate(model.certified(double if doubled else eps)) if judged else 0.0
 

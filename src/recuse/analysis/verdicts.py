@@ -68,12 +68,28 @@ class Verdicts:
         return self._mask("accurate", "only label-free metrics exist for it")
 
     def robust(self, radius: str | float) -> Mask:
-        """No adversarial point was found within ``radius``.
+        """A search found no adversarial point within ``radius``; what is not judged does not count.
 
         Raises:
-            RecordError: The radius was not judged, or not for every sample.
+            RecordError: The radius was not asked, or not of every sample.
         """
-        return self._mask(radius_column("robust", radius), f"judged: {self._known('robust')}")
+        return np.asarray(self._verdict(radius).fill_null(False), dtype=np.bool_)
+
+    def broken(self, radius: str | float) -> Mask:
+        """An adversarial point was found within ``radius``.
+
+        Raises:
+            RecordError: As for :meth:`robust`.
+        """
+        return np.asarray(~self._verdict(radius).fill_null(True), dtype=np.bool_)
+
+    def not_judged(self, radius: str | float) -> Mask:
+        """Nothing was found within ``radius``, by a search that had no usable gradient.
+
+        Raises:
+            RecordError: As for :meth:`robust`.
+        """
+        return np.asarray(self._verdict(radius).is_null(), dtype=np.bool_)
 
     def certified(self, radius: str | float) -> Mask:
         """The answer is proven constant on the ball of ``radius``, and it is an answer.
@@ -149,18 +165,34 @@ class Verdicts:
         """
         return self._full(column, "").to_numpy().astype(np.float64)
 
+    def _verdict(self, radius: str | float) -> pl.Series:
+        """A ``robust@R`` column, null only where the record says that it could not be judged."""
+        column = radius_column("robust", radius)
+        series = self._column(column, f"judged: {self._known('robust')}")
+        searched = series
+        if "flat" in self.frame.columns:
+            searched = series.filter(~self.frame["flat"].fill_null(False))
+        self._refuse_gaps(column, searched)
+        return series
+
     def _mask(self, column: str, hint: str = "") -> Mask:
         return np.asarray(self._full(column, hint).to_numpy(), dtype=np.bool_)
 
     def _full(self, column: str, hint: str) -> pl.Series:
+        series = self._column(column, hint)
+        self._refuse_gaps(column, series)
+        return series
+
+    def _column(self, column: str, hint: str) -> pl.Series:
         if column not in self.frame.columns:
             raise RecordError(
                 f"{self._where} has no column {column!r}" + (f"; {hint}" if hint else "")
             )
-        series = self.frame[column]
+        return self.frame[column]
+
+    def _refuse_gaps(self, column: str, series: pl.Series) -> None:
         if nulls := series.null_count():
             raise RecordError(f"{self._where}: column {column!r} is missing for {nulls} samples")
-        return series
 
     @property
     def _where(self) -> str:
@@ -198,7 +230,7 @@ def worst_case(found: Sequence[Verdicts]) -> Verdicts:
     """Verdicts of several attacks on one network: robust where none of them broke it.
 
     What is broken at one radius is broken at every larger one, and an attack on some of the
-    samples counts on these.
+    samples counts on these. What the first did not judge stays so until another one breaks it.
 
     Args:
         found: Records of one network. The first gives the samples, the radii and all that is no

@@ -12,21 +12,12 @@ from recuse.attacks.ensemble import Ensemble, standard_ensemble
 from recuse.attacks.indicator import Decision, StreamSettings, decide_stream
 from recuse.attacks.margins import LOSSES, Confidence, CrossEntropy, Dlr, Margin, TargetedDlr
 from recuse.attacks.masking import MaskingCheck, MaskingFlags
+from recuse.attacks.names import ATTACKS, attack_name
 from recuse.attacks.pgd import Pgd, pgd
 from recuse.attacks.radii import RadiiOutcome, attack_radii
 from recuse.attacks.screen import Screened
 from recuse.attacks.square import Square
 from recuse.attacks.verify import verify
-from recuse.protocols import Attack
-
-ATTACKS: dict[str, type[Attack]] = {
-    "pgd": Pgd,
-    "apgd": Apgd,
-    "square": Square,
-    "ensemble": Ensemble,
-}
-"""Attacks that are plain values. ``Screened`` holds a network, so it is built where one is."""
-
 
 __all__ = [
     "ATTACKS",
@@ -52,6 +43,7 @@ __all__ = [
     "StreamSettings",
     "TargetedDlr",
     "WrongAndSelected",
+    "attack_name",
     "attack_radii",
     "decide_stream",
     "pgd",

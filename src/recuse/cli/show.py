@@ -25,22 +25,28 @@ def show(run: Annotated[Positional[Path], arg(metavar="RUN")], /) -> None:
 
 
 def print_summary(records: "Sequence[Record]") -> None:
-    """A table of natural, robust, robustly wrong and robustly selected rates, in percent."""
+    """A table of natural, robust, robustly wrong and robustly selected rates, in percent.
+
+    Where answers could not be judged, their number has a column of its own.
+    """
     from rich.table import Table
 
     from recuse.cli.console import table_console
 
-    table = Table("model", "samples", "radius", "natural", "robust", "robustly wrong", "selected")
+    rows = [row for record in records for row in _rows(record)]
+    titles = ["model", "samples", "radius", "natural", "robust", "robustly wrong", "selected"]
+    if gaps := any(row[-1] != "0" for row in rows):
+        titles.append("not judged")
+    table = Table(*titles)
     for column in table.columns[1:]:
         column.justify = "right"
-    for record in records:
-        for row in _rows(record):
-            table.add_row(*row)
+    for row in rows:
+        table.add_row(*(row if gaps else row[:-1]))
     table_console().print(table)
 
 
 def _rows(record: "Record") -> list[tuple[str, ...]]:
-    """Attacked radii, then certified ones, which say so."""
+    """Attacked radii, then certified ones, which say so; last the number of gaps."""
     from recuse.analysis.verdicts import Kind, verdicts
 
     judged = verdicts(record)
@@ -64,7 +70,9 @@ def _row(judged: "Verdicts", kind: "Kind", radius: str) -> tuple[str, ...]:
     shown = [_percent(rate, judged.samples) for rate in rates]
     proof = " certified" if kind == "certified" else ""
     place = f"{judged.meta.norm}:{radius}{proof}"
-    return (judged.meta.model, str(judged.samples), place, *shown, *["-"] * (4 - len(shown)))
+    gaps = int(judged.not_judged(radius).sum()) if kind == "robust" else 0
+    lead = (judged.meta.model, str(judged.samples), place)
+    return (*lead, *shown, *["-"] * (4 - len(shown)), str(gaps))
 
 
 def _percent(rate: float, samples: int) -> str:

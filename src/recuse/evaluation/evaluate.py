@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recuse.attacks import Apgd, attack_radii
+from recuse.attacks import Apgd, attack_name, attack_radii
 from recuse.attacks.verify import evaluation_mode
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
@@ -77,7 +77,7 @@ class Evaluation:
         return RecordMeta(
             model=name,
             dataset=split.name,
-            attack=type(self.attack).__name__.lower(),
+            attack=attack_name(self.attack),
             norm=self.norm,
             radii=tuple(t.radius for t in self.threats),
             weights=weights,

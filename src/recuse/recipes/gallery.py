@@ -44,7 +44,7 @@ def write_gallery(
     """
     if len(split.shape) != 3:
         return
-    abstained = record.frame.filter(~pl.col(radius_column("robust", eps)))
+    abstained = record.frame.filter(~pl.col(radius_column("robust", eps)).fill_null(False))
     chosen = abstained.sort("accurate", "sample_id")["sample_id"].head(count).to_list()
     if not chosen:
         return

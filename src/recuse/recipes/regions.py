@@ -55,7 +55,7 @@ def write_regions(
         labels=split.labels.numpy()[order],
         label_names=np.array(split.label_names),
         accurate=np.stack([by_name[name]["accurate"].to_numpy() for name in models]),
-        robust=np.stack([by_name[name][robust].to_numpy() for name in models]),
+        robust=np.stack([by_name[name][robust].fill_null(False).to_numpy() for name in models]),
         eps=np.array(eps),
     )
     write_atomically(folder / FILE, buffer.getvalue())

@@ -8,7 +8,9 @@ Columns (all but ``sample_id`` may be absent or null when unknown):
 ``prediction``       i32       F(x); null where a smoothed classifier abstained
 ``accurate``         bool      F(x) = y (kept apart from ``label``: published logs lack labels)
 ``confidence``       f32       softmax of F(x) at x
-``robust@R``         bool      no adversarial point found within R (``"1/255"``, ``"0.25"``)
+``robust@R``         bool      no adversarial point found within R (``"1/255"``, ``"0.25"``);
+                               null where ``flat``: nothing was found without a usable gradient
+``flat``             bool      some radius is not judged, for want of a usable gradient
 ``adv_confidence@R`` f32       largest wrong-class or overall softmax found within R (APGDconf)
 ``certified@R``      bool      proven constant on the ball of radius R
 ``radius``           f32       certified radius in ``meta.norm``
@@ -43,6 +45,7 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "prediction": pl.Int32,
     "accurate": pl.Boolean,
     "confidence": pl.Float32,
+    "flat": pl.Boolean,
     "radius": pl.Float32,
     "selected": pl.Boolean,
     "score": pl.Float32,
@@ -66,7 +69,8 @@ class RecordMeta:
     Attributes:
         model: Name shown to people; unique among the records compared in one report.
         dataset: Data set and split, for example ``"cifar10/test"``.
-        attack: ``"apgd-ce"``, ``"apgd-conf"``, ``"smoothing"``, ``"ibp"``, ``"natural"``, ...
+        attack: ``"apgd-ce"``, ``"apgd-dlr"``, ``"ensemble"``, ``"smoothing"``, ``"ibp"``, ...;
+            older records say ``"apgd"`` whatever it ascended.
         norm: ``"linf"`` or ``"l2"``.
         radii: Radii judged, ascending, as canonical text.
         weights: SHA-256 of the model's weights; empty for imported logs.
@@ -99,6 +103,12 @@ class RecordMeta:
         parts = {k: v for k, v in asdict(self).items() if k != "tags"} | {"schema": SCHEMA_VERSION}
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def search(self) -> str:
+        """The attack with its settings, as far as the record says: equal for the same one alone."""
+        settings = json.dumps(self.settings.get("attack"), sort_keys=True, default=str)
+        return f"{self.attack} {settings}"
 
     def to_json(self) -> str:
         """The meta as JSON; :meth:`from_json` gives it back."""

@@ -72,6 +72,7 @@ class Measured:
         selected: Robust selection, stable at twice eps; None where that was not judged.
         precision: Robust and right among the robustly selected.
         splits: The four splits; None without labels.
+        not_judged: Samples among those not counted as stable because no search could be made.
     """
 
     judged: Judged
@@ -85,6 +86,12 @@ class Measured:
     selected: Interval | None
     precision: Interval | None
     splits: Splits | None
+    not_judged: int = 0
+
+    @property
+    def broken(self) -> float:
+        """Share whose answer a search changed."""
+        return 1 - self.stable.estimate - self.not_judged / self.samples
 
 
 def measure(judged: Judged, wanted: frozenset[str] = frozenset()) -> list[Measured]:
@@ -124,7 +131,7 @@ def strongest(rates: Sequence[Measured]) -> list[Measured]:
 def _says_more(m: Measured, other: Measured) -> bool:
     if m.kind == CERTIFIED:
         return m.stable.estimate > other.stable.estimate
-    return m.stable.estimate < other.stable.estimate
+    return m.broken > other.broken
 
 
 def in_order(models: Iterable[Judged]) -> list[Judged]:
@@ -186,6 +193,7 @@ def _at(judged: Judged, radius: str, kind: Kind) -> Measured:
         selected=None if selected is None else wilson_of(selected),
         precision=_precision(accurate, stable, selected),
         splits=None if accurate is None else splits(accurate, stable),
+        not_judged=int(verdict.not_judged(radius).sum()) if kind == ROBUST else 0,
     )
 
 

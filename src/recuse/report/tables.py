@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from recuse.analysis.attainable import attainable
 from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.metrics import Splits
+from recuse.analysis.searches import searches
 from recuse.analysis.verdicts import add_radii
 from recuse.report.measured import CERTIFIED, Judged, Measured
 from recuse.report.page import Cell, Column, Points, Rate, Spread, Table
@@ -15,6 +16,7 @@ _NATURAL = Column("natural accuracy", "%", "right on unperturbed images", best="
 _ROBUST = Column("robust accuracy", "%", "right, and no attack within ε changes it", best="high")
 _WRONG = Column("robust inaccuracy", "%", "wrong, and no attack within ε changes it", best="low")
 _SELECTED = Column("robust selection", "%", "selected everywhere in the ball: stable at 2ε")
+_NOT_JUDGED = Column("not judged", "samples", "no usable gradient; counted as not robust")
 _PRECISION = Column("right, if selected", "%", "robust and right among the robustly selected")
 
 
@@ -31,13 +33,15 @@ def interval_points(interval: Interval) -> Points:
 def model_table(rates: Sequence[Measured]) -> Table:
     """Natural, robust, robust-inaccurate and selected share of every attacked model and radius."""
     lead = Lead([m.judged for m in rates])
-    columns = (*lead.columns("model"), _NATURAL, _ROBUST, _WRONG, _SELECTED, _PRECISION)
+    gaps = (_NOT_JUDGED,) if any(m.not_judged for m in rates) else ()
+    columns = (*lead.columns("model"), _NATURAL, _ROBUST, _WRONG, *gaps, _SELECTED, _PRECISION)
     rows = tuple(
         (
             *lead.cells(m.judged, m.judged.meta.model, m.eps, m.kind),
             interval_rate(m.natural),
             interval_rate(m.robust),
             interval_rate(m.inaccurate),
+            *(m.not_judged for _ in gaps),
             interval_rate(m.selected),
             interval_rate(m.precision),
         )
@@ -127,13 +131,13 @@ class Lead:
     def __init__(self, models: Sequence[Judged]) -> None:
         self._runs = len({m.run for m in models}) > 1
         self._data = len({m.meta.dataset for m in models}) > 1
-        self._attack = len({m.meta.attack for m in models}) > 1
+        self._attacks = searches(m.meta for m in models)
 
     def columns(self, name: str) -> tuple[Column, ...]:
         """Their headings; ``name`` is that of the model or composition."""
         extra = [(self._runs, "run"), (self._data, "data")]
         lead = (Column(title) for wanted, title in extra if wanted)
-        by = (Column("judged by"),) if self._attack else ()
+        by = (Column("judged by"),) if len(self._attacks) > 1 else ()
         return (*lead, Column(name), *by, Column("ε"))
 
     def cells(self, judged: Judged, name: str, eps: str, kind: str = "") -> tuple[Cell, ...]:
@@ -141,7 +145,7 @@ class Lead:
         extra = [(self._runs, judged.run), (self._data, judged.meta.dataset)]
         proof = ", certified" if kind == CERTIFIED else ""
         radius = f"{judged.meta.norm} {eps}{proof}"
-        by = (judged.meta.attack,) if self._attack else ()
+        by = (self._attacks[judged.meta.search],) if len(self._attacks) > 1 else ()
         return (*(text for wanted, text in extra if wanted), name, *by, radius)
 
 
