@@ -16,6 +16,7 @@ from recuse.records.store import read_records, write_record
 from recuse.report.html import render_html
 from recuse.report.page import Gallery, Points, Rate, Spread
 from recuse.report.run import build_report, write_report
+from recuse.report.values import headings
 
 
 def table(page, title):
@@ -165,6 +166,28 @@ def test_the_paper_counts_what_the_sound_accounting_does_not(write_run):
     hidden = row(table(page, "What the paper's accounting hides"), "era_1 → core", "linf 8/255")
     assert hidden[2] == round(200 * (cells[7].value - cells[4].value)) == 10
     assert "s0010" in hidden[7]
+
+
+def bold(shown, name):
+    """First cells of the rows in bold in the columns of this name."""
+    places = [n for n, c in enumerate(headings(shown)) if c.name == name]
+    return {shown.rows[row][:2] for row, place in shown.winners if place in places}
+
+
+def test_bold_is_who_wins_beyond_the_interval(write_run, known_records):
+    core, era, trades = known_records
+    twin = replace(era, meta=replace(era.meta, model="twin"))
+    page = build_report([write_run(records=[core, era, twin, trades])])
+    every = table(page, "Every model at every radius")
+    radii = ("linf 8/255", "linf 16/255")
+    # 95.0 against 90.0 of the same images; TRADES ties with nobody at the top.
+    assert bold(every, "natural accuracy") == {("core", eps) for eps in radii}
+    assert bold(every, "robust accuracy") == {("trades", eps) for eps in radii}
+    assert bold(every, "robust inaccuracy") == set()  # core, ERA and its twin: 0.0 each
+    # Two networks alike before the core: neither wins, and neither does the core beside them.
+    shown = table(page, "Compositions")
+    assert bold(shown, "natural") == set()
+    assert bold(shown, "robust, sound") == set()
 
 
 def test_every_number_of_every_table_is_on_the_page(write_run):

@@ -14,11 +14,12 @@ from recuse.report.table_files import table_csv, table_latex
 
 TABLE = Table(
     "Rates & more",
-    (Column("model"), Column("robust", unit="%", best="high"), Column("gain", unit="points"), "n"),
+    (Column("model"), Column("robust", unit="%"), Column("gain", unit="points"), "n"),
     (
         ("ERA β=0.1_x", Rate(1 / 3, 0.3, 0.4), Points(-0.0123, -0.02, -0.01), 12345),
         ("core", Rate(0.25), None, 7),
     ),
+    winners=frozenset({(0, 1)}),
 )
 
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recuse.errors import ConfigError
-from recuse.report.page import Column, Points, Rate, Spread, Table, anchor, percent, points
+from recuse.report.page import Points, Rate, Spread, Table, anchor, percent, points
 from recuse.report.values import group_starts, show, show_table
 
 
@@ -47,25 +47,16 @@ def test_rows_must_fit_the_columns():
         Table("t", ("a", "b"), (("x", 1), ("y",)))
 
 
-def table(within=()):
+def test_groups_part_where_a_named_column_changes():
     rows = (("x", Rate(0.5)), ("x", Rate(0.7)), ("y", Rate(0.1)), ("y", Rate(0.2)))
-    return Table("t", ("group", Column("value", best="high")), rows, within=within)
+    for within, starts in (((), set()), (("group",), {2})):
+        assert group_starts(Table("t", ("group", "value"), rows, within=within)) == starts
 
 
-def test_the_best_is_decided_within_the_group():
-    def best(t):
-        return [row[1].best for row in show_table(t)]
-
-    assert best(table()) == [False, True, False, False]
-    assert best(table(("group",))) == [False, True, False, True]
-    assert group_starts(table(("group",))) == {2}
-    assert group_starts(table()) == set()
-
-
-def test_the_best_may_be_the_smallest_and_ignores_gaps():
-    rows = ((Rate(0.5),), (Rate(float("nan")),), (Rate(0.1),), (None,))
-    shown = show_table(Table("t", (Column("v", best="low"),), rows))
-    assert [row[0].best for row in shown] == [False, False, True, False]
+def test_only_winners_are_bold():
+    rows = ((Rate(0.5), Rate(0.9)), (Rate(0.7), Rate(0.1)))
+    shown = show_table(Table("t", ("a", "b"), rows, winners=frozenset({(1, 0)})))
+    assert [[cell.best for cell in row] for row in shown] == [[False, False], [True, False]]
 
 
 def test_anchors_are_plain():

@@ -10,10 +10,11 @@ from recuse.analysis.advice import Advice
 from recuse.analysis.intervals import paired_difference
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Kind, Mask, Verdicts
+from recuse.analysis.winners import Outcome, winners
 from recuse.report.composed import Composed
 from recuse.report.measured import Judged
 from recuse.report.page import Cell, Column, Rate, Table
-from recuse.report.tables import Lead, interval_points
+from recuse.report.tables import BOLD, Lead, interval_points
 
 _SHOWN_IDS = 4
 
@@ -62,35 +63,32 @@ def composition_table(compositions: Sequence[Composed], advice: Sequence[Advice]
     said = _SAID[compositions[0].kind]
     columns: tuple[Column, ...] = (
         *lead.columns("system"),
-        Column("natural", "%", "as deployed: the selector decides at ε", best="high"),
+        Column("natural", "%", "as deployed: the selector decides at ε"),
         Column("less the core's", "points", "difference, paired bootstrap, 95 %"),
-        Column("robust, sound", "%", said.bound, best="high"),
+        Column("robust, sound", "%", said.bound),
         Column("less the core's", "points", "difference, paired bootstrap, 95 %"),
         *((Column("robust, attacked", "%", "attack on the composition itself"),) * attacked),
         Column("natural, paper", "%", "by the paper's way of counting"),
         Column("robust, paper", "%", "by the paper's way of counting"),
         Column("stage answers", "%", "share of the samples that the robust model answers"),
     )
-    rows: list[tuple[Cell, ...]] = []
-    emphasis = []
+    groups = _by_radius(compositions)
+    systems = [system for group in groups for system in _systems(group)]
     taken = {(_members(entry.taken.models), entry.eps) for entry in advice}
-    for group in _by_radius(compositions):
-        for judged, account in _alone(group):
-            if (_members([judged.verdicts]), group[0].eps) in taken:
-                emphasis.append(len(rows))
-            rows.append(_alone_row(lead, judged, account, group[0], attacked))
-        for c in group:
-            if (_members(c.chain.members), c.eps) in taken:
-                emphasis.append(len(rows))
-            rows.append(_composition_row(lead, c, attacked))
+    emphasised = frozenset(
+        row for row, system in enumerate(systems) if (system.members, system.eps) in taken
+    )
+    rows = tuple(_row(lead, system, attacked) for system in systems)
     caption = (
         f"{said.system} Sound: natural accuracy is that of this system, and an image counts as "
         f"robust only if no stage that an attacker can make answer is wrong.{said.limit} The "
         "paper's count takes natural accuracy from a selector of radius 2ε and counts some images "
-        "as robust that the system can be made to get wrong. Shaded: what is recommended."
+        "as robust that the system can be made to get wrong. Shaded: what is recommended. "
+        f"{BOLD}"
     )
-    emphasised = frozenset(emphasis)
-    return Table(said.title, columns, tuple(rows), caption, emphasised, within=("data", "ε"))
+    place = len(lead.columns("system"))
+    bold = _winners(systems, natural=place, robust=place + 2)
+    return Table(said.title, columns, rows, caption, emphasised, within=("data", "ε"), winners=bold)
 
 
 def accounting_table(compositions: Sequence[Composed]) -> Table:
@@ -120,6 +118,43 @@ def accounting_table(compositions: Sequence[Composed]) -> Table:
     return Table("What the paper's accounting hides", columns, tuple(rows), folded=True)
 
 
+@dataclass(frozen=True, eq=False)
+class _System:
+    """One row: a model alone, or a composition.
+
+    Attributes:
+        judged: Whose run and data the row names.
+        models: The model, or the members in order.
+        account: Outcome per sample, by the sound count.
+        beside: A composition of the same radius, whose core the row is compared with.
+        composed: The composition; None for a model alone.
+    """
+
+    judged: Judged
+    models: tuple[Verdicts, ...]
+    account: Account
+    beside: Composed
+    composed: Composed | None = None
+
+    @property
+    def eps(self) -> str:
+        return self.beside.eps
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        return _members(self.models)
+
+    @property
+    def is_core(self) -> bool:
+        return self.members == _members([self.beside.core.verdicts])
+
+    @property
+    def judged_robust(self) -> bool:
+        """Not so where proofs count and the model alone has none."""
+        alone = self.composed is None and self.beside.kind == "certified"
+        return not alone or self.models[0].proves(self.eps)
+
+
 def _members(models: Sequence[Verdicts]) -> tuple[int, ...]:
     """Which records stand behind a system, whoever holds them."""
     return tuple(id(model) for model in models)
@@ -134,48 +169,50 @@ def _by_radius(compositions: Sequence[Composed]) -> list[list[Composed]]:
     return list(groups.values())
 
 
-def _alone(group: Sequence[Composed]) -> list[tuple[Judged, Account]]:
-    """The members of these compositions by themselves, each once, cores first."""
-    cores = {id(c.core.verdicts): (c.core, c.core_alone) for c in group}
-    stages = {id(c.stage.verdicts): (c.stage, c.stage_alone) for c in group}
-    return [*cores.values(), *stages.values()]
+def _systems(group: Sequence[Composed]) -> list[_System]:
+    """The members of these compositions by themselves, each once, cores first; then these."""
+    first = group[0]
+    cores = [_System(c.core, (c.core.verdicts,), c.core_alone, first) for c in group]
+    stages = [_System(c.stage, (c.stage.verdicts,), c.stage_alone, first) for c in group]
+    alone = {system.members: system for system in (*cores, *stages)}
+    return [*alone.values(), *(_System(c.stage, c.chain.members, c.sound, c, c) for c in group)]
 
 
-def _alone_row(
-    lead: Lead, judged: Judged, account: Account, beside: Composed, attacked: bool
-) -> tuple[Cell, ...]:
-    """A model by itself; its differences are those to the core of the first composition."""
-    name = f"{judged.meta.model} alone"
-    core = beside.core_alone
-    is_core = judged.verdicts is beside.core.verdicts
-    natural, robust = rate(account.natural), rate(account.robust)
-    proven = beside.kind == "robust" or judged.verdicts.proves(beside.eps)
+def _row(lead: Lead, system: _System, attacked: bool) -> tuple[Cell, ...]:
+    account, core, c = system.account, system.beside.core_alone, system.composed
+    name = f"{system.judged.meta.model} alone" if c is None else c.name
+    cost = paired_difference(account.natural, core.natural)
+    gain = paired_difference(account.robust, core.robust)
+    shown: tuple[Cell, ...] = (None, None, None)
+    if c is not None:
+        masks = (c.paper.natural, c.paper.robust, c.selects)
+        shown = tuple(Rate(rate(mask)) for mask in masks)
+    broken = None if c is None or c.attacked is None else Rate(c.attacked)
     return (
-        *lead.cells(judged, name, beside.eps),
-        Rate(natural),
-        None if is_core else interval_points(paired_difference(account.natural, core.natural)),
-        Rate(robust) if proven else None,
-        None if is_core else interval_points(paired_difference(account.robust, core.robust)),
-        *((None,) if attacked else ()),
-        None,
-        None,
-        None,
+        *lead.cells(system.judged, name, system.eps),
+        Rate(rate(account.natural)),
+        None if system.is_core else interval_points(cost),
+        Rate(rate(account.robust)) if system.judged_robust else None,
+        None if system.is_core else interval_points(gain),
+        *((broken,) if attacked else ()),
+        *shown,
     )
 
 
-def _composition_row(lead: Lead, c: Composed, attacked: bool) -> tuple[Cell, ...]:
-    broken: tuple[Cell, ...] = (None if c.attacked is None else Rate(c.attacked),)
-    return (
-        *lead.cells(c.stage, c.name, c.eps),
-        Rate(c.natural.estimate),
-        interval_points(c.cost),
-        Rate(c.robust.estimate),
-        interval_points(c.gain),
-        *(broken if attacked else ()),
-        Rate(float(c.paper.natural.mean())),
-        Rate(float(c.paper.robust.mean())),
-        Rate(float(c.selects.mean())),
-    )
+def _winners(
+    systems: Sequence[_System], *, natural: int, robust: int
+) -> frozenset[tuple[int, int]]:
+    """Bold cells; the arguments are their columns."""
+    metas = [system.judged.meta for system in systems]
+    groups = [(m.dataset, m.norm, s.eps) for m, s in zip(metas, systems, strict=True)]
+    ids = [system.models[0].ids for system in systems]
+    right = [Outcome(i, s.account.natural) for i, s in zip(ids, systems, strict=True)]
+    stays = [
+        Outcome(i, s.account.robust) if s.judged_robust else None
+        for i, s in zip(ids, systems, strict=True)
+    ]
+    found = ((natural, winners(right, groups)), (robust, winners(stays, groups)))
+    return frozenset((row, place) for place, rows in found for row in rows)
 
 
 def _some(c: Composed, mask: Mask) -> str:

@@ -60,14 +60,12 @@ class Column:
         unit: Unit in small print below the heading, for example ``"%"``.
         meaning: One sentence shown on hover.
         decimals: Digits after the point for plain floats.
-        best: Whether the largest or the smallest value is set in bold.
     """
 
     name: str
     unit: str = ""
     meaning: str = ""
     decimals: int = 1
-    best: Literal["high", "low", ""] = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,9 @@ class Table:
         rows: One tuple of cells a row, as long as ``columns``.
         caption: How to read it.
         emphasis: Indices of the rows that the page sets off from the others.
-        within: Names of columns whose cells make a group of rows; the best of a column is
-            decided within each group, and a rule parts the groups.
+        within: Names of columns whose cells make a group of rows; a rule parts the groups.
+        winners: Row and column of the cells in bold: those that
+            :func:`recuse.analysis.winners.winners` found to be better than all of their group.
         folded: Whether the table starts folded away.
     """
 
@@ -91,6 +90,7 @@ class Table:
     caption: str = ""
     emphasis: frozenset[int] = frozenset()
     within: tuple[str, ...] = ()
+    winners: frozenset[tuple[int, int]] = frozenset()
     folded: bool = False
 
     def __post_init__(self) -> None:

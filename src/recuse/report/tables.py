@@ -9,12 +9,13 @@ from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.metrics import Splits
 from recuse.analysis.searches import searches
 from recuse.analysis.verdicts import add_radii
+from recuse.analysis.winners import Outcome, winners
 from recuse.report.measured import CERTIFIED, Judged, Measured
 from recuse.report.page import Cell, Column, Points, Rate, Spread, Table
 
-_NATURAL = Column("natural accuracy", "%", "right on unperturbed images", best="high")
-_ROBUST = Column("robust accuracy", "%", "right, and no attack within ε changes it", best="high")
-_WRONG = Column("robust inaccuracy", "%", "wrong, and no attack within ε changes it", best="low")
+_NATURAL = Column("natural accuracy", "%", "right on unperturbed images")
+_ROBUST = Column("robust accuracy", "%", "right, and no attack within ε changes it")
+_WRONG = Column("robust inaccuracy", "%", "wrong, and no attack within ε changes it")
 _SELECTED = Column("robust selection", "%", "selected everywhere in the ball: stable at 2ε")
 _NOT_JUDGED = Column("not judged", "samples", "no usable gradient; counted as not robust")
 _PRECISION = Column("right, if selected", "%", "robust and right among the robustly selected")
@@ -28,6 +29,13 @@ def interval_rate(interval: Interval | None) -> Cell:
 def interval_points(interval: Interval) -> Points:
     """A difference as a table cell."""
     return Points(interval.estimate, interval.low, interval.high)
+
+
+# What bold means, for captions.
+BOLD = (
+    "Bold: the winner of its group, if there is one: the 95 % interval of every paired difference "
+    "to it leaves out 0."
+)
 
 
 def model_table(rates: Sequence[Measured]) -> Table:
@@ -50,9 +58,33 @@ def model_table(rates: Sequence[Measured]) -> Table:
     caption = (
         "Small print: 95 % Wilson intervals. Robust selection asks twice the radius, because a "
         "selector that decides at ε keeps its decision for every input within ε only if the "
-        "answer is stable within 2ε."
+        f"answer is stable within 2ε. {BOLD}"
     )
-    return Table("Every model at every radius", columns, rows, caption, within=("data", "ε"))
+    bold = _winners(rates, len(lead.columns("model")))
+    title = "Every model at every radius"
+    return Table(title, columns, rows, caption, within=("data", "ε"), winners=bold)
+
+
+def _winners(rates: Sequence[Measured], first: int) -> frozenset[tuple[int, int]]:
+    """Bold cells of natural accuracy, robust accuracy and robust inaccuracy, from ``first`` on."""
+    groups = [(m.judged.meta.dataset, m.judged.meta.norm, m.eps, m.kind) for m in rates]
+    found = [_outcomes(m) for m in rates]
+    return frozenset(
+        (row, first + place)
+        for place in range(3)
+        for row in winners([o[place] for o in found], groups, smallest=place == 2)
+    )
+
+
+def _outcomes(m: Measured) -> tuple[Outcome | None, Outcome | None, Outcome | None]:
+    verdict = m.judged.verdicts
+    if not verdict.labelled:
+        return None, None, None
+    right, stable = verdict.accurate(), verdict.stable(m.kind, m.eps)
+    natural, robust, wrong = (
+        Outcome(verdict.ids, mask) for mask in (right, right & stable, ~right & stable)
+    )
+    return natural, robust, wrong
 
 
 def certified_table(rates: Sequence[Measured]) -> Table:
@@ -60,9 +92,9 @@ def certified_table(rates: Sequence[Measured]) -> Table:
     lead = Lead([m.judged for m in rates])
     columns = (
         *lead.columns("model"),
-        Column("natural accuracy", "%", "certified at radius 0 and right", best="high"),
-        Column("robust accuracy", "%", "right, and proven constant within ε", best="high"),
-        Column("robust inaccuracy", "%", "wrong, and proven constant within ε", best="low"),
+        Column("natural accuracy", "%", "certified at radius 0 and right"),
+        Column("robust accuracy", "%", "right, and proven constant within ε"),
+        Column("robust inaccuracy", "%", "wrong, and proven constant within ε"),
         Column("selection at ε, paper", "%", "proven within ε: the decision at the image itself"),
         Column("right, if selected", "%", "right among those proven within ε"),
         Column("selection at 2ε, sound", "%", "selected everywhere in the ball: proven within 2ε"),
@@ -87,9 +119,10 @@ def certified_table(rates: Sequence[Measured]) -> Table:
         "Small print: 95 % Wilson intervals. The paper counts robust selection at ε. A selector "
         "that decides at ε keeps its decision for every input within ε only if the answer is "
         "constant within 2ε; a dash says that 2ε was not asked, unattainable that no vote count "
-        "within the budget of draws could have proven it."
+        f"within the budget of draws could have proven it. {BOLD}"
     )
-    return Table("Certified models", columns, rows, caption, within=("data", "ε"))
+    bold = _winners(rates, len(lead.columns("model")))
+    return Table("Certified models", columns, rows, caption, within=("data", "ε"), winners=bold)
 
 
 def _right_among(m: Measured, radius: str) -> Cell:
@@ -170,9 +203,9 @@ def repetition_table(rates: Sequence[Measured]) -> Table:
         "trained by",
         "ε",
         Column("seeds"),
-        Column("natural accuracy", "%", best="high"),
-        Column("robust accuracy", "%", best="high"),
-        Column("robust inaccuracy", "%", best="low"),
+        Column("natural accuracy", "%"),
+        Column("robust accuracy", "%"),
+        Column("robust inaccuracy", "%"),
     )
     rows = tuple(
         (

@@ -1,7 +1,6 @@
 """How a table cell is written, sorted and exported."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -19,7 +18,7 @@ class Shown:
         small: The interval or the standard deviation, in small print.
         sort: The number to sort by; None for text and for what is not defined.
         numeric: Whether the cell belongs on the right.
-        best: Whether it is the best of its column.
+        best: Whether it wins its column.
     """
 
     text: str
@@ -65,17 +64,15 @@ def _show_share(cell: Rate | Spread | Points) -> Shown:
 
 
 def show_table(table: Table) -> list[list[Shown]]:
-    """Write every cell of a table and mark the best of each column that asks for it."""
+    """Write every cell of a table and mark those that win their column."""
     columns = headings(table)
-    rows = [
-        [show(cell, column.decimals) for cell, column in zip(row, columns, strict=True)]
-        for row in table.rows
+    return [
+        [
+            replace(show(cell, column.decimals), best=(number, place) in table.winners)
+            for place, (cell, column) in enumerate(zip(row, columns, strict=True))
+        ]
+        for number, row in enumerate(table.rows)
     ]
-    for group in _groups(rows, _places(table)):
-        for number, column in enumerate(columns):
-            if column.best:
-                _mark_best(group, number, max if column.best == "high" else min)
-    return rows
 
 
 def group_starts(table: Table) -> set[int]:
@@ -86,25 +83,6 @@ def group_starts(table: Table) -> set[int]:
 
 def _places(table: Table) -> list[int]:
     return [n for n, column in enumerate(headings(table)) if column.name in table.within]
-
-
-def _groups(rows: list[list[Shown]], places: list[int]) -> list[list[list[Shown]]]:
-    groups: dict[tuple[str, ...], list[list[Shown]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[place].text for place in places), []).append(row)
-    return list(groups.values())
-
-
-def _mark_best(
-    rows: list[list[Shown]], number: int, best_of: Callable[[list[float]], float]
-) -> None:
-    values = [v for row in rows if (v := row[number].sort) is not None]
-    if len(values) < 2:
-        return
-    top = best_of(values)
-    for row in rows:
-        if row[number].sort == top:
-            row[number] = replace(row[number], best=True)
 
 
 def headings(table: Table) -> list[Column]:
