@@ -21,7 +21,7 @@ from recuse.models import CifarResNet, ResNet, build_seeded, normalized
 from recuse.protocols import Objective
 from recuse.random import SampleNoise
 from recuse.threat import Threat
-from recuse.training import Cra, Era, Trades
+from recuse.training import Cra, Era, Robust
 from recuse.training.forward import Trainee
 from recuse.training.noise import Gaussian
 
@@ -43,8 +43,8 @@ class Method:
 
 METHODS = {
     "era": Method(Era(batch_norm="eval"), LINF, 26, 1.35, 32),
-    "trades_linf": Method(Trades(batch_norm="eval"), LINF, 27, 1.25, 32),
-    "trades_l2": Method(Trades(batch_norm="eval"), L2, 27, 2.2, 32),
+    "trades_linf": Method(Robust(batch_norm="eval"), LINF, 27, 1.25, 32),
+    "trades_l2": Method(Robust(batch_norm="eval"), L2, 27, 2.2, 32),
     "cra": Method(Cra(sigma=SIGMA, k=16), L2, 48, 1.0, 8),
 }
 
@@ -63,8 +63,8 @@ def draw(method: Method, x: Tensor, y: Tensor, ids: tuple[str, ...], step: int) 
         return Given(x, y, x, drawn)
     start = method.objective  # ERA starts anywhere in the ball, TRADES beside x
     attack = noise.substream("attack")
-    if isinstance(start, Trades):
-        return Given(x, y, start.start(x, method.threat, attack), x)
+    if isinstance(start, Robust):
+        return Given(x, y, start.loss.start(x, method.threat, start.attack, attack), x)
     assert isinstance(start, Era)
     return Given(x, y, start.attack.begin(x, method.threat, attack), x)
 

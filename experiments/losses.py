@@ -38,6 +38,7 @@ from recuse.training import (
     Era,
     Gairat,
     Mart,
+    Robust,
     Score,
     Standard,
     Trades,
@@ -49,11 +50,11 @@ from recuse.training.robust import RobustLoss
 
 ATTACK = Pgd(steps=5, step_size_relative=0.4)
 ROBUST: dict[str, RobustLoss] = {
-    "at": Adversarial(ATTACK),
-    "trades": Trades(6.0, ATTACK),
-    "mart": Mart(6.0, ATTACK),
-    "gairat": Gairat(burn_in=0.5, attack=ATTACK),
-    "score": Score(beta=3.0, smoothing=0.1, attack=ATTACK),
+    "at": Adversarial(),
+    "trades": Trades(),
+    "mart": Mart(),
+    "gairat": Gairat(burn_in=0.5),
+    "score": Score(smoothing=0.1),
 }
 # With five attack steps a training image costs 16 passes; 13 in AT and GAIRAT alone, which never
 # look at clean inputs.
@@ -88,8 +89,8 @@ class Cell:
     @property
     def objective(self) -> Objective:
         """Loss and attack."""
-        robust = ROBUST[self.robust]
-        return Era(beta=1.0, robust=robust, attack=ATTACK) if self.inside_era else robust
+        loss = ROBUST[self.robust]
+        return Era(robust=loss, attack=ATTACK) if self.inside_era else Robust(loss, ATTACK)
 
 
 CELLS = [
@@ -152,7 +153,7 @@ def warm_start(cell: Cell, splits: Splits, work: Path) -> nn.Module:
     first on clean images, then by adversarial training at 4/255, half way between the two radii.
     The ResNet-20: a published standard network after one epoch of adversarial training.
     """
-    adversarial = config(Adversarial(ATTACK), "4/255", cell.seed, cell.network)
+    adversarial = config(Robust(Adversarial(), ATTACK), "4/255", cell.seed, cell.network)
     if cell.network == RESNET:
         phases = {"adversarial": replace(adversarial, threat=Threat("linf", cell.eps))}
         model = load_model("cifar10_resnet20_std")[0]

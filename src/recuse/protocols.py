@@ -74,9 +74,20 @@ class Objective(Protocol):
     """A training loss together with the attack that makes its adversarial examples."""
 
     def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        progress: float = 1.0,
     ) -> LossTerms:
-        """Per-sample loss of a batch, differentiable with respect to the model's weights."""
+        """Per-sample loss of a batch, differentiable with respect to the model's weights.
+
+        ``progress`` is the share of training that is done, from 0 to 1: ramps and burn-ins
+        depend on it.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ A name may hold letters, digits and ``_ - . : /``, so that ``linf:2/255`` is one
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from recuse.errors import ConfigError
 
@@ -173,4 +174,74 @@ class _Reader:
         return tuple(found)
 
 
-__all__ = ["Call", "Number", "Quoted", "Written", "parse_value"]
+def shown(written: Written) -> str:
+    """A written value in a message."""
+    if isinstance(written, tuple):
+        return f"[{', '.join(shown(part) for part in written)}]"
+    if isinstance(written, Call):
+        inner = ", ".join(f"{key}={shown(value)}" for key, value in written.settings)
+        return f"{written.name}({inner})" if inner else written.name
+    return repr(written.text) if isinstance(written, Quoted) else written.text
+
+
+_TRUTH = {"true": True, "false": False}
+
+
+def _number(written: Written, where: str) -> float:
+    if not isinstance(written, Number):
+        raise ConfigError(f"{where} takes a number, not {shown(written)}")
+    return float(written.value)
+
+
+def _integer(written: Written, where: str) -> int:
+    if not isinstance(written, Number) or not isinstance(written.value, int):
+        raise ConfigError(f"{where} takes a whole number, not {shown(written)}")
+    return written.value
+
+
+def _boolean(written: Written, where: str) -> bool:
+    if not isinstance(written, Call) or written.settings or written.name not in _TRUTH:
+        raise ConfigError(f"{where} takes true or false, not {shown(written)}")
+    return _TRUTH[written.name]
+
+
+def string(written: Written, where: str) -> str:
+    """A word, or text in quotation marks.
+
+    Raises:
+        ConfigError: Anything else; ``where`` begins the sentence.
+    """
+    if isinstance(written, Quoted):
+        return written.text
+    if isinstance(written, Call) and not written.settings:
+        return written.name
+    raise ConfigError(f"{where} takes a word or text in quotation marks, not {shown(written)}")
+
+
+def literal(written: Written, options: tuple[Any, ...], where: str) -> Any:
+    """One of the given options.
+
+    Raises:
+        ConfigError: Another word; ``where`` begins the sentence.
+    """
+    word = shown(written) if not isinstance(written, Quoted) else written.text
+    found = {str(option): option for option in options}
+    if word not in found:
+        raise ConfigError(f"{where} takes {' or '.join(found)}, not {word}")
+    return found[word]
+
+
+SCALARS = {float: _number, int: _integer, bool: _boolean, str: string}
+"""How a scalar field is read, by its type."""
+
+__all__ = [
+    "SCALARS",
+    "Call",
+    "Number",
+    "Quoted",
+    "Written",
+    "literal",
+    "parse_value",
+    "shown",
+    "string",
+]

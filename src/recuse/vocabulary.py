@@ -14,10 +14,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from recuse.errors import ConfigError
 from recuse.radius import format_radius
-from recuse.values import Call, Number, Quoted, Written, parse_value
+from recuse.values import SCALARS, Call, Number, Written, literal, parse_value, shown, string
 
 _NONE = "none"
-_TRUTH = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,11 @@ class Family:
     name: str
     kinds: Mapping[str, type]
     contract: type
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names as they are typed."""
+        return tuple(name.replace("-", "_") for name in self.kinds)
 
     def kind(self, name: str) -> type:
         """The class of a name; ``-`` and ``_`` are one.
@@ -84,7 +88,23 @@ class Vocabulary:
         written = parse_value(text)
         if not isinstance(written, Call):
             raise ConfigError(f"{family} takes {_wanted(None, self.family(family))}, not {text!r}")
-        return self._build(self.family(family).kind(written.name), written, family, given)
+        return self._build(self._kind(written, self.family(family)), written, family, given)
+
+    def _kind(self, written: Call, family: Family) -> type:
+        """The class of a name; a name that only a part of such a value has says where it goes."""
+        try:
+            return family.kind(written.name)
+        except ConfigError as unknown:
+            for part in self.families:
+                for name, kind in family.kinds.items():
+                    fields_of = typing.get_type_hints(kind) if settable(kind) else {}
+                    field = next((f for f, h in fields_of.items() if h is part.contract), None)
+                    if field and written.name.replace("-", "_") in part.names:
+                        raise ConfigError(
+                            f"{written.name!r} is no {family.name} but a {part.name}; write "
+                            f"{name}({field}={shown(written)})"
+                        ) from unknown
+            raise
 
     def _build(self, kind: type, written: Call, what: str, given: Mapping[str, object]) -> Any:
         own = {f.name: f for f in settable(kind)}
@@ -106,7 +126,7 @@ class Vocabulary:
         if origin in (typing.Union, types.UnionType):
             return self._optional(written, get_args(hint), where)
         if origin is Literal:
-            return _literal(written, get_args(hint), where)
+            return literal(written, get_args(hint), where)
         if origin in (tuple, list, Sequence):
             if not isinstance(written, tuple):
                 raise ConfigError(f"{where} takes a list such as [a, b], not {shown(written)}")
@@ -123,10 +143,10 @@ class Vocabulary:
         return self._typed(written, wanted[0] if len(wanted) == 1 else _widest(wanted), where)
 
     def _of_class(self, written: Written, kind: Any, where: str) -> Any:
-        if kind in _SCALARS:
-            return _SCALARS[kind](written, where)
+        if kind in SCALARS:
+            return SCALARS[kind](written, where)
         if hasattr(kind, "parse"):
-            return kind.parse(_string(written, where))
+            return kind.parse(string(written, where))
         family = next((f for f in self.families if f.contract is kind), None)
         if family is not None and isinstance(written, Call):
             return self._build(family.kind(written.name), written, f"{where}: {family.name}", {})
@@ -198,61 +218,14 @@ def default_of(field: Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
-def shown(written: Written) -> str:
-    """A written value in a message."""
-    if isinstance(written, tuple):
-        return f"[{', '.join(shown(part) for part in written)}]"
-    if isinstance(written, Call):
-        inner = ", ".join(f"{key}={shown(value)}" for key, value in written.settings)
-        return f"{written.name}({inner})" if inner else written.name
-    return repr(written.text) if isinstance(written, Quoted) else written.text
-
-
 def _wanted(kind: Any, family: Family | None) -> str:
     if family is None:
         return f"a {getattr(kind, '__name__', kind)}, which cannot be typed"
-    return f"one of {', '.join(name.replace('-', '_') for name in family.kinds)}"
+    return f"one of {', '.join(family.names)}"
 
 
 def _widest(options: Sequence[Any]) -> Any:
     return float if float in options else options[0]
-
-
-def _number(written: Written, where: str) -> float:
-    if not isinstance(written, Number):
-        raise ConfigError(f"{where} takes a number, not {shown(written)}")
-    return float(written.value)
-
-
-def _integer(written: Written, where: str) -> int:
-    if not isinstance(written, Number) or not isinstance(written.value, int):
-        raise ConfigError(f"{where} takes a whole number, not {shown(written)}")
-    return written.value
-
-
-def _boolean(written: Written, where: str) -> bool:
-    if not isinstance(written, Call) or written.settings or written.name not in _TRUTH:
-        raise ConfigError(f"{where} takes true or false, not {shown(written)}")
-    return _TRUTH[written.name]
-
-
-def _string(written: Written, where: str) -> str:
-    if isinstance(written, Quoted):
-        return written.text
-    if isinstance(written, Call) and not written.settings:
-        return written.name
-    raise ConfigError(f"{where} takes a word or text in quotation marks, not {shown(written)}")
-
-
-def _literal(written: Written, options: tuple[Any, ...], where: str) -> Any:
-    word = shown(written) if not isinstance(written, Quoted) else written.text
-    found = {str(option): option for option in options}
-    if word not in found:
-        raise ConfigError(f"{where} takes {' or '.join(found)}, not {word}")
-    return found[word]
-
-
-_SCALARS = {float: _number, int: _integer, bool: _boolean, str: _string}
 
 
 def _plain(value: object) -> str:

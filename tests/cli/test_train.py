@@ -76,7 +76,7 @@ def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
         ("small(size=8,channels=1,classes=3)", (), "for the 10 classes"),
         (NET, ("--limit", "0"), "limit 0 leaves no image"),
         (NET, ("--objective", "era(beta=-1)"), "beta is -1"),
-        (NET, ("--objective", "trades(sigma=0.1)"), "no field 'sigma'"),
+        (NET, ("--objective", "robust(sigma=0.1)"), "no field 'sigma'"),
         (NET, ("--objective", "cra(sigma=0)"), "sigma > 0"),
         (NET, ("--objective", "era(beta=1"), "')' or a comma is missing"),
         (NET, ("--objective", "era(ramp=ramp(start=0.5, end=0.2))"), "must ascend"),

@@ -10,7 +10,7 @@ from recuse.models.resnet import CifarResNet
 from recuse.recipes.families import VOCABULARY
 from recuse.selectors import RobustnessIndicator
 from recuse.threat import Threat
-from recuse.training import Era, Ramp, Trades
+from recuse.training import Era, Ramp, Robust, Trades
 from recuse.training.reweighted import Gairat, SigmoidWeights
 from recuse.training.schedule import Step
 from recuse.vocabulary import has_default, settable
@@ -36,7 +36,8 @@ def test_a_bare_name_is_the_default_and_comes_back(family: str, name: str, kind:
     [
         ("objective", "era(beta=0.3, robust=trades(gamma=3))", Era(0.3, Trades(3.0))),
         ("objective", "era(ramp=ramp(start=0.2, end=0.5))", Era(ramp=Ramp(0.2, 0.5))),
-        ("objective", "gairat(weights=sigmoid(lam=-1.5))", Gairat(SigmoidWeights(-1.5))),
+        ("robust-loss", "gairat(weights=sigmoid(lam=-1.5))", Gairat(SigmoidWeights(-1.5))),
+        ("objective", "robust(loss=trades(gamma=3))", Robust(Trades(3.0))),
         ("attack", "apgd(steps=100, loss=dlr)", Apgd(100, Dlr())),
         (
             "attack",
@@ -64,7 +65,12 @@ def test_the_context_settles_what_the_text_leaves_out() -> None:
 @pytest.mark.parametrize(
     ("family", "text", "sentence"),
     [
-        ("objective", "eraa", "objective 'eraa' is unknown; known: standard, .*era"),
+        ("objective", "eraa", "objective 'eraa' is unknown; known: standard, robust, era"),
+        (
+            "objective",
+            "trades(gamma=3)",
+            r"no objective but a robust-loss; write robust\(loss=trades\(gamma=3\)\)",
+        ),
         ("objective", "era(bta=1)", "no field 'bta'; it has beta, robust"),
         ("objective", "era(robust=3)", "robust takes one of adversarial, trades"),
         ("objective", "era(batch_norm=on)", "takes train or eval, not on"),

@@ -12,6 +12,7 @@ import torch
 from recuse.attacks.pgd import Pgd
 from recuse.data import Digits
 from recuse.models import Mlp, build_seeded
+from recuse.recipes.families import VOCABULARY
 from recuse.threat import Threat
 from recuse.training import (
     OBJECTIVES,
@@ -21,6 +22,8 @@ from recuse.training import (
     Gairat,
     GairTrades,
     LiteralEra,
+    Ramp,
+    Robust,
     TrainConfig,
     Validation,
     fit,
@@ -35,7 +38,7 @@ ROWS = 14
 # So wide that the attack needs few steps for some rows and all for others.
 THREAT = Threat("linf", 0.3)
 QUICK = Pgd(steps=4)
-OUTER = {"era": Era, "literal-era": LiteralEra, "dga": Dga}
+OUTER = {"era": Era, "literal_era": LiteralEra, "dga": Dga}
 
 
 def quick(kind):
@@ -43,13 +46,21 @@ def quick(kind):
     return kind(attack=QUICK) if hasattr(kind(), "attack") else kind()
 
 
-CASES = {name: quick(kind) for name, kind in OBJECTIVES.items()} | {
-    f"{outer} of {name}": kind(beta=0.7, blend=0.6, robust=quick(inner), attack=QUICK)
-    for outer, kind in OUTER.items()
-    for name, inner in ROBUST_LOSSES.items()
-}
-CASES["sigmoid weights"] = GairTrades(weights=SigmoidWeights(), attack=QUICK)
-CASES["linear weights"] = GairTrades(weights=DiscreteWeights(), attack=QUICK)
+# Until half of training the penalty of ERA and DGA is at 0.6 of its weight.
+FADING, PROGRESS = Ramp(0.0, 1.0), 0.6
+
+
+CASES = (
+    {name: quick(kind) for name, kind in OBJECTIVES.items()}
+    | {name: Robust(loss(), QUICK) for name, loss in ROBUST_LOSSES.items()}
+    | {
+        f"{outer} of {name}": kind(beta=0.7, ramp=FADING, robust=loss(), attack=QUICK)
+        for outer, kind in OUTER.items()
+        for name, loss in ROBUST_LOSSES.items()
+    }
+)
+CASES["sigmoid weights"] = Robust(GairTrades(weights=SigmoidWeights()), QUICK)
+CASES["linear weights"] = Robust(GairTrades(weights=DiscreteWeights()), QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +72,7 @@ def batch():
 def gradient_and_log(objective, batch, parts):
     model = build_seeded(Mlp(shape=(1, 8, 8), classes=10, width=16), 0).double()
     config = TrainConfig(objective, THREAT)
-    log = differentiate(Trainee(model), batch, objective, config, epoch=0, parts=parts)
+    log = differentiate(Trainee(model), batch, config, progress=PROGRESS, epoch=0, parts=parts)
     return torch.cat([p.grad.flatten() for p in model.parameters()]), log
 
 
@@ -81,8 +92,8 @@ def train(folder: str, parts: tuple[int, int, int]) -> None:
     """One epoch of each: batches of 8, 8 and 1, in which one of two processes has no row."""
     split = Digits().load(None).train.head(17)
     objectives = (
-        Gairat(attack=QUICK, burn_in=0.0),
-        GairTrades(attack=QUICK, burn_in=0.0),
+        Robust(Gairat(burn_in=0.0), QUICK),
+        Robust(GairTrades(burn_in=0.0), QUICK),
         Era(robust=Gairat(burn_in=0.0), attack=QUICK),
     )
     for objective, accumulate in zip(objectives, parts, strict=True):
@@ -96,7 +107,7 @@ def train(folder: str, parts: tuple[int, int, int]) -> None:
             accumulate=accumulate,
             validation=Validation(QUICK, limit=4),
         )
-        fit(model, split, split, config, Path(folder) / type(objective).__name__)
+        fit(model, split, split, config, Path(folder) / VOCABULARY.write(objective)[:20])
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from recuse.random import SampleNoise, generator
 from recuse.threat import Threat
 from recuse.training.forward import Trainee
 from recuse.training.ibp import IbpTraining, worst_logits
-from recuse.training.schedule import Ramp, objective_at
+from recuse.training.schedule import Ramp
 
 EPS = Threat("linf", 0.1)
 
@@ -63,12 +63,12 @@ def test_radius_and_kappa_move_along_the_ramp():
     net, (x, y, noise) = network(), batch()
     objective = IbpTraining(kappa=0.25, ramp=Ramp(0.2, 0.6))
     clean = cross_entropy(net(x), y)
-    start = objective_at(objective, 0.1)(net, x, y, EPS, noise=noise)
+    start = objective(net, x, y, EPS, noise=noise, progress=0.1)
     torch.testing.assert_close(start.total, clean)
-    end = objective_at(objective, 0.7)(net, x, y, EPS, noise=noise)
+    end = objective(net, x, y, EPS, noise=noise, progress=0.7)
     worst = cross_entropy(worst_logits(net, x, y, EPS.eps), y)
     torch.testing.assert_close(end.total, 0.25 * clean + 0.75 * worst)
-    half = objective_at(objective, 0.4)(net, x, y, EPS, noise=noise)
+    half = objective(net, x, y, EPS, noise=noise, progress=0.4)
     worst = cross_entropy(worst_logits(net, x, y, 0.5 * EPS.eps), y)
     torch.testing.assert_close(half.total, 0.625 * clean + 0.375 * worst)
     assert torch.equal(half.correct, net(x).argmax(1) == y)
@@ -85,9 +85,9 @@ def test_training_by_it_makes_bounds_that_prove():
 
     before, optimizer = proven(), torch.optim.Adam(net.parameters(), lr=0.02)
     for step in range(150):
-        objective = IbpTraining().at(step / 150)
         optimizer.zero_grad()
-        objective(Trainee(net), x, y, EPS, noise=noise).total.mean().backward()
+        terms = IbpTraining()(Trainee(net), x, y, EPS, noise=noise, progress=step / 150)
+        terms.total.mean().backward()
         optimizer.step()
     assert before < 0.6
     assert proven() > 0.95

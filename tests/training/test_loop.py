@@ -28,6 +28,7 @@ from recuse.training import (
     Era,
     Gairat,
     Ramp,
+    Robust,
     Standard,
     Swa,
     Trades,
@@ -359,7 +360,7 @@ def test_self_training_learns_from_images_without_labels(digits, tmp_path):
         confidence = teacher(unlabelled.images).softmax(1).amax(1)
     sure = pseudo_labelled(teacher, unlabelled, min_confidence=float(confidence.median()))
     assert 0 < len(sure) < len(extra)
-    config = replace(BASE, extra_share=0.5, objective=Trades(attack=QUICK))
+    config = replace(BASE, extra_share=0.5, objective=Robust(attack=QUICK))
     result = fit(net(), labelled, validation, config, tmp_path / "rst", extra=extra)
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     with pytest.raises(DataError, match="lower min_confidence"):
@@ -390,7 +391,7 @@ def test_trades_on_digits_becomes_robust(tmp_path):
     model = build_seeded(Mlp(shape=(1, 8, 8), classes=10), 0)
     config = replace(
         BASE,
-        objective=Trades(3.0, QUICK),
+        objective=Robust(Trades(3.0), QUICK),
         epochs=5,
         batch_size=64,
         schedule=Cosine(),
@@ -407,7 +408,7 @@ class Hungry:
 
     most: int
 
-    def __call__(self, model, x, y, threat, *, noise):
+    def __call__(self, model, x, y, threat, *, noise, progress):
         if len(x) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return Standard()(model, x, y, threat, noise=noise)

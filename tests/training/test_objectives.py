@@ -21,28 +21,33 @@ from recuse.training import abstention, adversarial, ibp, noise, reweighted
 from recuse.training.forward import Trainee, loss_modes, same_as_deployed
 from recuse.training.objectives import OBJECTIVES, ROBUST_LOSSES, objective_classes
 from recuse.training.robust import RobustLoss, StepCounter
-from recuse.training.schedule import Ramp, objective_at
+from recuse.training.schedule import Ramp
 
 THREAT = Threat("linf", 0.05)
 STEPS = 10
 QUICK = Pgd(steps=3)
+LOSSES = {
+    "adversarial": adversarial.Adversarial(),
+    "trades": adversarial.Trades(2.0),
+    "mart": adversarial.Mart(),
+    "gairat": reweighted.Gairat(),
+    "gair_trades": reweighted.GairTrades(weights=reweighted.SigmoidWeights()),
+    "score": adversarial.Score(clip=0.01, smoothing=0.1),
+    "score_js": adversarial.ScoreJs(smoothing=0.1),
+}
 FRESH = {
     "standard": adversarial.Standard(),
-    "adversarial": adversarial.Adversarial(QUICK),
-    "trades": adversarial.Trades(2.0, QUICK),
-    "mart": adversarial.Mart(attack=QUICK),
-    "gairat": reweighted.Gairat(attack=QUICK),
-    "gair-trades": reweighted.GairTrades(weights=reweighted.SigmoidWeights(), attack=QUICK),
-    "score": adversarial.Score(clip=0.01, smoothing=0.1, attack=QUICK),
-    "score-js": adversarial.ScoreJs(smoothing=0.1, attack=QUICK),
+    "robust": adversarial.Robust(attack=QUICK),
     "era": abstention.Era(attack=QUICK),
-    "literal-era": abstention.LiteralEra(robust=adversarial.Trades(attack=QUICK), attack=QUICK),
+    "literal_era": abstention.LiteralEra(robust_attack=QUICK, attack=QUICK),
     "dga": abstention.Dga(attack=QUICK),
     "gaussian": noise.Gaussian(sigma=0.1, k=2),
     "macer": noise.Macer(k=3),
     "cra": noise.Cra(k=3),
     "ibp": ibp.IbpTraining(),
 }
+# Every objective, and the robust one with every loss.
+CASES = FRESH | {name: adversarial.Robust(loss, QUICK) for name, loss in LOSSES.items()}
 # Forward, backward to activations, backward to weights, per sample, of the ten-step defaults
 # with batch norm in eval mode (noise objectives: as above).
 COSTS = {
@@ -51,17 +56,17 @@ COSTS = {
     "trades": (12, 12, 2),
     "mart": (12, 12, 2),
     "gairat": (11, 11, 1),
-    "gair-trades": (12, 12, 2),
+    "gair_trades": (12, 12, 2),
     "score": (12, 12, 2),
-    "score-js": (12, 12, 2),
+    "score_js": (12, 12, 2),
     "era": (12, 12, 2),
-    "literal-era": (23, 23, 3),
+    "literal_era": (23, 23, 3),
     "dga": (12, 12, 2),
     "gaussian": (2, 2, 2),
     "macer": (3, 3, 3),
     "cra": (3, 3, 3),
 }
-TRAIN_MODE = {"trades": (13, 12, 2), "era": (13, 12, 2), "literal-era": (24, 23, 3)}
+TRAIN_MODE = {"trades": (13, 12, 2), "era": (13, 12, 2), "literal_era": (24, 23, 3)}
 
 
 def network(*, dropout=0.0, dtype=torch.float64):
@@ -98,9 +103,9 @@ def mode(objective, batch_norm):
     )
 
 
-def call(objective, model, *, threat=THREAT, n=8):
+def call(objective, model, *, threat=THREAT, n=8, progress=1.0):
     x, y, draws = batch(n)
-    return objective(model, x, y, threat, noise=draws)
+    return objective(model, x, y, threat, noise=draws, progress=progress)
 
 
 def test_table_holds_exactly_the_public_objectives():
@@ -115,20 +120,21 @@ def test_table_holds_exactly_the_public_objectives():
     }
     assert found == set(OBJECTIVES.values())
     assert set(FRESH) == set(OBJECTIVES)
-    assert set(ROBUST_LOSSES) == {k for k, v in OBJECTIVES.items() if isinstance(v(), RobustLoss)}
+    assert set(LOSSES) == set(ROBUST_LOSSES)
+    assert all(isinstance(loss(), RobustLoss) for loss in ROBUST_LOSSES.values())
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", CASES)
 def test_config_survives_json(name):
-    plain = json.loads(json.dumps(to_plain(FRESH[name])))
-    assert from_plain(plain, objective_classes()) == FRESH[name]
-    assert isinstance(FRESH[name], Objective)
+    plain = json.loads(json.dumps(to_plain(CASES[name])))
+    assert from_plain(plain, objective_classes()) == CASES[name]
+    assert isinstance(CASES[name], Objective)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("batch_norm", ["train", "eval"])
 def test_contract(name, batch_norm):
-    model, objective = network(dropout=0.3 if name != "ibp" else 0.0), mode(FRESH[name], batch_norm)
+    model, objective = network(dropout=0.3 if name != "ibp" else 0.0), mode(CASES[name], batch_norm)
     modes = [m.training for m in model.modules()]
     statistics = {k: v.clone() for k, v in model.named_buffers()}
     terms = call(objective, model)
@@ -144,22 +150,22 @@ def test_contract(name, batch_norm):
     assert any(g is not None and g.abs().sum() > 0 for g in grads)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", CASES)
 def test_only_the_given_noise_is_drawn(name):
     model = network()
     before = torch.random.get_rng_state()
-    first = call(mode(FRESH[name], "eval"), model).total
+    first = call(mode(CASES[name], "eval"), model).total
     torch.rand(3)
-    second = call(mode(FRESH[name], "eval"), model).total
+    second = call(mode(CASES[name], "eval"), model).total
     assert torch.equal(first, second)
     torch.random.set_rng_state(before)
-    call(mode(FRESH[name], "eval"), model)
+    call(mode(CASES[name], "eval"), model)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", [n for n in OBJECTIVES if n != "ibp"])
+@pytest.mark.parametrize("name", [n for n in CASES if n != "ibp"])
 def test_the_prepared_copy_changes_nothing(name):
-    model, objective = network(), mode(FRESH[name], "eval")
+    model, objective = network(), mode(CASES[name], "eval")
     plain, fast = call(objective, model).total, call(objective, Trainee(model)).total
     torch.testing.assert_close(fast, plain, rtol=1e-9, atol=1e-9)
 
@@ -185,16 +191,22 @@ def passes(objective, model, n=8, threat=THREAT):
     return tuple(count / n for count in counter.counts)
 
 
+def ten_steps(name):
+    """The objective with attacks of ten steps; noise objectives as they are."""
+    if name in LOSSES:
+        return adversarial.Robust(LOSSES[name])
+    return FRESH[name] if hasattr(FRESH[name], "k") else OBJECTIVES[name]()
+
+
 @pytest.mark.parametrize("name", COSTS)
 def test_passes_per_sample(name):
-    objective = FRESH[name] if hasattr(FRESH[name], "k") else OBJECTIVES[name]()
-    assert passes(mode(objective, "eval"), Trainee(network())) == COSTS[name]
+    assert passes(mode(ten_steps(name), "eval"), Trainee(network())) == COSTS[name]
 
 
 @pytest.mark.parametrize("name", TRAIN_MODE)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_passes_with_batch_statistics(name, norm):
-    objective = mode(OBJECTIVES[name](), "train")
+    objective = mode(ten_steps(name), "train")
     found = passes(objective, Trainee(network()), threat=Threat(norm, 0.05))
     assert found == TRAIN_MODE[name]
 
@@ -223,7 +235,7 @@ def naive_example(model, x, start, value, threat, steps=STEPS):
 def test_trades_is_the_loss_at_the_point_of_largest_divergence(norm, batch_norm):
     model, threat = network(), Threat(norm, 0.05)
     x, y, draws = batch()
-    total = adversarial.Trades(batch_norm=batch_norm)(network(), x, y, threat, noise=draws).total
+    total = adversarial.Robust(batch_norm=batch_norm)(network(), x, y, threat, noise=draws).total
     clean = model(x).softmax(1).detach()
 
     def divergence(logits):
@@ -267,7 +279,7 @@ def test_the_literal_penalty_comes_closer_to_another_class():
 @pytest.mark.parametrize("robust", ROBUST_LOSSES)
 @pytest.mark.parametrize("outer", [abstention.Era, abstention.LiteralEra, abstention.Dga])
 def test_any_robust_loss_fits_inside(robust, outer):
-    objective = outer(beta=0.5, robust=FRESH[robust], attack=QUICK)
+    objective = outer(beta=0.5, robust=LOSSES[robust], attack=QUICK)
     terms = call(objective, network())
     expected = 0.5 * terms.parts["robust"] + terms.parts["penalty"]
     torch.testing.assert_close(terms.total.detach(), expected)
@@ -277,7 +289,7 @@ def test_any_robust_loss_fits_inside(robust, outer):
 def test_without_a_budget_there_is_no_adversarial_example(name):
     x, y, draws = batch()
     model = network()
-    found = mode(FRESH[name], "eval")(model, x, y, Threat("linf", 0.0), noise=draws).total
+    found = mode(CASES[name], "eval")(model, x, y, Threat("linf", 0.0), noise=draws).total
     f = model(x)
     clean = {
         "trades": losses.cross_entropy(f, y),
@@ -305,18 +317,27 @@ def test_kappa_counts_the_steps_to_the_boundary():
     assert counter.kappa.tolist() == [0, 2, 4, 10]
 
 
-def test_burn_in_is_plain_adversarial_training():
-    objective = reweighted.Gairat(burn_in=0.4)
-    assert objective_at(objective, 0.39) == adversarial.Adversarial()
-    assert objective_at(objective, 0.4) is objective
-    inner = abstention.Era(robust=reweighted.GairTrades(burn_in=0.4))
-    assert objective_at(inner, 0.1).robust == adversarial.Trades()
+@pytest.mark.parametrize(
+    ("geometry", "plain"),
+    [
+        (reweighted.Gairat(burn_in=0.4), adversarial.Adversarial()),
+        (reweighted.GairTrades(burn_in=0.4), adversarial.Trades()),
+    ],
+)
+@pytest.mark.parametrize("outer", [adversarial.Robust, lambda r: abstention.Era(robust=r)])
+def test_burn_in_is_the_plain_loss(geometry, plain, outer):
+    early = call(outer(geometry), network(), progress=0.39)
+    assert early.weighted is None
+    assert torch.equal(early.total, call(outer(plain), network()).total)
+    late = call(outer(geometry), network(), progress=0.4)
+    assert late.weighted is not None
+    assert not torch.equal(late.total, early.total)
 
 
 def test_the_ramp_leads_from_the_robust_loss_to_era():
     model = network()
     objective = abstention.Era(beta=0.2, ramp=Ramp(0.25, 0.75))
-    warm, half, full = (call(objective_at(objective, p), model) for p in (0.1, 0.5, 0.8))
+    warm, half, full = (call(objective, model, progress=p) for p in (0.1, 0.5, 0.8))
     robust, penalty = full.parts["robust"], full.parts["penalty"]
     torch.testing.assert_close(warm.total.detach(), robust)
     torch.testing.assert_close(half.total.detach(), 0.6 * robust + 0.5 * penalty)
@@ -342,7 +363,7 @@ def test_bf16_stays_close_and_weights_stay_fp32():
 
 
 @pytest.mark.parametrize("beta", [-0.1, float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["era", "literal-era", "dga", "cra"])
+@pytest.mark.parametrize("name", ["era", "literal_era", "dga", "cra"])
 def test_a_weight_that_rewards_the_robust_loss_is_refused(name, beta):
     with pytest.raises(ConfigError, match=r"beta is .*0 or more"):
         OBJECTIVES[name](beta=beta)

@@ -9,7 +9,7 @@ from recuse.evaluation import Evaluation, judged_radii
 from recuse.protocols import Objective
 from recuse.recipes.config import ModelPlan, Pretrained, RunConfig
 from recuse.threat import Threat
-from recuse.training import Era, OneDrop, Trades, TrainConfig, Validation
+from recuse.training import Era, OneDrop, Robust, TrainConfig, Validation
 
 CORE = "cifar10_resnet56_std"
 ROBUST = "cifar10_resnet4b_adv2"
@@ -29,7 +29,7 @@ def cifar10_small(threat: Threat = THREAT, seed: int = 0, epochs: int = 2) -> Ru
         epochs: Of fine-tuning, over 45,000 images each.
     """
     objectives: dict[str, tuple[Objective, dict[str, Any]]] = {
-        "trades": (Trades(batch_norm="eval"), {"loss": "trades"})
+        "trades": (Robust(batch_norm="eval"), {"loss": "trades"})
     }
     for beta in BETAS:
         objectives[f"era-{beta:g}"] = (Era(beta=beta), {"loss": "era", "beta": beta})

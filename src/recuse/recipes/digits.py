@@ -6,7 +6,7 @@ from recuse.evaluation import Evaluation, judged_radii
 from recuse.models import SmallConvNet
 from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
 from recuse.threat import Threat
-from recuse.training import Cosine, Era, Standard, Trades, TrainConfig
+from recuse.training import Cosine, Era, Robust, Standard, TrainConfig
 
 BETAS = (3.0, 1.0, 0.3)
 THREAT = Threat("linf", 0.1)
@@ -27,7 +27,7 @@ def digits(threat: Threat = THREAT, seed: int = 0, epochs: int = 40) -> RunConfi
         Standard(), threat, epochs=epochs, batch_size=64, lr=0.05, schedule=Cosine(), seed=seed
     )
     trades = TrainConfig(
-        Trades(),
+        Robust(),
         threat,
         epochs=epochs,
         batch_size=64,

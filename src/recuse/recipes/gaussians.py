@@ -7,7 +7,7 @@ from recuse.models import Mlp
 from recuse.protocols import Objective
 from recuse.recipes.config import Fresh, ModelPlan, RunConfig
 from recuse.threat import Threat
-from recuse.training import Cosine, Era, Standard, Trades, TrainConfig
+from recuse.training import Cosine, Era, Robust, Standard, Trades, TrainConfig
 
 SEEDS = 5
 BETA = 0.2
@@ -29,7 +29,7 @@ def gaussians(threat: Threat = THREAT, seed: int = 0, epochs: int = 20) -> RunCo
     """
     objectives: dict[str, Objective] = {
         "standard": Standard(),
-        "trades": Trades(gamma=GAMMA),
+        "trades": Robust(Trades(gamma=GAMMA)),
         # The original code averages the divergence inside ERA over the classes.
         "era": Era(beta=BETA, robust=Trades(gamma=GAMMA / CLASSES)),
     }

@@ -37,13 +37,15 @@ from recuse.training.robust import (
     terms_of,
     towards_another_class,
 )
-from recuse.training.schedule import Ramp, Scheduled
+from recuse.training.schedule import Ramp
 
 
-def blended(robust: LossTerms, penalty: PerSample, *, beta: float, blend: float) -> LossTerms:
-    """From the robust loss alone (``blend`` 0) to ``beta * robust + penalty`` (``blend`` 1)."""
-    factor = 1 - blend + blend * beta
-    total = factor * robust.total + blend * penalty
+def blended(
+    robust: LossTerms, penalty: PerSample, *, beta: float, penalty_weight: float
+) -> LossTerms:
+    """From the robust loss alone (weight 0) to ``beta * robust + penalty`` (weight 1)."""
+    factor = 1 - penalty_weight + penalty_weight * beta
+    total = factor * robust.total + penalty_weight * penalty
     weighted = robust.weighted
     if weighted is not None:
         weighted = replace(weighted, share=factor * weighted.share)
@@ -69,6 +71,7 @@ def shared_pair(
     y: Labels,
     threat: Threat,
     noise: SampleNoise,
+    progress: float,
 ) -> Pair:
     """Clean and adversarial logits of one untargeted attack on F(x), which serves both terms."""
     return attack_pair(
@@ -80,16 +83,8 @@ def shared_pair(
         start=attack.begin(x, threat, noise.substream("attack")),
         ascent=towards_another_class,
         batch_norm=batch_norm,
+        progress=progress,
     )
-
-
-def robust_at(robust: RobustLoss, progress: float) -> RobustLoss:
-    """The robust half as it stands at ``progress`` of training."""
-    if not isinstance(robust, Scheduled):
-        return robust
-    now = robust.at(progress)
-    assert isinstance(now, RobustLoss)
-    return now
 
 
 @dataclass(frozen=True)
@@ -98,13 +93,12 @@ class Era:
 
     Attributes:
         beta: Weight of the robust loss; smaller values abstain more.
-        robust: Any robust loss; only its formula is used, not its attack.
+        robust: Any robust loss.
         attack: PGD on the predicted label, whose last iterate serves both terms.
         hard: Penalise by the indicator F(x) != y instead of the soft miss.
         detach: Treat the soft miss as a constant.
         batch_norm: ``"eval"`` for fine-tuning, as the original does; ``"train"`` from scratch.
         ramp: When the penalty fades in; for training from scratch.
-        blend: How far it has; set by the ramp.
 
     Source: "Avoiding Robust Misclassifications for Improved Robustness without Accuracy Loss",
     Eq. 5 and 8.
@@ -117,23 +111,25 @@ class Era:
     detach: bool = False
     batch_norm: BatchNorm = "eval"
     ramp: Ramp = Ramp()
-    blend: float = 1.0
 
     def __post_init__(self) -> None:
         check_beta(self.beta)
 
-    def at(self, progress: float) -> "Era":
-        """The objective with the penalty faded in as far as the ramp says."""
-        robust = robust_at(self.robust, progress)
-        return replace(self, blend=self.ramp(progress), robust=robust)
-
     def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        progress: float = 1.0,
     ) -> LossTerms:
         """``beta * L_rob + (1 - p(x)_y) * CE(f(x_adv), c*)``."""
-        pair = shared_pair(self.attack, self.batch_norm, model, x, y, threat, noise)
+        pair = shared_pair(self.attack, self.batch_norm, model, x, y, threat, noise, progress)
         penalty = era_penalty(pair.logits, pair.logits_adv, y, hard=self.hard, detach=self.detach)
-        terms = blended(terms_of(self.robust, pair), penalty, beta=self.beta, blend=self.blend)
+        robust, weight = terms_of(self.robust, pair), self.ramp(progress)
+        terms = blended(robust, penalty, beta=self.beta, penalty_weight=weight)
         return replace(terms, correct=pair.correct)
 
 
@@ -142,61 +138,71 @@ class LiteralEra:
     """ERA to the letter of Eq. 5: each term gets the adversarial example that is its own extreme.
 
     The robust loss is taken at the point its own attack finds, the penalty at the point closest
-    to another class. Costs two attacks. Attributes as in :class:`Era`; ``attack`` is that of
-    the penalty.
+    to another class. Costs two attacks. Attributes as in :class:`Era`; ``robust_attack`` is that
+    of the robust loss, ``attack`` that of the penalty.
     """
 
     beta: float = 1.0
     robust: RobustLoss = Trades()
+    robust_attack: Pgd = Pgd()
     attack: Pgd = Pgd()
     hard: bool = False
     detach: bool = False
     batch_norm: BatchNorm = "eval"
     ramp: Ramp = Ramp()
-    blend: float = 1.0
 
     def __post_init__(self) -> None:
         check_beta(self.beta)
 
-    def at(self, progress: float) -> "LiteralEra":
-        """The objective with the penalty faded in as far as the ramp says."""
-        robust = robust_at(self.robust, progress)
-        return replace(self, blend=self.ramp(progress), robust=robust)
-
     def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        progress: float = 1.0,
     ) -> LossTerms:
         """``beta * L_rob(x, x_rob) + (1 - p(x)_y) * CE(f(x_pen), c*)``."""
-        robust_pair, leaving = self._pairs(model, x, y, threat, noise)
+        robust_pair, leaving = self._pairs(model, x, y, threat, noise, progress)
         penalty = era_penalty(
             leaving.logits, leaving.logits_adv, y, hard=self.hard, detach=self.detach
         )
-        robust = terms_of(self.robust, robust_pair)
-        terms = blended(robust, penalty, beta=self.beta, blend=self.blend)
+        robust, weight = terms_of(self.robust, robust_pair), self.ramp(progress)
+        terms = blended(robust, penalty, beta=self.beta, penalty_weight=weight)
         return replace(terms, correct=leaving.correct)
 
     def _pairs(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, noise: SampleNoise
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        noise: SampleNoise,
+        progress: float,
     ) -> tuple[Pair, Pair]:
-        mode, robust, attack = self.batch_norm, self.robust, self.attack
+        mode, first, attack = self.batch_norm, self.robust_attack, self.attack
         shared = loss_logits(model, x, mode) if same_as_deployed(model, mode) else None
         with attack_view(model) as attacked:
             clean = deployed_logits(attacked, x) if shared is None else shared.detach()
-            counter = StepCounter(robust.ascent(clean, y), y)
-            begin = robust.start(x, threat, noise.substream("attack"))
-            x_rob = robust.attack.perturb(attacked, x, threat, counter, noise=NO_NOISE, start=begin)
+            counter = StepCounter(self.robust.ascent(clean, y), y)
+            begin = self.robust.start(x, threat, first, noise.substream("attack"))
+            x_rob = first.perturb(attacked, x, threat, counter, noise=NO_NOISE, start=begin)
             begin = attack.begin(x, threat, noise.substream("penalty"))
-            x_pen = attack.perturb(attacked, x, threat, leave(clean), noise=NO_NOISE, start=begin)
+            x_pen = attack.perturb(
+                attacked, x, threat, away_from_prediction(clean), noise=NO_NOISE, start=begin
+            )
         inputs = [x, x_rob, x_pen] if shared is None else [x_rob, x_pen]
         outputs = loss_logits(model, torch.cat(inputs), mode).chunk(len(inputs))
         logits = outputs[0] if shared is None else shared
         return (
-            Pair(logits, outputs[-2], y, counter.kappa, robust.attack.steps),
-            Pair(logits, outputs[-1], y, counter.kappa, attack.steps),
+            Pair(logits, outputs[-2], y, counter.kappa, first.steps, progress),
+            Pair(logits, outputs[-1], y, counter.kappa, attack.steps, progress),
         )
 
 
-def leave(clean: Logits) -> Ascent:
+def away_from_prediction(clean: Logits) -> Ascent:
     """What the penalty's own attack ascends: ``-CE(f(x'), c*)``, c* chosen anew at each point."""
     prediction = clean.argmax(dim=1)
     return lambda logits: -cross_entropy(logits, runner_up(logits, prediction))
@@ -208,13 +214,12 @@ class Dga:
 
     Attributes:
         beta: Weight of the robust loss.
-        robust: Any robust loss; only its formula is used.
+        robust: Any robust loss.
         attack: PGD on the predicted label, whose last iterate serves both terms.
         separate: Eq. 20 to the letter: label and neighbour are normalised separately, instead
             of jointly as in the original code.
         batch_norm: Statistics used by batch norm in the loss forwards.
         ramp: When the penalty fades in; for training from scratch.
-        blend: How far it has; set by the ramp.
 
     Source: Eq. 20 of the ERA paper (appendix A.3).
     """
@@ -225,25 +230,35 @@ class Dga:
     separate: bool = False
     batch_norm: BatchNorm = "eval"
     ramp: Ramp = Ramp()
-    blend: float = 1.0
 
     def __post_init__(self) -> None:
         check_beta(self.beta)
 
-    def at(self, progress: float) -> "Dga":
-        """The objective with the penalty faded in as far as the ramp says."""
-        robust = robust_at(self.robust, progress)
-        return replace(self, blend=self.ramp(progress), robust=robust)
-
     def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        progress: float = 1.0,
     ) -> LossTerms:
         """``beta * L_rob - log(q_y + q_a)``."""
-        pair = shared_pair(self.attack, self.batch_norm, model, x, y, threat, noise)
+        pair = shared_pair(self.attack, self.batch_norm, model, x, y, threat, noise, progress)
         bet = dga_penalty_separate if self.separate else dga_penalty
         penalty = bet(pair.logits, pair.logits_adv, y)
-        terms = blended(terms_of(self.robust, pair), penalty, beta=self.beta, blend=self.blend)
+        robust, weight = terms_of(self.robust, pair), self.ramp(progress)
+        terms = blended(robust, penalty, beta=self.beta, penalty_weight=weight)
         return replace(terms, correct=pair.correct)
 
 
-__all__ = ["Dga", "Era", "LiteralEra", "blended", "check_beta", "leave", "shared_pair"]
+__all__ = [
+    "Dga",
+    "Era",
+    "LiteralEra",
+    "away_from_prediction",
+    "blended",
+    "check_beta",
+    "shared_pair",
+]

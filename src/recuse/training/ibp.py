@@ -1,6 +1,6 @@
 """Certified training by interval bounds: the worst logits any point of the ball could have."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -40,25 +40,26 @@ class IbpTraining:
     Attributes:
         kappa: Final weight of the clean loss, in [0, 1].
         ramp: When the radius and kappa move.
-        blend: How far they have moved; set by the ramp.
 
     Source: Gowal et al., "On the Effectiveness of Interval Bound Propagation", 2018.
     """
 
     kappa: float = 0.5
     ramp: Ramp = Ramp(0.05, 0.6)
-    blend: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.kappa <= 1:
             raise ConfigError(f"kappa {self.kappa} is not in [0, 1], the weight of the clean loss")
 
-    def at(self, progress: float) -> "IbpTraining":
-        """The objective with radius and kappa moved as far as the ramp says."""
-        return replace(self, blend=self.ramp(progress))
-
     def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        progress: float = 1.0,
     ) -> LossTerms:
         """The two cross-entropies; ``noise`` is not used.
 
@@ -66,12 +67,13 @@ class IbpTraining:
             CertificationError: A norm other than Linf, or a network with a layer without bounds.
         """
         require_linf(threat)
+        moved = self.ramp(progress)
         network = model.network if isinstance(model, Trainee) else model
         with evaluation_mode(network):
             logits = network(x)
             natural = cross_entropy(logits, y)
-            worst = cross_entropy(worst_logits(network, x, y, self.blend * threat.eps), y)
-        kappa = 1 - (1 - self.kappa) * self.blend
+            worst = cross_entropy(worst_logits(network, x, y, moved * threat.eps), y)
+        kappa = 1 - (1 - self.kappa) * moved
         parts = {"natural": natural.detach(), "worst": worst.detach()}
         total = kappa * natural + (1 - kappa) * worst
         return LossTerms(total, parts, logits.detach().argmax(1) == y)

@@ -66,7 +66,14 @@ class Gaussian:
         _check(self.sigma, self.k)
 
     def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        progress: float = 1.0,
     ) -> LossTerms:
         """``mean_j CE(f(x + eta_j), y)``; the threat plays no part."""
         logits = noisy_logits(
@@ -102,7 +109,14 @@ class Macer:
         _check(self.sigma, self.k)
 
     def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        progress: float = 1.0,
     ) -> LossTerms:
         """The loss of :func:`recuse.losses.macer`; the threat plays no part."""
         logits = noisy_logits(
@@ -126,7 +140,6 @@ class Cra:
         radius_of: ``"prediction"``, or ``"label"`` for Eq. 11 to the letter.
         batch_norm: ``"eval"`` for fine-tuning, ``"train"`` from scratch.
         ramp: When the penalty fades in; for training from scratch.
-        blend: How far it has; set by the ramp.
 
     Source: Eq. 9 and 11 of the ERA paper.
     """
@@ -138,18 +151,20 @@ class Cra:
     radius_of: RadiusOf = "prediction"
     batch_norm: BatchNorm = "eval"
     ramp: Ramp = Ramp()
-    blend: float = 1.0
 
     def __post_init__(self) -> None:
         check_beta(self.beta)
         _check(self.sigma, self.k)
 
-    def at(self, progress: float) -> "Cra":
-        """The objective with the penalty faded in as far as the ramp says."""
-        return replace(self, blend=self.ramp(progress))
-
     def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        progress: float = 1.0,
     ) -> LossTerms:
         """``beta * L_noise + (1 - mean_j p(x + eta_j)_y) * radius``; the threat plays no part."""
         logits = noisy_logits(
@@ -159,7 +174,7 @@ class Cra:
             logits, y, sigma=self.sigma, gamma=self.gamma, radius_of=self.radius_of
         )
         noisy = LossTerms(gaussian(logits, y), {})
-        terms = blended(noisy, penalty, beta=self.beta, blend=self.blend)
+        terms = blended(noisy, penalty, beta=self.beta, penalty_weight=self.ramp(progress))
         return replace(terms, correct=_correct(logits, y))
 
 

@@ -4,7 +4,7 @@ from recuse.attacks.margins import CrossEntropy
 from recuse.attacks.pgd import Pgd
 from recuse.protocols import Objective
 from recuse.training.abstention import Dga, Era, LiteralEra
-from recuse.training.adversarial import Adversarial, Mart, Score, ScoreJs, Standard, Trades
+from recuse.training.adversarial import Adversarial, Mart, Robust, Score, ScoreJs, Standard, Trades
 from recuse.training.ibp import IbpTraining
 from recuse.training.noise import Cra, Gaussian, Macer
 from recuse.training.reweighted import GEOMETRY_WEIGHTS, Gairat, GairTrades
@@ -13,15 +13,9 @@ from recuse.training.schedule import Ramp
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "standard": Standard,
-    "adversarial": Adversarial,
-    "trades": Trades,
-    "mart": Mart,
-    "gairat": Gairat,
-    "gair-trades": GairTrades,
-    "score": Score,
-    "score-js": ScoreJs,
+    "robust": Robust,
     "era": Era,
-    "literal-era": LiteralEra,
+    "literal_era": LiteralEra,
     "dga": Dga,
     "gaussian": Gaussian,
     "macer": Macer,
@@ -33,15 +27,16 @@ ROBUST_LOSSES: dict[str, type[RobustLoss]] = {
     "trades": Trades,
     "mart": Mart,
     "gairat": Gairat,
-    "gair-trades": GairTrades,
+    "gair_trades": GairTrades,
     "score": Score,
-    "score-js": ScoreJs,
+    "score_js": ScoreJs,
 }
 
 
 def objective_classes() -> dict[str, type]:
     """Every class a config of an objective may hold, by class name (for JSON)."""
-    parts = [*OBJECTIVES.values(), *GEOMETRY_WEIGHTS.values(), Pgd, CrossEntropy, Ramp]
+    tables = (OBJECTIVES, ROBUST_LOSSES, GEOMETRY_WEIGHTS)
+    parts = [*(kind for table in tables for kind in table.values()), Pgd, CrossEntropy, Ramp]
     return {part.__name__: part for part in parts}
 
 
@@ -59,6 +54,7 @@ __all__ = [
     "LiteralEra",
     "Macer",
     "Mart",
+    "Robust",
     "Score",
     "ScoreJs",
     "Standard",

@@ -1,16 +1,15 @@
-"""Geometry-aware objectives: samples near the decision boundary count more.
+"""Geometry-aware losses: samples near the decision boundary count more.
 
 The geometry value kappa is counted inside the attack, on logits it computes anyway. Until the
 burn-in ends all weights are one: kappa means nothing while the network is bad.
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from recuse.arrays import Images, Labels, Logits, PerSample
-from recuse.attacks.pgd import Pgd
+from recuse.arrays import PerSample
 from recuse.losses import (
     cross_entropy,
     gair_trades,
@@ -19,13 +18,16 @@ from recuse.losses import (
     gairat_weights_discrete,
     gairat_weights_sigmoid,
     kl_regularizer,
+    trades,
 )
-from recuse.random import SampleNoise
-from recuse.results import LossTerms, Weighted
-from recuse.threat import Threat
-from recuse.training.adversarial import JITTER, Adversarial, Trades
-from recuse.training.forward import BatchNorm
-from recuse.training.robust import Ascent, Pair, attacked_terms, robust_terms
+from recuse.results import Weighted
+from recuse.training.adversarial import (
+    anywhere,
+    away_from_the_label,
+    away_from_the_prediction,
+    close_by,
+)
+from recuse.training.robust import Pair
 
 
 @runtime_checkable
@@ -92,44 +94,29 @@ class Gairat:
 
     Attributes:
         weights: The curve from kappa to weights.
-        burn_in: Share of training before the weights apply.
-        attack: PGD settings; random start.
-        batch_norm: Statistics used by batch norm in the loss forwards.
+        burn_in: Share of training before the weights apply; plain adversarial training till then.
 
     Source: Zhang et al., ICLR 2021.
     """
 
     weights: GeometryWeights = TanhWeights()
     burn_in: float = 0.6
-    attack: Pgd = Pgd()
-    batch_norm: BatchNorm = "train"
 
-    def ascent(self, clean: Logits, y: Labels) -> Ascent:
-        """Cross-entropy to the label."""
-        return lambda logits: cross_entropy(logits, y)
-
-    def start(self, x: Images, threat: Threat, noise: SampleNoise) -> Images:
-        """A random point of the ball."""
-        return self.attack.begin(x, threat, noise)
+    looks_at_clean: ClassVar[bool] = False
+    ascent = staticmethod(away_from_the_label)
+    start = staticmethod(anywhere)
 
     def loss(self, pair: Pair) -> PerSample:
         """``w(kappa) * CE(f(x_adv), y)``."""
-        return self.weighted(pair).share
+        share = self.weighted(pair)
+        return cross_entropy(pair.logits_adv, pair.y) if share is None else share.share
 
-    def weighted(self, pair: Pair) -> Weighted:
+    def weighted(self, pair: Pair) -> Weighted | None:
         """All of the loss."""
+        if pair.progress < self.burn_in:
+            return None
         weights, mean = scaled(self.weights, pair)
         return weighted(gairat(pair.logits_adv, pair.y, weights), mean)
-
-    def at(self, progress: float) -> "Gairat | Adversarial":
-        """Plain adversarial training during the burn-in."""
-        return self if progress >= self.burn_in else Adversarial(self.attack, self.batch_norm)
-
-    def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
-    ) -> LossTerms:
-        """The weighted loss at the adversarial example; clean inputs are never looked at."""
-        return attacked_terms(self, model, x, y, threat, noise)
 
 
 @dataclass(frozen=True)
@@ -139,9 +126,7 @@ class GairTrades:
     Attributes:
         gamma: Weight of the movement.
         weights: The curve from kappa to weights.
-        burn_in: Share of training before the weights apply.
-        attack: PGD settings; it starts at ``x + 0.001 N(0, 1)``.
-        batch_norm: Statistics used by batch norm in the loss forwards.
+        burn_in: Share of training before the weights apply; plain TRADES till then.
 
     Source: Zhang et al., ICLR 2021.
     """
@@ -149,38 +134,24 @@ class GairTrades:
     gamma: float = 6.0
     weights: GeometryWeights = TanhWeights()
     burn_in: float = 0.6
-    attack: Pgd = Pgd()
-    batch_norm: BatchNorm = "train"
 
-    def ascent(self, clean: Logits, y: Labels) -> Ascent:
-        """KL(p(x) || p(x'))."""
-        return lambda logits: kl_regularizer(clean, logits)
-
-    def start(self, x: Images, threat: Threat, noise: SampleNoise) -> Images:
-        """A point close to ``x``."""
-        return x + JITTER * noise.normal(x)
+    looks_at_clean: ClassVar[bool] = True
+    ascent = staticmethod(away_from_the_prediction)
+    start = staticmethod(close_by)
 
     def loss(self, pair: Pair) -> PerSample:
         """``CE(f(x), y) + gamma * w(kappa) * KL(p(x) || p(x_adv))``."""
+        if pair.progress < self.burn_in:
+            return trades(pair.logits, pair.logits_adv, pair.y, gamma=self.gamma)
         weights, _ = scaled(self.weights, pair)
         return gair_trades(pair.logits, pair.logits_adv, pair.y, weights, gamma=self.gamma)
 
-    def weighted(self, pair: Pair) -> Weighted:
+    def weighted(self, pair: Pair) -> Weighted | None:
         """``gamma * w(kappa) * KL(p(x) || p(x_adv))``."""
+        if pair.progress < self.burn_in:
+            return None
         weights, mean = scaled(self.weights, pair)
         return weighted(self.gamma * weights * kl_regularizer(pair.logits, pair.logits_adv), mean)
-
-    def at(self, progress: float) -> "GairTrades | Trades":
-        """Plain TRADES during the burn-in."""
-        return (
-            self if progress >= self.burn_in else Trades(self.gamma, self.attack, self.batch_norm)
-        )
-
-    def __call__(
-        self, model: nn.Module, x: Images, y: Labels, threat: Threat, *, noise: SampleNoise
-    ) -> LossTerms:
-        """The loss on examples that maximise the divergence."""
-        return robust_terms(self, model, x, y, threat, noise)
 
 
 __all__ = [

@@ -1,12 +1,12 @@
-"""One adversarial example a step: how robust losses get their pair of clean and adversarial logits.
+"""What a robust loss is, and the pair of clean and adversarial logits it is computed from.
 
-A robust loss is a formula over such a :class:`Pair` plus the quantity its own attack ascends.
-Kept apart, any of them can be the robust half of ERA and DGA, where one shared example of
-another attack serves both terms.
+A robust loss is a formula over a :class:`Pair` of clean and adversarial logits, the quantity that
+its attack ascends, and where that attack starts. Kept apart from the attack, any of them can be
+the robust half of ERA and DGA, where one shared example of another attack serves both terms.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -39,6 +39,7 @@ class Pair:
         y: True labels.
         kappa: Attack steps until each example was first misclassified, 0 to ``steps``.
         steps: Steps of the attack.
+        progress: Share of training that is done.
     """
 
     logits: Logits
@@ -46,6 +47,7 @@ class Pair:
     y: Labels
     kappa: Counts
     steps: int
+    progress: float = 1.0
 
     @property
     def correct(self) -> Tensor:
@@ -55,23 +57,18 @@ class Pair:
 
 @runtime_checkable
 class RobustLoss(Protocol):
-    """A robust training loss: a formula, and what the attack of its own ascends."""
+    """A robust training loss: a formula, what its attack ascends, and where that starts."""
 
     @property
-    def attack(self) -> Pgd:
-        """Steps and step size of its own attack."""
-        ...
-
-    @property
-    def batch_norm(self) -> BatchNorm:
-        """Statistics that batch norm uses in the loss forwards."""
+    def looks_at_clean(self) -> bool:
+        """Whether the loss, or what its attack ascends, uses the clean logits."""
         ...
 
     def ascent(self, clean: Logits, y: Labels) -> Ascent:
         """What its attack increases, given the clean logits (constants) and the labels."""
         ...
 
-    def start(self, x: Images, threat: Threat, noise: SampleNoise) -> Images:
+    def start(self, x: Images, threat: Threat, attack: Pgd, noise: SampleNoise) -> Images:
         """First iterate of its attack."""
         ...
 
@@ -84,8 +81,8 @@ class RobustLoss(Protocol):
 class Reweighted(Protocol):
     """A robust loss of which a share has weights of mean 1 over the batch."""
 
-    def weighted(self, pair: Pair) -> Weighted:
-        """That share of ``loss(pair)``."""
+    def weighted(self, pair: Pair) -> Weighted | None:
+        """That share of ``loss(pair)``; None as long as there is none."""
         ...
 
 
@@ -118,6 +115,7 @@ def attack_pair(
     start: Images,
     ascent: Callable[[Logits, Labels], Ascent],
     batch_norm: BatchNorm,
+    progress: float,
 ) -> Pair:
     """Clean and adversarial logits with a graph, the example found on the deployed network.
 
@@ -135,6 +133,7 @@ def attack_pair(
         start: First iterate.
         ascent: From clean logits and labels to what is ascended.
         batch_norm: Mode of batch norm in the loss forwards.
+        progress: Share of training that is done.
     """
     shared = loss_logits(model, x, batch_norm) if same_as_deployed(model, batch_norm) else None
     with attack_view(model) as attacked:
@@ -146,60 +145,11 @@ def attack_pair(
         logits, logits_adv = both.chunk(2)
     else:
         logits, logits_adv = shared, loss_logits(model, x_adv, batch_norm)
-    return Pair(logits, logits_adv, y, counter.kappa, attack.steps)
+    return Pair(logits, logits_adv, y, counter.kappa, attack.steps, progress)
 
 
 # An attack with a given start draws nothing; an empty batch of ids would fail if it did.
 NO_NOISE = SampleNoise(0, ())
-
-
-def robust_terms(
-    objective: RobustLoss,
-    model: nn.Module,
-    x: Images,
-    y: Labels,
-    threat: Threat,
-    noise: SampleNoise,
-) -> LossTerms:
-    """The loss of a robust objective on the adversarial examples of its own attack."""
-    pair = attack_pair(
-        model,
-        x,
-        y,
-        threat,
-        attack=objective.attack,
-        start=objective.start(x, threat, noise.substream("attack")),
-        ascent=objective.ascent,
-        batch_norm=objective.batch_norm,
-    )
-    return replace(terms_of(objective, pair), correct=pair.correct)
-
-
-def attacked_terms(
-    objective: RobustLoss,
-    model: nn.Module,
-    x: Images,
-    y: Labels,
-    threat: Threat,
-    noise: SampleNoise,
-) -> LossTerms:
-    """The terms of an objective that never looks at the clean inputs: 11 forwards, not 12.
-
-    Args:
-        objective: Its ``ascent`` and its ``loss`` must not use the clean logits.
-        model: The network in training.
-        x: Clean inputs.
-        y: True labels.
-        threat: Where the adversarial examples lie.
-        noise: Of the attack's start.
-    """
-    attack, start = objective.attack, objective.start(x, threat, noise.substream("attack"))
-    counter = StepCounter(objective.ascent(y.new_empty(len(y), 0).float(), y), y)
-    with attack_view(model) as attacked:
-        x_adv = attack.perturb(attacked, x, threat, counter, noise=NO_NOISE, start=start)
-    logits_adv = loss_logits(model, x_adv, objective.batch_norm)
-    unseen = torch.full_like(logits_adv, torch.nan)
-    return terms_of(objective, Pair(unseen, logits_adv, y, counter.kappa, attack.steps))
 
 
 def terms_of(robust: RobustLoss, pair: Pair) -> LossTerms:
@@ -225,8 +175,6 @@ __all__ = [
     "RobustLoss",
     "StepCounter",
     "attack_pair",
-    "attacked_terms",
-    "robust_terms",
     "terms_of",
     "towards_another_class",
 ]

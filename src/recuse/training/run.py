@@ -19,7 +19,6 @@ from recuse.training.batches import Batch, Batches
 from recuse.training.config import TrainConfig
 from recuse.training.forward import Trainee
 from recuse.training.processes import Processes, Share
-from recuse.training.schedule import objective_at
 from recuse.training.state import (
     Files,
     Position,
@@ -185,8 +184,8 @@ class Run:
         sums = differentiate(
             self.trainee,
             share.batch,
-            objective_at(config.objective, progress),
             config,
+            progress=progress,
             epoch=position.epoch,
             parts=position.parts,
             mean_weight=None if alone else partial(self.processes.mean_weight, share=share),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from recuse.errors import ConfigError
-from recuse.protocols import Objective
 
 
 @runtime_checkable
@@ -121,20 +120,6 @@ class Ramp:
         return (progress - self.start) / (self.end - self.start)
 
 
-@runtime_checkable
-class Scheduled(Protocol):
-    """An objective that changes over training: ramps, burn-in."""
-
-    def at(self, progress: float) -> Objective:
-        """The objective to use when ``progress`` (0 to 1) of training is done."""
-        ...
-
-
-def objective_at(objective: Objective, progress: float) -> Objective:
-    """``objective`` as it stands at ``progress``; itself where it has no schedule."""
-    return objective.at(progress) if isinstance(objective, Scheduled) else objective
-
-
 def _warm(progress: float, warmup: float) -> float:
     return min(progress / warmup, 1.0) if warmup > 0 else 1.0
 
@@ -146,7 +131,5 @@ __all__ = [
     "OneDrop",
     "Ramp",
     "Schedule",
-    "Scheduled",
     "Step",
-    "objective_at",
 ]

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from recuse.protocols import Objective
 from recuse.random import SampleNoise, stable_seed
 from recuse.results import LossTerms
 from recuse.training.batches import Batch
@@ -62,9 +61,9 @@ class Waiting:
 def differentiate(
     trainee: Trainee,
     batch: Batch,
-    objective: Objective,
     config: TrainConfig,
     *,
+    progress: float,
     epoch: int,
     parts: int,
     mean_weight: Callable[[Tensor], Tensor] | None = None,
@@ -76,8 +75,8 @@ def differentiate(
     Args:
         trainee: The network in training.
         batch: The rows to compute on.
-        objective: The objective as it stands now.
-        config: Threat, augmentation, seed.
+        config: Objective, threat, augmentation, seed.
+        progress: Share of training that is done.
         epoch: Number of the epoch, from 0.
         parts: Parts the batch is cut into.
         mean_weight: Where others compute further rows of the batch: from the sum of a reweighted
@@ -96,7 +95,9 @@ def differentiate(
         noise = SampleNoise(config.seed, part.ids, f"train/{epoch}")
         x = config.augment(on_device.images, noise.substream("augment"))
         with seeded_dropout(trainee, config.seed, epoch, part.ids[0]):
-            terms = objective(trainee, x, on_device.labels, config.threat, noise=noise)
+            terms = config.objective(
+                trainee, x, on_device.labels, config.threat, noise=noise, progress=progress
+            )
         if parts > 1 or mean_weight:
             terms = waiting.take(terms, parameters, rows=len(batch))
         torch.autograd.backward(terms.total.sum() / len(batch))
