@@ -65,7 +65,7 @@ def test_crop_reports_what_it_left_out(
 def test_a_path_becomes_the_source_it_looks_like(tmp_path: Path) -> None:
     assert source_at(tmp_path) == ImageFolder(tmp_path)
     file = tmp_path / "x.parquet"
-    assert source_at(file) == ParquetFiles(file, file)
+    assert source_at(file) == ParquetFiles(file)
     with pytest.raises(DataError, match="neither a folder nor"):
         source_at(tmp_path / "nothing")
     with pytest.raises(DataError, match=r"no train/\*\.parquet"):

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given
@@ -25,17 +28,21 @@ def _split(n: int = 10, **changes: object) -> Split:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"images": torch.rand(10, 3, 2, 2) * 255}, r"toy/train: pixel values.*\[0, 1\].*divide"),
-        ({"images": torch.full((10, 3, 2, 2), float("nan"))}, r"pixel values.*nan"),
-        ({"images": torch.zeros(10, 3, 2, 2) - 0.1}, r"\[-0.1, -0.1\]"),
-        ({"images": torch.rand(10, 2, 2)}, r"shape \[10, 2, 2\]"),
-        ({"images": torch.zeros(10, 3, 2, 2, dtype=torch.uint8)}, "got uint8"),
-        ({"images": torch.zeros(10, 3, 2, 2, dtype=torch.float64)}, "got float64"),
+        ({"images": torch.rand(10, 3, 2, 2) * 255}, r"not in \[0, 1\]; divide .* by 255"),
+        ({"images": torch.full((10, 3, 2, 2), float("nan"))}, r"NaN or infinity"),
+        ({"images": torch.zeros(10, 3, 2, 2) - 0.1}, r"-0\.1 to -0\.1, not in \[0, 1\]"),
+        ({"images": torch.randn(10, 3, 2, 2)}, r"before any normalisation"),
+        ({"images": torch.rand(10, 2, 2)}, r"a single image"),
+        ({"images": torch.rand(10, 8, 8, 3)}, r"channels last; write x\.permute"),
+        ({"images": torch.zeros(10, 3, 2, 2, dtype=torch.uint8)}, r"in uint8, .* / 255"),
         ({"images": torch.zeros(0, 3, 2, 2)}, "no image"),
+        ({"label_names": ("a",)}, "two classes or more .* the classes are a$"),
+        ({"label_names": ("a", "b", "a")}, "a name of its own"),
+        ({"labels": torch.zeros(10, dtype=torch.bool)}, "must be integers"),
         ({"labels": torch.tensor([0] * 9 + [3])}, r"label 3 of row 9 is outside 0..2"),
         ({"labels": torch.tensor([0] * 4 + [-1] + [0] * 5)}, "label -1 of row 4"),
         ({"labels": torch.zeros(9, dtype=torch.int64)}, r"one for each of 10 images.*\[9\]"),
-        ({"labels": torch.zeros(10)}, "int64"),
+        ({"labels": torch.zeros(10)}, "must be integers"),
         ({"ids": tuple("0123456788")}, "9 different sample ids for 10"),
         ({"ids": tuple("012")}, "3 different sample ids for 10"),
     ],
@@ -45,6 +52,44 @@ def test_a_split_that_is_not_what_it_says_is_refused(changes: dict, says: str) -
         _split(**changes)
     assert str(caught.value).startswith("toy/train: ")
     assert "\n" not in str(caught.value)
+
+
+def test_other_precisions_are_taken_as_a_person_means_them() -> None:
+    images = torch.linspace(0, 1, 120, dtype=torch.float64).view(10, 3, 2, 2)
+    split = _split(images=images.requires_grad_(), labels=(torch.arange(10) % 3).to(torch.uint8))
+    assert split.images.dtype == torch.float32
+    assert torch.equal(split.images, images.detach().float())
+    assert not split.images.requires_grad
+    assert split.labels.dtype == torch.int64
+
+
+def test_arrays_get_a_sentence_without_the_type_checks_of_the_tests() -> None:
+    program = (
+        "import numpy as np, torch\n"
+        "from recuse.data import Split\n"
+        "from recuse.errors import DataError\n"
+        "images, labels = np.zeros((2, 3, 4, 4), np.float32), np.array([0, 1])\n"
+        "for x, y in ((images, torch.tensor([0, 1])), (torch.tensor(images), labels)):\n"
+        "    try:\n"
+        "        Split('toy', x, y, ('0', '1'), ('a', 'b'))\n"
+        "    except DataError as error:\n"
+        "        print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    first, second = said.stdout.splitlines()
+    assert first.startswith("toy: the batch of images is a ndarray, not a tensor;")
+    assert second == "toy: labels are a ndarray, not a tensor of integers"
+
+
+def test_labels_can_be_counted_in_another_order() -> None:
+    split = _split(6)
+    moved = split.relabelled(("c", "x", "a", "b"))
+    assert [moved.label_names[i] for i in moved.labels] == [NAMES[i] for i in split.labels]
+    assert split.relabelled(NAMES) is split
+    numbered = _split(6, label_names=("0", "1", "2")).relabelled(NAMES)
+    assert (numbered.label_names, numbered.labels.tolist()) == (NAMES, split.labels.tolist())
+    with pytest.raises(DataError, match=r"toy/train has classes that the other part does not"):
+        split.relabelled(("a", "b", "x"))
 
 
 def test_batches_are_the_split_in_order() -> None:

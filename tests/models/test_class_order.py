@@ -18,7 +18,7 @@ from recuse.models.prepared import prepare
 from recuse.random import SampleNoise
 
 NAMES = ("airplane", "bird", "cat", "deer", "traffic-light")
-words = {"model": "net", "data": "photos"}
+words = {"model": "the net", "data": "photos"}
 
 
 @given(st.permutations(range(5)))
@@ -70,7 +70,7 @@ def test_numbered_folders_stand_for_the_outputs_they_count() -> None:
 
 def test_an_unknown_class_is_refused_in_one_sentence() -> None:
     with pytest.raises(
-        DataError, match=r"photos has classes that 'net' does not know \(car; it"
+        DataError, match=r"photos has classes that the net does not know \(car; it"
     ) as e:
         class_order(NAMES, ("cat", "car"), **words)
     assert "\n" not in str(e.value)

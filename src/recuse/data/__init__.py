@@ -8,7 +8,15 @@ from recuse.data.gtsrb import Gtsrb
 from recuse.data.mnist import Mnist
 from recuse.data.parquet import ParquetFiles
 from recuse.data.shards import ShardFolder
-from recuse.data.sources import DATASETS, Source, find_data_root, source, source_at
+from recuse.data.sources import (
+    DATASETS,
+    Source,
+    TrainTest,
+    find_data_root,
+    load_part,
+    source,
+    source_at,
+)
 from recuse.data.split import Split, Splits
 
 __all__ = [
@@ -25,7 +33,9 @@ __all__ = [
     "Source",
     "Split",
     "Splits",
+    "TrainTest",
     "find_data_root",
+    "load_part",
     "source",
     "source_at",
 ]

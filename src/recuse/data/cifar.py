@@ -13,7 +13,7 @@ import torch
 
 from recuse.data.decode import Decoding, to_unit_interval
 from recuse.data.parquet import read_table
-from recuse.data.roots import data_file
+from recuse.data.roots import data_file, find_data_root
 from recuse.data.split import Split, Splits, hold_out
 from recuse.errors import DataError
 
@@ -127,6 +127,7 @@ def _read_member(root: Path | None, archive: Archive, name: str, md5: str) -> di
         f"the official {archive.tar} (or the folder {archive.folder} it unpacks to), "
         "from https://www.cs.toronto.edu/~kriz/cifar.html"
     )
+    root = root or find_data_root()
     if root is not None and (root / archive.folder / name).is_file():
         where = str(root / archive.folder / name)
         data = (root / archive.folder / name).read_bytes()

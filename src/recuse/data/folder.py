@@ -1,5 +1,6 @@
 """Image folders: ``<path>/<class>/<file>.png``, or ``<path>/train/...`` and ``<path>/test/...``."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,45 +8,114 @@ from typing import Literal
 import torch
 
 from recuse.data.decode import Decoding, EncodedImages
-from recuse.data.split import Split, Splits, hold_out, stratified_parts
+from recuse.data.pool import cut
+from recuse.data.roots import located
+from recuse.data.split import Split, Splits, hold_out
 from recuse.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
-_FRACTIONS = (0.7, 0.1, 0.2)
+# How people call the folders of the parts.
+PART_FOLDERS = {
+    "train": ("train",),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test",),
+}
+_HELD_OUT = 0.1
 
 
-def read_folder(path: Path, *, name: str, how: Decoding) -> Split:
-    """All images below ``path``; a sub-folder is a class, classes in alphabetical order.
+def part_folders(folder: Path, holds_data: Callable[[Path], bool]) -> dict[str, Path]:
+    """The folders of the parts of a data set, by part; parts that are not there are left out.
 
-    Sample ids are ``name/<class>/<file>``. Files that are no images by suffix are not read.
+    Args:
+        folder: Of the data set.
+        holds_data: Whether a folder of such a name is one of images; it may be a class instead.
 
     Raises:
-        DataError: No folder, no class, a class without images, or a damaged image.
+        DataError: Two folders for one part.
+    """
+    found: dict[str, Path] = {}
+    for part, names in PART_FOLDERS.items():
+        there = [folder / name for name in names if holds_data(folder / name)]
+        if len(there) > 1:
+            raise DataError(
+                f"{folder} holds {there[0].name} and {there[1].name}, two folders for the "
+                f"{part} part; keep one"
+            )
+        if there:
+            found[part] = there[0]
+    return found
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """The class folders below ``path``, in alphabetical order; hidden ones are none.
+
+    Raises:
+        DataError: No folder, or fewer than two classes.
     """
     if not path.is_dir():
         raise DataError(f"{path} is not a folder; expected one sub-folder of images per class")
-    classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
-    if not classes:
+    names = tuple(sorted(entry.name for entry in path.iterdir() if _is_class(entry)))
+    if not names:
         raise DataError(f"{path} holds no class folder; expected {path}/<class>/<file>.png")
+    if len(names) == 1:
+        raise DataError(
+            f"{path} holds a single class folder, {names[0]}; a classifier tells two classes or "
+            "more apart"
+        )
+    return names
+
+
+def read_folder(
+    path: Path, *, name: str, how: Decoding, label_names: Sequence[str] | None = None
+) -> Split:
+    """All images below ``path``; a sub-folder is a class.
+
+    Sample ids are ``name/<class>/<file>``. Files that are no images by suffix are not read.
+
+    Args:
+        path: The folder.
+        name: Of the part.
+        how: How images become pixels.
+        label_names: The classes in order, some of which may have no folder here; by default the
+            sub-folders in alphabetical order.
+
+    Raises:
+        DataError: No folder, no class or an unknown one, a class folder without images, or a
+            damaged image.
+    """
+    names = tuple(label_names or class_names(path))
     files: list[tuple[int, Path]] = []
-    for label, folder in enumerate(classes):
+    for folder in sorted(entry for entry in path.iterdir() if _is_class(entry)):
+        if folder.name not in names:
+            raise DataError(
+                f"{folder} is a class that the training images do not have; they have "
+                f"{', '.join(names)}"
+            )
         own = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
         if not own:
             raise DataError(f"class folder {folder} holds no image ({', '.join(SUFFIXES)})")
-        files.extend((label, file) for file in own)
+        files.extend((names.index(folder.name), file) for file in own)
     rows = [f"{file.parent.name}/{file.name}" for _, file in files]
     images = EncodedImages(str(path), [file.read_bytes() for _, file in files], rows).decode(how)
     labels = torch.tensor([label for label, _ in files])
-    ids = tuple(f"{name}/{row}" for row in rows)
-    return Split(name, images, labels, ids, tuple(folder.name for folder in classes))
+    return Split(name, images, labels, tuple(f"{name}/{row}" for row in rows), names)
+
+
+def _is_class(entry: Path) -> bool:
+    return entry.is_dir() and not entry.name.startswith((".", "__"))
+
+
+def _holds_classes(path: Path) -> bool:
+    return path.is_dir() and any(_is_class(entry) for entry in path.iterdir())
 
 
 @dataclass(frozen=True)
 class ImageFolder:
     """A folder of images, one sub-folder per class.
 
-    With sub-folders ``train`` and ``test`` (and perhaps ``validation``) these are the parts;
-    otherwise all images are cut 70 / 10 / 20 %, stratified.
+    With sub-folders ``train`` and ``test`` (and perhaps ``validation`` or ``val``) these are the
+    parts; with ``train`` and ``val`` alone, ``val`` is judged and a validation part is cut from
+    ``train``. Without them all images are one pool, cut 70 / 10 / 20 % (:mod:`recuse.data.pool`).
 
     Attributes:
         path: The folder; relative paths may also lie below the data root.
@@ -61,34 +131,53 @@ class ImageFolder:
 
     def load(self, data_root: Path | None = None) -> Splits:
         """The three parts."""
-        folder = self._folder(data_root)
-        name = folder.name
-        if not (folder / "train").is_dir():
-            everything = self._read(folder, name)
-            parts = stratified_parts(everything.labels, _FRACTIONS, seed=self.seed)
-            train, validation, test = (everything.take(rows) for rows in parts)
-            return Splits(
-                train.renamed(f"{name}/train"),
-                validation.renamed(f"{name}/validation"),
-                test.renamed(f"{name}/test"),
-            )
-        rows = self._read(folder / "train", f"{name}/train")
-        test = self._read(folder / "test", f"{name}/test")
-        if (folder / "validation").is_dir():
-            return Splits(rows, self._read(folder / "validation", f"{name}/validation"), test)
-        train, validation = hold_out(rows, 0.1, seed=self.seed, name=f"{name}/validation")
+        folder, parts = self._parts(data_root)
+        if not parts:
+            return cut(self.load_pool(data_root), seed=self.seed)
+        rows = self._read(folder, parts, "train")
+        test = self._read(folder, parts, self._judged(folder, parts))
+        if {"validation", "test"} <= parts.keys():
+            return Splits(rows, self._read(folder, parts, "validation"), test)
+        name = f"{folder.name}/held-out" if "test" not in parts else f"{folder.name}/validation"
+        train, validation = hold_out(rows, _HELD_OUT, seed=self.seed, name=name)
         return Splits(train, validation, test)
 
     def load_test(self, data_root: Path | None = None) -> Split:
         """The test part alone."""
-        folder = self._folder(data_root)
-        if (folder / "train").is_dir():
-            return self._read(folder / "test", f"{folder.name}/test")
-        return self.load(data_root).test
+        folder, parts = self._parts(data_root)
+        if not parts:
+            return self.load(data_root).test
+        return self._read(folder, parts, self._judged(folder, parts))
 
-    def _folder(self, data_root: Path | None) -> Path:
-        below = data_root / self.path if data_root else self.path
-        return self.path if self.path.is_dir() or not below.is_dir() else below
+    def in_parts(self, data_root: Path | None = None) -> bool:
+        """Whether there are sub-folders of parts."""
+        return bool(self._parts(data_root)[1])
 
-    def _read(self, path: Path, name: str) -> Split:
-        return read_folder(path, name=name, how=Decoding(self.channels, self.size))
+    def load_pool(self, data_root: Path | None = None) -> Split:
+        """All images of a folder without parts."""
+        folder, _ = self._parts(data_root)
+        return read_folder(folder, name=folder.name, how=Decoding(self.channels, self.size))
+
+    def _parts(self, data_root: Path | None) -> tuple[Path, dict[str, Path]]:
+        folder = located(self.path, data_root).absolute()
+        return folder, part_folders(folder, _holds_classes)
+
+    def _judged(self, folder: Path, parts: dict[str, Path]) -> str:
+        part = next((part for part in ("test", "validation") if part in parts), None)
+        if part is None:
+            raise DataError(
+                f"{folder} holds train but neither test nor val; name the folder to judge "
+                f"(--train-on {folder / 'train'} --test-on FOLDER), or give {folder / 'train'} "
+                "alone, which is cut in three"
+            )
+        return part
+
+    def _read(self, folder: Path, parts: dict[str, Path], part: str) -> Split:
+        if part not in parts:
+            raise DataError(
+                f"{folder} holds no {part}; expected {folder / part}/<class>/<file>.png"
+            )
+        how = Decoding(self.channels, self.size)
+        # Labels are counted in the order of training, whichever classes a part lacks.
+        names = class_names(parts["train"]) if "train" in parts else None
+        return read_folder(parts[part], name=f"{folder.name}/{part}", how=how, label_names=names)

@@ -10,12 +10,15 @@ import polars as pl
 import torch
 
 from recuse.data.decode import Box, Decoding, EncodedImages
+from recuse.data.pool import cut, require_disjoint
 from recuse.data.roots import data_file
 from recuse.data.split import Split, Splits, hold_out
 from recuse.errors import DataError
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
+# Larger labels are no numbers of classes but identifiers of another kind.
+MOST_CLASSES = 100_000
 _DAMAGED = (OSError, pl.exceptions.PolarsError)
 
 
@@ -53,9 +56,6 @@ class ImageTable:
             DataError: A damaged image, a missing label, or a label without a name.
         """
         labels = self.frame[self.label]
-        if labels.null_count():
-            row = int(labels.is_null().arg_max() or 0)
-            raise DataError(f"{self.path}, row {row}: the label is missing")
         ids = tuple(f"{prefix}/{key}" for key in self._keys())
         images = EncodedImages(str(self.path), self.blobs, boxes=boxes).decode(how)
         y = torch.tensor(labels.to_list(), dtype=torch.int64)
@@ -65,11 +65,19 @@ class ImageTable:
             raise DataError(f"{self.path}: {error}") from error
 
     def _keys(self) -> list[str]:
-        if "key" in self.frame.columns:
-            return [str(key) for key in self.frame["key"]]
-        indexed = "index" in self.frame.columns
-        numbers = self.frame["index"].to_list() if indexed else range(len(self.frame))
-        return [f"{number:05d}" for number in numbers]
+        for column in ("key", "index"):
+            if column not in self.frame.columns:
+                continue
+            keys = self.frame[column]
+            if keys.null_count() or keys.n_unique() < len(keys):
+                raise DataError(
+                    f"{self.path}: column {column!r} names the rows, but {len(keys)} rows have "
+                    f"{keys.drop_nulls().n_unique()} different values; make them unique or drop "
+                    "the column"
+                )
+            integers = keys.dtype.is_integer()
+            return [f"{key:05d}" if column == "index" and integers else str(key) for key in keys]
+        return [f"{row:05d}" for row in range(len(self.frame))]
 
 
 def read_table(path: Path) -> ImageTable:
@@ -92,11 +100,26 @@ def read_table(path: Path) -> ImageTable:
     if not (isinstance(kind, pl.Struct) and "bytes" in {field.name for field in kind.fields}):
         raise DataError(f"{path}: column {image!r} is {kind}, not struct{{bytes, path}}")
     if not frame.schema[label].is_integer():
-        raise DataError(f"{path}: column {label!r} is {frame.schema[label]}, not integers")
+        raise DataError(
+            f"{path}: column {label!r} is {frame.schema[label]}, not integers; number the classes "
+            "from 0"
+        )
+    _check_labels(path, frame[label])
     names = _label_names(features, label)
     if names is None:
-        names = tuple(str(k) for k in range(int(str(frame[label].max() or 0)) + 1))
+        names = tuple(str(k) for k in range(int(str(frame[label].max())) + 1))
     return ImageTable(path, frame, image, label, names)
+
+
+def _check_labels(path: Path, labels: pl.Series) -> None:
+    if labels.null_count():
+        raise DataError(f"{path}, row {labels.is_null().arg_max()}: the label is missing")
+    wrong = (labels < 0) | (labels >= MOST_CLASSES)
+    if wrong.any():
+        row = int(wrong.arg_max() or 0)
+        raise DataError(
+            f"{path}, row {row}: the label is {labels[row]}; labels count the classes from 0"
+        )
 
 
 def _read(path: Path, files: Sequence[Path]) -> tuple[pl.DataFrame, str]:
@@ -116,39 +139,64 @@ def _read(path: Path, files: Sequence[Path]) -> tuple[pl.DataFrame, str]:
 
 @dataclass(frozen=True)
 class ParquetFiles:
-    """Two parquet files (or folders of shards) with the Hugging Face image schema.
+    """Parquet files (or folders of shards) with the Hugging Face image schema.
 
     Attributes:
         train: Training file or folder, a path or a name below the data root.
-        test: Test file.
+        test: Test file; None where the one file is all there is: a pool, cut 70 / 10 / 20 %
+            (:mod:`recuse.data.pool`).
         size: Side to resize to, or None where all images have one size.
         channels: 3 for RGB, 1 for grey.
-        validation: Share of the training rows held out, stratified.
-        seed: Of the cut.
+        validation: Share of the training rows held out, stratified, where there are two files.
+        seed: Of the cuts.
     """
 
     train: Path
-    test: Path
+    test: Path | None = None
     size: int | None = None
     channels: Literal[1, 3] = 3
     validation: float = 0.1
     seed: int = 0
 
     def load(self, data_root: Path | None = None) -> Splits:
-        """Decode both files and cut the validation part."""
+        """Decode the files and cut what is one part too few.
+
+        Raises:
+            DataError: Damaged files, or test images that are training images.
+        """
+        if self.test is None:
+            return cut(self.load_pool(data_root), seed=self.seed)
         table = read_table(self._find(data_root, self.train))
+        if table.path.resolve() == self._find(data_root, self.test).resolve():
+            raise DataError(
+                f"{table.path} is to be trained on and judged; leave the test file out to have it "
+                "cut in three, or name another"
+            )
         name = table.path.stem
         rows = table.split(f"{name}/train", self._how, prefix=f"{name}/train")
+        test = self.load_test(data_root).relabelled(rows.label_names)
+        require_disjoint(rows, test)
         train, validation = hold_out(
             rows, self.validation, seed=self.seed, name=f"{name}/validation"
         )
-        return Splits(train, validation, self.load_test(data_root))
+        return Splits(train, validation, test)
 
     def load_test(self, data_root: Path | None = None) -> Split:
         """Decode the test file alone."""
+        if self.test is None:
+            return self.load(data_root).test
         table = read_table(self._find(data_root, self.test))
         name = f"{table.path.stem}/test"
         return table.split(name, self._how, prefix=name)
+
+    def in_parts(self, data_root: Path | None = None) -> bool:
+        """Whether training and test images lie in different files."""
+        return self.test is not None
+
+    def load_pool(self, data_root: Path | None = None) -> Split:
+        """All images of the first file."""
+        table = read_table(self._find(data_root, self.train))
+        return table.split(table.path.stem, self._how, prefix=table.path.stem)
 
     @property
     def _how(self) -> Decoding:

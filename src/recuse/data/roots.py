@@ -34,13 +34,14 @@ def data_file(root: Path | None, name: str, *, how: str) -> Path:
     """Path of a file or folder below the data root.
 
     Args:
-        root: The data folder, or None where none is set.
+        root: The data folder; None takes ``RECUSE_DATA``.
         name: File name below it.
         how: What the file is and where it comes from, completing "expected ...".
 
     Raises:
         DataError: No data folder, or no such file in it; says how to get it.
     """
+    root = root or find_data_root()
     if root is None:
         raise DataError(
             f"no data folder: set {VARIABLE} or pass --data-root; expected {name} in it, {how}"
@@ -49,3 +50,14 @@ def data_file(root: Path | None, name: str, *, how: str) -> Path:
     if not path.exists():
         raise DataError(f"{path} is missing: expected {how}")
     return path
+
+
+def located(path: Path, root: Path | None) -> Path:
+    """The path itself where it exists, else the one below the data folder if that does.
+
+    Args:
+        path: As the caller wrote it.
+        root: The data folder; None takes ``RECUSE_DATA``.
+    """
+    root = root or find_data_root()
+    return path if path.exists() or root is None or not (root / path).exists() else root / path

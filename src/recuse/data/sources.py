@@ -1,5 +1,6 @@
 """Every data set by name, as one literal table of frozen loaders."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -10,10 +11,13 @@ from recuse.data.gaussians import Gaussians
 from recuse.data.gtsrb import Gtsrb
 from recuse.data.mnist import Mnist
 from recuse.data.parquet import ParquetFiles
+from recuse.data.pool import Pool, require_disjoint
 from recuse.data.roots import find_data_root
 from recuse.data.shards import ShardFolder
-from recuse.data.split import Split, Splits
-from recuse.errors import DataError
+from recuse.data.split import Split, Splits, hold_out, join
+from recuse.errors import ConfigError, DataError
+
+PARTS = ("test", "validation", "train", "all")
 
 
 @runtime_checkable
@@ -33,6 +37,54 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class TrainTest:
+    """Two data sets, one to train on and one to judge.
+
+    Of a set that comes in parts, the training set gives its training and validation parts, the
+    test set its test part; one that does not is used whole, a tenth of the training images being
+    held out to validate. Labels are counted in the order of the training set.
+
+    Attributes:
+        train: To train on; None where something is only judged.
+        test: To judge.
+        seed: Of the cut.
+    """
+
+    train: Source | None
+    test: Source
+    seed: int = 0
+
+    def load(self, data_root: Path | None = None) -> Splits:
+        """The three parts.
+
+        Raises:
+            DataError: No training set, a damaged one, or test images that are training images.
+        """
+        if self.train is None:
+            raise ConfigError("there is nothing to train on; name it (--train-on)")
+        if isinstance(self.train, Pool) and not self.train.in_parts(data_root):
+            rows = self.train.load_pool(data_root)
+            name = f"{rows.name}/validation"
+            train, validation = hold_out(rows, 0.1, seed=self.seed, name=name)
+        else:
+            parts = self.train.load(data_root)
+            train, validation = parts.train, parts.validation
+            rows = join(train, validation, name=train.name)
+        test = self._judged(data_root).relabelled(train.label_names)
+        require_disjoint(rows, test)
+        return Splits(train, validation, test)
+
+    def load_test(self, data_root: Path | None = None) -> Split:
+        """The test set, checked against the training set where that is named."""
+        return self._judged(data_root) if self.train is None else self.load(data_root).test
+
+    def _judged(self, data_root: Path | None) -> Split:
+        if isinstance(self.test, Pool) and not self.test.in_parts(data_root):
+            return self.test.load_pool(data_root)
+        return self.test.load_test(data_root)
+
+
 DATASETS: dict[str, type[Source]] = {
     "digits": Digits,
     "gaussians": Gaussians,
@@ -43,8 +95,9 @@ DATASETS: dict[str, type[Source]] = {
     "parquet": ParquetFiles,
     "folder": ImageFolder,
     "shards": ShardFolder,
+    "train_test": TrainTest,
 }
-NEED_PATHS = ("parquet", "folder", "shards")
+NEED_PATHS = ("parquet", "folder", "shards", "train_test")
 # What a set reads from the data folder by default; sets that are not named need no file.
 FILES: dict[str, tuple[str, ...]] = {
     "cifar10": ("cifar10_jpeg_train.parquet", "cifar10_lossless_test.parquet"),
@@ -71,18 +124,57 @@ def source(name: str) -> Source:
 def source_at(path: Path) -> Source:
     """The data set at a path: a parquet file, a folder of shards, or a folder of images.
 
-    A single parquet file is both training and test rows: for evaluation, not for training.
-
     Raises:
         DataError: Nothing is there.
     """
     if path.suffix == ".parquet":
-        return ParquetFiles(train=path, test=path)
+        return ParquetFiles(path)
     if any(path.glob("train/*.parquet")):
         return ShardFolder(path)
     if path.is_dir():
         return ImageFolder(path)
-    raise DataError(f"{path} is neither a folder nor a parquet file")
+    raise DataError(
+        f"{path} is neither a folder nor a parquet file; give a folder <class>/<file>.png, or a "
+        ".parquet file with columns img and label"
+    )
 
 
-__all__ = ["DATASETS", "FILES", "NEED_PATHS", "Source", "find_data_root", "source", "source_at"]
+def load_part(source: Source, part: str, data_root: Path | None = None) -> tuple[Split, str]:
+    """One part of a data set, or all of it, and how the parts were made, in one sentence or none.
+
+    Args:
+        source: The data set.
+        part: One of ``PARTS``.
+        data_root: The data folder.
+
+    Raises:
+        ConfigError: No such part.
+        DataError: A file is missing or damaged.
+    """
+    if part not in PARTS:
+        raise ConfigError(f"part {part!r} is unknown; known: {', '.join(PARTS)}")
+    pool = isinstance(source, Pool) and not source.in_parts(data_root)
+    if isinstance(source, Pool) and pool and part == "all":
+        return source.load_pool(data_root), ""
+    if part == "test" and not pool:
+        return source.load_test(data_root), ""
+    splits = source.load(data_root)
+    if part != "all":
+        found: Split = getattr(splits, part)
+        return found, splits.note
+    whole = join(splits.train, splits.validation, name=splits.train.name)
+    return join(whole, splits.test, name=splits.train.name.partition("/")[0]), splits.note
+
+
+__all__ = [
+    "DATASETS",
+    "FILES",
+    "NEED_PATHS",
+    "PARTS",
+    "Source",
+    "TrainTest",
+    "find_data_root",
+    "load_part",
+    "source",
+    "source_at",
+]

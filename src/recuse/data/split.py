@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recuse.class_names import class_order
 from recuse.errors import ConfigError, DataError
+from recuse.images import check_images, dtype_of
 from recuse.random import generator
-
-_DIMENSIONS = (2, 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +18,9 @@ class Split:
 
     Attributes:
         name: ``"cifar10/test"``; starts every error message about this part.
-        images: float32, NCHW in [0, 1], or ``[batch, 2]`` for points of the plane.
-        labels: int64 class indices, one per image.
+        images: NCHW in [0, 1], or ``[batch, features]`` for points; any floating-point numbers are
+            taken and kept in float32.
+        labels: Class indices, one per image; any integers are taken and kept in int64.
         ids: Stable sample ids, unique; they key randomness and records.
         label_names: One name per class; its length is the number of classes.
 
@@ -34,8 +35,9 @@ class Split:
     label_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_images(self.name, self.images)
-        _check_labels(self.name, self.labels, self.label_names, count=len(self.images))
+        object.__setattr__(self, "images", _checked(self.name, self.images))
+        labels = _checked_labels(self.name, self.labels, self.label_names, count=len(self.images))
+        object.__setattr__(self, "labels", labels)
         if len(self.ids) != len(self.images) or len(set(self.ids)) != len(self.ids):
             raise DataError(
                 f"{self.name}: {len(set(self.ids))} different sample ids for {len(self.images)} "
@@ -77,6 +79,21 @@ class Split:
             rows = slice(start, start + size)
             yield self._rows(self.images[rows], self.labels[rows], self.ids[rows])
 
+    def relabelled(self, label_names: Sequence[str]) -> "Split":
+        """The same rows with their labels counted in another order of the classes.
+
+        Args:
+            label_names: The new order; may hold classes that no row is of.
+
+        Raises:
+            DataError: A class of these rows is not among them.
+        """
+        if tuple(label_names) == self.label_names:
+            return self
+        order = class_order(label_names, self.label_names, model="the other part", data=self.name)
+        moved = torch.tensor(order or range(len(label_names)))[self.labels]
+        return Split(self.name, self.images, moved, self.ids, tuple(label_names))
+
     def renamed(self, name: str) -> "Split":
         """The same rows under another name; the ids stay."""
         return self._rows(self.images, self.labels, self.ids, name)
@@ -99,11 +116,19 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The three parts of a data set; validation is cut from training rows, never from test."""
+    """The three parts of a data set; validation is cut from training rows, never from test.
+
+    Attributes:
+        train: To train on.
+        validation: To choose with.
+        test: To judge.
+        note: How the parts were made, in one sentence; empty where the data come in parts.
+    """
 
     train: Split
     validation: Split
     test: Split
+    note: str = ""
 
     def __post_init__(self) -> None:
         names = {part.label_names for part in (self.train, self.validation, self.test)}
@@ -185,32 +210,41 @@ def join(first: Split, second: Split, *, name: str) -> Split:
     return Split(name, images, labels, first.ids + second.ids, first.label_names)
 
 
-def _check_images(name: str, images: Tensor) -> None:
-    if images.dtype != torch.float32 or images.dim() not in _DIMENSIONS:
-        raise DataError(
-            f"{name}: images must be float32 of shape [n, channels, height, width] (or [n, 2]), "
-            f"got {str(images.dtype).removeprefix('torch.')} of shape {list(images.shape)}"
-        )
+def _checked(name: str, images: Tensor) -> Tensor:
+    """The images in float32, the precision in which networks are judged."""
+    check_images(images, name=f"{name}: the batch of images")
     if not len(images):
         raise DataError(f"{name}: there is no image")
-    low, high = (float(bound) for bound in images.aminmax())
-    if not (low >= 0 and high <= 1):
-        raise DataError(
-            f"{name}: pixel values must lie in [0, 1], got [{low:g}, {high:g}]; divide 8-bit "
-            "images by 255 and leave normalisation to the model"
-        )
+    return images.detach().float()
 
 
-def _check_labels(name: str, labels: Tensor, label_names: tuple[str, ...], *, count: int) -> None:
-    if labels.dtype != torch.int64 or labels.shape != (count,):
+def _checked_labels(
+    name: str, labels: Tensor, label_names: tuple[str, ...], *, count: int
+) -> Tensor:
+    """The labels in int64, each the place of a name."""
+    if not isinstance(labels, Tensor):
+        raise DataError(f"{name}: labels are a {type(labels).__name__}, not a tensor of integers")
+    kind = dtype_of(labels)
+    if (
+        labels.shape != (count,)
+        or kind == "bool"
+        or kind.startswith(("float", "bfloat", "complex"))
+    ):
         raise DataError(
-            f"{name}: labels must be int64, one for each of {count} images, got "
-            f"{str(labels.dtype).removeprefix('torch.')} of shape {list(labels.shape)}"
+            f"{name}: labels must be integers, one for each of {count} images, got {kind} of "
+            f"shape {list(labels.shape)}"
         )
-    wrong = (labels < 0) | (labels >= len(label_names))
+    classes = len(label_names)
+    if classes < 2 or len(set(label_names)) < classes:
+        raise DataError(
+            f"{name}: a classifier tells two classes or more apart, each of a name of its own, "
+            f"but the classes are {', '.join(label_names) or 'none'}"
+        )
+    wrong = (labels < 0) | (labels >= classes)
     if wrong.any():
         row = int(wrong.nonzero()[0])
         raise DataError(
-            f"{name}: label {int(labels[row])} of row {row} is outside 0..{len(label_names) - 1} "
-            f"({len(label_names)} classes are named)"
+            f"{name}: label {int(labels[row])} of row {row} is outside 0..{classes - 1} "
+            f"({classes} classes are named)"
         )
+    return labels.to(torch.int64)

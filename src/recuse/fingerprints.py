@@ -1,0 +1,61 @@
+"""Fingerprints of images: which rows two sets share, whatever their files, names and order."""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+# At 40 bits, one of 10,000 images is taken for one of 50,000 others once in 2,000 comparisons.
+BYTES = 5
+_IMAGE_DIMS = 4
+
+
+def row_fingerprints(images: Tensor) -> tuple[bytes, ...]:
+    """What each image shows, in a few bytes: equal for equal pixels, in 256 steps, of one shape.
+
+    The same picture in another lossless file, under another name or label has the same
+    fingerprint; one that was compressed again or resized differently does not.
+
+    Args:
+        images: ``[batch, channels, height, width]`` in [0, 1], or points ``[batch, features]``.
+
+    Returns:
+        One fingerprint of ``BYTES`` bytes per row.
+
+    >>> len(set(row_fingerprints(torch.tensor([[0.1, 0.2], [0.2, 0.1], [0.1, 0.2]]))))
+    2
+    """
+    shape = str(tuple(images.shape[1:])).encode()
+    rows = images.detach().cpu()
+    pictures = images.dim() == _IMAGE_DIMS
+    return tuple(_fingerprint(shape, _in_256_steps(row) if pictures else row) for row in rows)
+
+
+def _in_256_steps(image: Tensor) -> Tensor:
+    return image.mul(255).round().to(torch.uint8)
+
+
+def _fingerprint(shape: bytes, row: Tensor) -> bytes:
+    return hashlib.blake2b(shape + row.contiguous().numpy().tobytes(), digest_size=BYTES).digest()
+
+
+def packed(fingerprints: Iterable[bytes]) -> str:
+    """A set of fingerprints as text; :func:`unpacked` gives it back."""
+    return base64.b64encode(b"".join(sorted(set(fingerprints)))).decode()
+
+
+def unpacked(text: str) -> frozenset[bytes]:
+    """The fingerprints that :func:`packed` wrote.
+
+    Raises:
+        ValueError: The text is damaged.
+    """
+    data = base64.b64decode(text, validate=True)
+    if len(data) % BYTES:
+        raise ValueError(f"{len(data)} bytes of fingerprints are no multiple of {BYTES}")
+    return frozenset(data[at : at + BYTES] for at in range(0, len(data), BYTES))
+
+
+__all__ = ["BYTES", "packed", "row_fingerprints", "unpacked"]
