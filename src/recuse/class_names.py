@@ -36,13 +36,13 @@ def class_order(
     >>> class_order(("cat", "dog", "eel"), ("Dog", "cat"), model="net", data="pets")
     (1, 0, 2)
     """
-    numbers = tuple(str(i) for i in range(len(own)))
     plain_own, plain_wanted = _plain(own), _plain(wanted)
-    if all(name.isdecimal() for name in plain_wanted):
-        plain_own = plain_own if all(name.isdecimal() for name in plain_own) else numbers
-    elif plain_own == numbers:
-        return None
-    if not own:
+    counted = tuple(str(i) for i in range(max(len(own), len(wanted))))
+    numbered = all(name.isdecimal() for name in plain_wanted)
+    if numbered and not all(name.isdecimal() for name in plain_own):
+        plain_own = counted[: len(own)]
+    agreed = not numbered or plain_wanted == counted[: len(wanted)]
+    if not own or (agreed and plain_own == counted[: len(own)]):
         return None
     if len(set(plain_own)) < len(own) or len(set(plain_wanted)) < len(wanted):
         plain_own, plain_wanted = tuple(own), tuple(wanted)

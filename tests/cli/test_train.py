@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recuse.cli import options
+from recuse.cli import datasets
 from recuse.cli.main import main
 from recuse.data import source
 from recuse.models.checkpoint import load_checkpoint
@@ -52,7 +52,7 @@ def test_averages_schedules_and_augmentations_reach_the_run(folder: Path) -> Non
 def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
     train(NET, "teacher", "--objective", "standard")
     digits = source("digits").load().train
-    found = options.pseudo_labelled_data(
+    found = datasets.pseudo_labelled_data(
         "digits", "teacher/model.safetensors", digits.head(10), None, "cpu"
     )
     assert found is not None
@@ -61,7 +61,7 @@ def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
         assert torch.equal(found.labels, network(digits.images).argmax(dim=1))
     assert found.label_names == digits.label_names
     renamed = replace(digits, label_names=tuple(f"d{i}" for i in range(10)))
-    other = options.pseudo_labelled_data(
+    other = datasets.pseudo_labelled_data(
         "digits", "teacher/model.safetensors", renamed, None, "cpu"
     )
     assert other is not None
@@ -72,8 +72,12 @@ def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "words", "says"),
     [
-        ("small(size=32)", (), "cannot take images"),
-        ("small(size=8,channels=1,classes=3)", (), "for the 10 classes"),
+        ("small(size=32)", (), "cannot read images"),
+        (
+            "small(size=8,channels=1,classes=3)",
+            (),
+            "tells 3 classes apart, but digits/train has the 10 classes 0, 1",
+        ),
         (NET, ("--limit", "0"), "limit 0 leaves no image"),
         (NET, ("--objective", "era(beta=-1)"), "beta is -1"),
         (NET, ("--objective", "robust(sigma=0.1)"), "no field 'sigma'"),

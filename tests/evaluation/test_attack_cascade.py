@@ -121,7 +121,7 @@ def test_a_network_inside_a_selector_is_part_of_the_key(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    wide = Split("wide/test", torch.rand(2, 3, 4, 4), torch.zeros(2).long(), ("a", "b"), ("x",))
+    wide = Split("wide/test", torch.rand(2, 3, 4, 4), torch.zeros(2).long(), ("a", "b"), ("x", "y"))
     with pytest.raises((ConfigError, DataError), match="shape"):
         attack_cascade(deployed(), wide, plan(), records=tmp_path / "r")
     assert not (tmp_path / "r").exists()

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,17 @@ class Halfspaces(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         score = (x.flatten(1) - 0.5) @ self.weight
         return torch.stack([-score, score], dim=1)
+
+
+class Returning(nn.Module):
+    """A linear network that hands its answer over in some form."""
+
+    def __init__(self, form: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.linear, self.form = nn.Linear(12, 2), form
+
+    def forward(self, x: Tensor) -> object:
+        return self.form(self.linear(x.flatten(1)))
 
 
 def points(n: int = 23) -> Split:
@@ -144,8 +156,13 @@ def test_every_radius_comes_with_its_double(steps: list[int]) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), "cannot take images"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), "2 classes"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), "'m' cannot read images"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 1)), "two classes or more"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.Softmax(dim=1)), "returns probabilities"),
+        (Returning(lambda y: (y, y)), "returns a tuple from forward"),
+        (Returning(lambda y: {"logits": y}), "returns a dict from forward"),
+        (Returning(lambda y: y.flatten()), r"outputs of shape \(32,\) for 16 images"),
+        (Returning(lambda y: y).half(), "in float16, in which perturbations are lost"),
         (nn.Sequential(nn.Flatten(), nn.Threshold(2, float("nan")), nn.Linear(12, 2)), "NaN"),
     ],
 )
@@ -155,6 +172,21 @@ def test_a_model_that_does_not_fit_is_refused(
     with pytest.raises(DataError, match=message):
         evaluate(model, points(), plan(), name="m", records=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_with_too_few_classes_is_told_which_there_are(tmp_path: Path) -> None:
+    split = replace(points(), label_names=("ant", "bee", "cow"))
+    with pytest.raises(
+        DataError, match=r"'m' tells 2 classes apart, but .* classes ant, bee, cow;"
+    ):
+        evaluate(Halfspaces(), split, plan(), name="m", records=tmp_path)
+
+
+def test_a_double_network_is_judged_in_its_own_precision(tmp_path: Path) -> None:
+    single = evaluate(Halfspaces(), points(), plan(), name="m", records=tmp_path)
+    double = evaluate(Halfspaces().double(), points(), plan(), name="m", records=tmp_path)
+    columns = ["sample_id", "prediction", "accurate", *(f"robust@{radius}" for radius in RADII)]
+    assert_frame_equal(single.frame.select(columns), double.frame.select(columns))
 
 
 def small_network() -> nn.Module:
@@ -277,7 +309,9 @@ def test_a_network_is_judged_in_eval_mode_and_left_as_it_was(tmp_path: Path) -> 
 def test_grey_images_do_not_pass_for_coloured_ones(tmp_path: Path) -> None:
     model, split = normalized(Halfspaces(), (0.5,) * 3, (1.0,) * 3), points()
     grey = replace(split, images=split.images[:, :1])
-    with pytest.raises(DataError, match="normalises 3 channels but images of points/test have 1"):
+    with pytest.raises(
+        DataError, match="'x' normalises 3 channels but images of points/test have 1"
+    ):
         evaluate(model, grey, plan(), name="x", records=tmp_path)
 
 

@@ -15,7 +15,11 @@ def attack(
     ],
     /,
     core: str,
-    data: str,
+    data: str | None = None,
+    test_on: str | None = None,
+    train_on: str | None = None,
+    part: str = "test",
+    allow_training_data: bool = False,
     threat: str = "linf:2/255",
     out: Path = Path("runs/attack"),
     selector: str = "robustness(attack=apgd(steps=39))",
@@ -36,7 +40,13 @@ def attack(
     Args:
         stages: Robust models in the order in which they answer, named as in recuse evaluate.
         core: The accurate model that answers the rest.
-        data: A data set by name (recuse data list), a folder of images or a parquet file.
+        data: A data set by name (recuse data list), a folder of images or a parquet file; one that
+            does not come in parts is cut in three.
+        test_on: Instead of data, a data set to judge whole, or its test part where it has one.
+        train_on: With test_on, the data set the model was trained on, to check that no image is in
+            both.
+        part: Of data, what to judge: test, validation, train or all.
+        allow_training_data: Judge images that the model's card says it was trained on.
         threat: norm:eps of the attacker, which is the selectors' radius too.
         out: Run folder, best the one that recuse evaluate filled for the same models.
         selector: Of every stage: robustness, robust_margin, softmax, ..., with fields such as
@@ -50,7 +60,7 @@ def attack(
         device: auto, cpu or cuda.
     """
     from recuse.attacks import Apgd
-    from recuse.cli import options
+    from recuse.cli import datasets, options
     from recuse.cli.compositions import keep_compositions, read_compositions
     from recuse.cli.console import progress_display
     from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
@@ -64,16 +74,22 @@ def attack(
     plan = CascadeAttack(adversary, seed=seed, limit=limit)
     decides = options.value(selector, "selector", budget=budget)
     loaded = [options.model(ref, root) for ref in (*stages, core)]
-    *first, last = loaded
+    named = datasets.Named(data, train_on, test_on, part)
+    judged = datasets.to_judge(
+        named, tuple(loaded), root, limit=limit, allow_training_data=allow_training_data
+    )
+    members = zip(judged.networks, (m.name for m in loaded), judged.cards, strict=True)
+    *first, last = ((network.to(where), name, card) for network, name, card in members)
     cascade = Cascade(
-        tuple(Stage(m.network.to(where), decides, m.name, m.card) for m in first),
-        Core(last.network.to(where), last.name, last.card),
+        tuple(Stage(network, decides, name, card) for network, name, card in first),
+        Core(*last),
         budget,
     )
-    split = options.data_source(data).load_test(root)
     read_compositions(out / COMPOSITIONS)  # a file of something else is told before the work
     with progress_display() as progress:
-        record = attack_cascade(cascade, split, plan, records=out / ATTACKS, progress=progress)
+        record = attack_cascade(
+            cascade, judged.split, plan, records=out / ATTACKS, progress=progress
+        )
     keep_compositions(out / COMPOSITIONS, [_rates(record)])
     _print(record)
 

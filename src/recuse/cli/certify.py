@@ -15,7 +15,11 @@ AUTO = {"l2": "sequential(sigma=0.12)", "linf": "ibp"}
 def certify(
     model: Annotated[Positional[str], arg(metavar="MODEL")],
     /,
-    data: str,
+    data: str | None = None,
+    test_on: str | None = None,
+    train_on: str | None = None,
+    part: str = "test",
+    allow_training_data: bool = False,
     eps: tuple[str, ...] = ("l2:0.12",),
     certifier: str = "auto",
     radius_step: float | None = None,
@@ -38,7 +42,13 @@ def certify(
     Args:
         model: A .safetensors checkpoint, a name in the models folder (recuse models list), or
             module:function that returns an nn.Module.
-        data: A data set by name (recuse data list), a folder of images or a parquet file.
+        data: A data set by name (recuse data list), a folder of images or a parquet file; one that
+            does not come in parts is cut in three.
+        test_on: Instead of data, a data set to judge whole, or its test part where it has one.
+        train_on: With test_on, the data set the model was trained on, to check that no image is in
+            both.
+        part: Of data, what to judge: test, validation, train or all.
+        allow_training_data: Judge images that the model's card says it was trained on.
         eps: One or more norm:radius of one norm, for example l2:0.12 or linf:2/255.
         certifier: sequential(sigma=0.12) stops at a decision, fixed(sigma=0.12) is CERTIFY of Cohen
             et al.; both take sigma, the noise in pixel units (images in [0, 1]), and alpha, the
@@ -55,7 +65,7 @@ def certify(
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
-    from recuse.cli import options
+    from recuse.cli import datasets, options
     from recuse.cli.console import progress_display
     from recuse.data import find_data_root
     from recuse.evaluation import judged_radii
@@ -75,11 +85,14 @@ def certify(
     )
     root = find_data_root(data_root)
     loaded = options.model(model, root)
-    split = options.data_source(data).load_test(root)
+    named = datasets.Named(data, train_on, test_on, part)
+    judged = datasets.to_judge(
+        named, (loaded,), root, limit=limit, allow_training_data=allow_training_data
+    )
     with progress_display() as progress:
         record = certify_dataset(
-            loaded.network.to(options.device(device)),
-            split,
+            judged.networks[0].to(options.device(device)),
+            judged.split,
             certification,
             name=name or loaded.name,
             records=out / "records",

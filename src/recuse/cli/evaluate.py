@@ -9,7 +9,11 @@ from tyro.conf import Positional, arg
 def evaluate(
     model: Annotated[Positional[str], arg(metavar="MODEL")],
     /,
-    data: str,
+    data: str | None = None,
+    test_on: str | None = None,
+    train_on: str | None = None,
+    part: str = "test",
+    allow_training_data: bool = False,
     threat: tuple[str, ...] = ("linf:2/255",),
     out: Path = Path("runs/evaluate"),
     name: str | None = None,
@@ -32,7 +36,13 @@ def evaluate(
     Args:
         model: A .safetensors checkpoint, a name in the models folder (recuse models list), or
             module:function that returns an nn.Module.
-        data: A data set by name (recuse data list), a folder of images or a parquet file.
+        data: A data set by name (recuse data list), a folder of images or a parquet file; one that
+            does not come in parts is cut in three.
+        test_on: Instead of data, a data set to judge whole, or its test part where it has one.
+        train_on: With test_on, the data set the model was trained on, to check that no image is in
+            both.
+        part: Of data, what to judge: test, validation, train or all.
+        allow_training_data: Judge images that the model's card says it was trained on.
         threat: One or more norm:eps, for example linf:2/255 or l2:0.25.
         out: Run folder; the rows go to its records folder.
         name: Name in reports; by default the model's own.
@@ -52,7 +62,7 @@ def evaluate(
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
-    from recuse.cli import options
+    from recuse.cli import datasets, options
     from recuse.cli.console import progress_display
     from recuse.cli.show import print_summary
     from recuse.data import find_data_root
@@ -71,12 +81,15 @@ def evaluate(
     )
     root = find_data_root(data_root)
     loaded = options.model(model, root)
-    split = options.data_source(data).load_test(root)
-    network = loaded.network.to(options.device(device))
+    named = datasets.Named(data, train_on, test_on, part)
+    judged = datasets.to_judge(
+        named, (loaded,), root, limit=limit, allow_training_data=allow_training_data
+    )
+    network = judged.networks[0].to(options.device(device))
     with progress_display() as progress:
         record = run(
             network,
-            split,
+            judged.split,
             evaluation,
             name=name or loaded.name,
             records=out / "records",

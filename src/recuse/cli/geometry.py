@@ -42,12 +42,12 @@ def separation(
         workers: Threads; default one per processor.
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
     """
-    from recuse.cli import options
+    from recuse.cli import datasets
     from recuse.data import find_data_root
     from recuse.radius import parse_radius
 
     radii = {text: parse_radius(text) for text in eps}
-    splits = options.data_source(data).load(find_data_root(data_root))
+    splits = datasets.data_source(data).load(find_data_root(data_root))
     study(splits, norm, out, radii, limit=limit, pairs=pairs, workers=workers)
 
 
@@ -145,14 +145,14 @@ def lipschitz(
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
-    from recuse.cli import options
+    from recuse.cli import datasets, options
     from recuse.data import find_data_root
     from recuse.geometry import Lipschitz
     from recuse.records.store import write_atomically
     from recuse.threat import Threat
 
     root, ball = find_data_root(data_root), Threat.parse(threat)
-    splits = options.data_source(data).load(root)
+    splits = datasets.data_source(data).load(root)
     parts = {
         name: _first(split, limit)
         for name, split in {"train": splits.train, "test": splits.test}.items()

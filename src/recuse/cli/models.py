@@ -61,6 +61,9 @@ def show(
         f"std {card.preprocessing.std} inside",
         "labels": ", ".join(card.label_names) or "-",
         "training": card.training or "-",
+        "trained on": "-"
+        if card.trained_on is None
+        else f"{len(card.trained_on):,} images of {', '.join(card.trained_on.names)}",
         "threat": ":".join(filter(None, (card.norm, card.eps))) or "-",
         "measured": ", ".join(f"{k} {v:g}" for k, v in card.accuracy.items()) or "-",
         "origin": card.origin or "-",

@@ -4,14 +4,14 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import torch
 from torch import nn
 
-from recuse.data import Source, Split, source, source_at
+from recuse.data import Split
 from recuse.data.annotations import LAYOUTS, Layout
 from recuse.errors import ConfigError
 from recuse.models.architectures import (
@@ -31,7 +31,6 @@ from recuse.recipes import RunConfig, config_classes, recipe
 from recuse.recipes.families import VOCABULARY
 from recuse.serialize import from_plain
 from recuse.threat import Threat
-from recuse.training import pseudo_labelled
 
 CONFIG_SUFFIX = ".json"
 
@@ -51,16 +50,6 @@ class LoadedModel:
     name: str
     weights: str
     card: Card | None
-
-
-def data_source(name: str) -> Source:
-    """A data set by name, a folder of images or of parquet shards, or a parquet file.
-
-    Raises:
-        DataError: Unknown, lists the known.
-    """
-    path = Path(name)
-    return source_at(path) if path.exists() else source(name)
 
 
 def threats(texts: Sequence[str]) -> tuple[Threat, ...]:
@@ -164,32 +153,6 @@ def annotation_layout(name: str) -> Layout:
     if name not in LAYOUTS:
         raise ConfigError(f"layout {name!r} is unknown; known: {', '.join(LAYOUTS)}")
     return name
-
-
-def pseudo_labelled_data(
-    name: str | None, teacher: str | None, like: Split, root: Path | None, device_name: str
-) -> Split | None:
-    """Training images of a data set under the labels that a teacher predicts; None without name.
-
-    Args:
-        name: The data set; its own labels are ignored.
-        teacher: The model, as :func:`model` takes it.
-        like: Labelled data, whose classes the teacher predicts.
-        root: The data folder.
-        device_name: Where to predict.
-
-    Raises:
-        ConfigError: One of the two names without the other, or no such model.
-        DataError: No such data, or a teacher that does not fit them.
-    """
-    if name is None and teacher is None:
-        return None
-    if name is None or teacher is None:
-        raise ConfigError("extra images need a teacher and a teacher extra images; give both")
-    network = model(teacher, root).network.to(device(device_name))
-    images = data_source(name).load(root).train
-    unlabelled = replace(images, labels=images.labels * 0, label_names=like.label_names)
-    return pseudo_labelled(network, unlabelled)
 
 
 def precision(name: str) -> Precision:

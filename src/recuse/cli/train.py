@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 def train(
     model: Annotated[Positional[str], arg(metavar="MODEL")],
     /,
-    data: str,
     out: Path,
+    data: str | None = None,
+    train_on: str | None = None,
+    test_on: str | None = None,
     objective: str = "era",
     threat: str = "linf:2/255",
     epochs: int = 50,
@@ -46,8 +48,11 @@ def train(
     Args:
         model: Start from a .safetensors checkpoint or a name in the models folder; or draw fresh
             weights for an architecture such as resnet20 or small(size=32,dropout=0.2).
-        data: A data set by name (recuse data list), a folder of images or a parquet file.
         out: Folder for the log and the checkpoint model.safetensors.
+        data: A data set by name (recuse data list), a folder of images or a parquet file; one that
+            does not come in parts is cut in three by a fixed seed.
+        train_on: Instead of data, a data set to train on, a tenth held out to validate.
+        test_on: With train_on, the data set that will be judged; no image may be in both.
         objective: What is minimised: standard, adversarial, trades, mart, gairat, score, era, dga,
             gaussian, macer, cra, ibp, ..., with fields such as era(beta=0.3, robust=mart).
         threat: norm:eps of the adversarial examples.
@@ -68,7 +73,7 @@ def train(
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
-    from recuse.cli import options
+    from recuse.cli import datasets, options
     from recuse.data import find_data_root
     from recuse.threat import Threat
     from recuse.training import TrainConfig
@@ -88,10 +93,11 @@ def train(
         seed=seed,
     )
     root = find_data_root(data_root)
-    splits = options.data_source(data).load(root)
+    splits = datasets.to_train_on(datasets.Named(data, train_on, test_on), root)
     network, card = options.trainable(model, splits.train, root, seed=seed)
+    splits = datasets.counted_by(card, splits)
     rows = splits.train if limit is None else splits.train.head(limit)
-    more = options.pseudo_labelled_data(extra, teacher, rows, root, device)
+    more = datasets.pseudo_labelled_data(extra, teacher, rows, root, device)
     _fit(network.to(options.device(device)), card, rows, splits.validation, config, out, more)
 
 
@@ -110,6 +116,7 @@ def _fit(
     from recuse.recipes.pipeline import describe
     from recuse.training import fit
 
+    described = describe(card, out.name, config, rows, extra)
     with progress_display() as progress:
         result = fit(
             network,
@@ -122,5 +129,5 @@ def _fit(
             progress=progress,
         )
     path = out / "model.safetensors"
-    save_checkpoint(path, result.model, describe(card, out.name, config, rows))
+    save_checkpoint(path, result.model, described)
     console.print(f"{path}: {result.history[-1]}", soft_wrap=True)

@@ -31,6 +31,12 @@ class Pool(Protocol):
         ...
 
 
+def pooled(source: object, data_root: Path | None = None) -> Split | None:
+    """All images of a source whose images come in no parts; None of any other."""
+    pool = isinstance(source, Pool) and not source.in_parts(data_root)
+    return source.load_pool(data_root) if isinstance(source, Pool) and pool else None
+
+
 def cut(pool: Split, *, seed: int) -> Splits:
     """The pool in three parts: about 70, 10 and 20 % of its images.
 
@@ -128,4 +134,4 @@ def _sentence(pool: Split, rows: Sequence[list[int]], seed: int) -> str:
     return f"{said}; too small for all three: {names}{more}"
 
 
-__all__ = ["SHARED", "Pool", "cut", "require_disjoint"]
+__all__ = ["SHARED", "Pool", "cut", "pooled", "require_disjoint"]

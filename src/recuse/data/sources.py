@@ -11,7 +11,7 @@ from recuse.data.gaussians import Gaussians
 from recuse.data.gtsrb import Gtsrb
 from recuse.data.mnist import Mnist
 from recuse.data.parquet import ParquetFiles
-from recuse.data.pool import Pool, require_disjoint
+from recuse.data.pool import Pool, pooled, require_disjoint
 from recuse.data.roots import find_data_root
 from recuse.data.shards import ShardFolder
 from recuse.data.split import Split, Splits, hold_out, join
@@ -63,8 +63,7 @@ class TrainTest:
         """
         if self.train is None:
             raise ConfigError("there is nothing to train on; name it (--train-on)")
-        if isinstance(self.train, Pool) and not self.train.in_parts(data_root):
-            rows = self.train.load_pool(data_root)
+        if (rows := pooled(self.train, data_root)) is not None:
             name = f"{rows.name}/validation"
             train, validation = hold_out(rows, 0.1, seed=self.seed, name=name)
         else:
@@ -80,9 +79,8 @@ class TrainTest:
         return self._judged(data_root) if self.train is None else self.load(data_root).test
 
     def _judged(self, data_root: Path | None) -> Split:
-        if isinstance(self.test, Pool) and not self.test.in_parts(data_root):
-            return self.test.load_pool(data_root)
-        return self.test.load_test(data_root)
+        pool = pooled(self.test, data_root)
+        return self.test.load_test(data_root) if pool is None else pool
 
 
 DATASETS: dict[str, type[Source]] = {
@@ -153,10 +151,9 @@ def load_part(source: Source, part: str, data_root: Path | None = None) -> tuple
     """
     if part not in PARTS:
         raise ConfigError(f"part {part!r} is unknown; known: {', '.join(PARTS)}")
-    pool = isinstance(source, Pool) and not source.in_parts(data_root)
-    if isinstance(source, Pool) and pool and part == "all":
-        return source.load_pool(data_root), ""
-    if part == "test" and not pool:
+    if part == "all" and (pool := pooled(source, data_root)) is not None:
+        return pool, ""
+    if part == "test" and not (isinstance(source, Pool) and not source.in_parts(data_root)):
         return source.load_test(data_root), ""
     splits = source.load(data_root)
     if part != "all":

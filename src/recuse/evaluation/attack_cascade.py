@@ -11,7 +11,7 @@ from recuse.attacks import Apgd
 from recuse.composition import AdaptiveAdversary, Cascade
 from recuse.data.split import Split
 from recuse.errors import ConfigError
-from recuse.evaluation.evaluate import clean_logits, fingerprint
+from recuse.evaluation.evaluate import FIRST, clean_logits, fingerprint
 from recuse.evaluation.resumable import judge_missing
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent
@@ -90,11 +90,11 @@ def attack_cascade(
 
 
 def _require_fit(cascade: Cascade, split: Split) -> None:
-    example = split.images[:1].to(_device(cascade))
+    example = split.images[:FIRST].to(_device(cascade))
     cascade.check(example)
     with cascade.evaluating():
-        for model in cascade.models:
-            clean_logits(model, example, split)
+        for model, name in zip(cascade.models, cascade.names, strict=True):
+            clean_logits(model, example, split, name=name)
 
 
 def _meta(cascade: Cascade, split: Split, attack: CascadeAttack) -> RecordMeta:

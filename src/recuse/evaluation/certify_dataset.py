@@ -5,15 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from recuse.certify import Cohen, GroupSequential, JointCertificate, JointCertifier
 from recuse.certify.power import BETA, VotingCertifier, needed_radius
 from recuse.data.split import Split
 from recuse.errors import ConfigError
-from recuse.evaluation.evaluate import clean_logits, fingerprint
+from recuse.evaluation.admission import admit
+from recuse.evaluation.evaluate import FIRST, clean_logits, fingerprint, placed
 from recuse.evaluation.resumable import judge_missing
+from recuse.models.cards import Card
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent
 from recuse.radius import format_radius
@@ -124,6 +125,8 @@ def certify_dataset(
     name: str,
     records: Path,
     tags: Mapping[str, Any] | None = None,
+    card: Card | None = None,
+    allow_training_data: bool = False,
     progress: Progress = silent,
 ) -> Record:
     """Certify a model and keep one row per sample; finished samples are never drawn again.
@@ -140,6 +143,9 @@ def certify_dataset(
         name: Name of the model in reports.
         records: Folder that holds all records of a run.
         tags: What figures group by (see :class:`recuse.records.schema.RecordMeta`).
+        card: What is known about the model; its outputs are re-ordered where the names of its
+            classes and of the data's ask for it (:mod:`recuse.evaluation.admission`).
+        allow_training_data: Certify it on images that its card says it was trained on.
         progress: Told after every chunk.
 
     Returns:
@@ -147,11 +153,14 @@ def certify_dataset(
 
     Raises:
         CertificationError: The model cannot be certified.
-        DataError: The model does not fit the data or returns values that are not finite.
+        DataError: The model does not fit the data, returns something other than logits or values
+            that are not finite, or was trained on the data.
         RecordError: The folder cannot be written, or holds damaged shards.
     """
+    model = admit(model, card, split, allow_training_data=allow_training_data).network
     wanted = split if certification.limit is None else split.head(certification.limit)
-    classes = clean_logits(model, wanted.images[:1].to(_device(model)), wanted).shape[1]
+    first = wanted.head(FIRST)
+    classes = clean_logits(model, placed(model, first.images, name), first, name=name).shape[1]
     weights = weights_sha256(model)
     certification = certification.completed(classes)
     meta = certification.meta(split, name=name, weights=weights, tags=tags or {}, classes=classes)
@@ -176,7 +185,7 @@ def certify_chunk(
     """
     found = certification.certifier.decide(
         model,
-        chunk.images.to(_device(model)),
+        placed(model, chunk.images, meta.model),
         certification.asked,
         noise=SampleNoise(certification.seed, chunk.ids, "certify"),
     )
@@ -203,10 +212,6 @@ def _certified(found: JointCertificate, radii: Iterable[float]) -> dict[str, Any
 
 def _nulled(values: list[int], known: list[bool]) -> list[int | None]:
     return [value if ok else None for value, ok in zip(values, known, strict=True)]
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 __all__ = ["Certification", "certify_chunk", "certify_dataset"]

@@ -41,7 +41,7 @@ def on_copies(
     Raises:
         ConfigError: bf16 for a network that cannot be copied or run in it.
     """
-    images = split.images[:COMPARED].to(next(model.parameters(), split.images).device)
+    images = split.images[:COMPARED].to(next(model.parameters(), split.images))
     settings: dict[str, Any] = {}
     searched = attack
     if prepared and (twin := same_function(model, images)) is not None:

@@ -13,9 +13,13 @@ from recuse.attacks import Apgd, attack_name, attack_radii
 from recuse.attacks.verify import evaluation_mode
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
+from recuse.evaluation.admission import admit
 from recuse.evaluation.copies import on_copies
 from recuse.evaluation.resumable import judge_missing
+from recuse.images import dtype_of
+from recuse.models.cards import Card
 from recuse.models.checkpoint import weights_sha256
+from recuse.models.inputs import logits_of
 from recuse.models.normalize import Normalize
 from recuse.models.prepared import Precision
 from recuse.progress import Progress, silent
@@ -28,6 +32,8 @@ from recuse.threat import Threat
 
 ELEMENTS_PER_BATCH = 1 << 20
 BATCH_SIZES = (16, 512)
+# Images that tell whether a model fits at all, before anything is written.
+FIRST = 16
 
 
 def judged_radii(eps: Iterable[str | float]) -> tuple[float, ...]:
@@ -95,6 +101,8 @@ def evaluate(
     name: str,
     records: Path,
     tags: Mapping[str, Any] | None = None,
+    card: Card | None = None,
+    allow_training_data: bool = False,
     prepared: bool = True,
     precision: Precision = "fp32",
     progress: Progress = silent,
@@ -111,6 +119,9 @@ def evaluate(
         name: Name of the model in reports.
         records: Folder that holds all records of a run.
         tags: What figures group by (see :class:`recuse.records.schema.RecordMeta`).
+        card: What is known about the model; its outputs are re-ordered where the names of its
+            classes and of the data's ask for it (:mod:`recuse.evaluation.admission`).
+        allow_training_data: Judge it on images that its card says it was trained on.
         prepared: Search on a prepared copy (see :func:`recuse.models.prepared.prepare`) if it
             answers like the model on the first images. What it finds counts if the model itself
             errs there; else the model itself is attacked. It is part of the record's key.
@@ -124,12 +135,14 @@ def evaluate(
 
     Raises:
         ConfigError: bf16 for a network that cannot be copied or run in it.
-        DataError: The model does not fit the data or returns values that are not finite.
+        DataError: The model does not fit the data, returns something other than logits or values
+            that are not finite, or was trained on the data.
         RecordError: The folder cannot be written, or holds damaged shards.
     """
+    model = admit(model, card, split, allow_training_data=allow_training_data).network
     with evaluation_mode(model):
-        first = split.head(1)
-        clean_logits(model, first.images.to(_device(model)), first)  # a misfit leaves no folder
+        first = split.head(FIRST)  # a misfit leaves no folder
+        clean_logits(model, placed(model, first.images, name), first, name=name)
         weights = weights_sha256(model)
         meta = evaluation.meta(split, name=name, weights=weights, tags=tags or {})
         attack, copies = on_copies(
@@ -155,8 +168,8 @@ def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: Re
     Raises:
         DataError: The model does not fit the data or returns values that are not finite.
     """
-    x = batch.images.to(_device(model))
-    logits = clean_logits(model, x, batch)
+    x = placed(model, batch.images, meta.model)
+    logits = clean_logits(model, x, batch, name=meta.model)
     prediction = logits.argmax(dim=1)
     found = attack_radii(
         model,
@@ -181,39 +194,48 @@ def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: Re
     return make_record(meta, columns)
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+def placed(model: nn.Module, images: torch.Tensor, name: str) -> torch.Tensor:
+    """Images where a model computes, in its precision.
+
+    Raises:
+        DataError: Weights in half precision, in which neighbouring images are one.
+    """
+    weights = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if weights is None:
+        return images
+    if torch.finfo(weights.dtype).bits < torch.finfo(torch.float32).bits:
+        raise DataError(
+            f"the weights of {name!r} are in {dtype_of(weights)}, in which perturbations are "
+            "lost; write model.float()"
+        )
+    return images.to(weights.device, weights.dtype)
 
 
-def clean_logits(model: nn.Module, x: torch.Tensor, batch: Split) -> torch.Tensor:
+def clean_logits(
+    model: nn.Module, x: torch.Tensor, batch: Split, *, name: str = "the model"
+) -> torch.Tensor:
     """Float32 logits of unperturbed images, checked.
 
     Raises:
         DataError: The model cannot take these images, has fewer classes than the data, or
-            returns values that are not finite.
+            returns something other than logits or values that are not finite.
     """
     for layer in model.modules():
         # Broadcasting would let a grey image pass for a colour one.
         if isinstance(layer, Normalize) and len(layer.mean) != x.shape[1]:
             raise DataError(
-                f"the model normalises {len(layer.mean)} channels but images of {batch.name} have "
+                f"{name!r} normalises {len(layer.mean)} channels but images of {batch.name} have "
                 f"{x.shape[1]}; use a model trained for this data set"
             )
-    try:
-        with torch.no_grad():
-            logits: torch.Tensor = model(x).float()
-    except RuntimeError as error:
-        first = str(error).splitlines()[0]
+    logits = logits_of(model, x, name).float()
+    if logits.shape[1] < batch.classes:
         raise DataError(
-            f"the model cannot take images of {batch.name} of shape {batch.shape}: {first}"
-        ) from error
-    if logits.dim() != 2 or logits.shape[1] < batch.classes:
-        raise DataError(
-            f"the model returns outputs of shape {tuple(logits.shape[1:])} for the "
-            f"{batch.classes} classes of {batch.name}; use a model trained for this data set"
+            f"{name!r} tells {logits.shape[1]} classes apart, but {batch.name} has the "
+            f"{batch.classes} classes {', '.join(batch.label_names[:12])}"
+            f"{', …' if batch.classes > 12 else ''}; use a model trained for this data set"
         )
     if not bool(logits.isfinite().all()):
-        raise DataError(f"the model returns NaN or infinity on {batch.name}; check its weights")
+        raise DataError(f"{name!r} returns NaN or infinity on {batch.name}; check its weights")
     return logits
 
 
@@ -231,4 +253,13 @@ def fingerprint(split: Split) -> str:
     return digest.hexdigest()[:16]
 
 
-__all__ = ["Evaluation", "clean_logits", "evaluate", "fingerprint", "judge_batch", "judged_radii"]
+__all__ = [
+    "FIRST",
+    "Evaluation",
+    "clean_logits",
+    "evaluate",
+    "fingerprint",
+    "judge_batch",
+    "judged_radii",
+    "placed",
+]

@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from recuse.errors import DataError, RecuseError
+from recuse.fingerprints import packed, row_fingerprints, unpacked
 from recuse.models.architectures import Architecture, architecture_classes
 from recuse.models.normalize import normalized
 from recuse.serialize import from_plain, to_plain
@@ -32,6 +33,36 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class TrainedOn:
+    """The images that a network was trained on.
+
+    Attributes:
+        names: Of the data, first trained on first.
+        fingerprints: Of every image, packed (:mod:`recuse.fingerprints`).
+    """
+
+    names: tuple[str, ...]
+    fingerprints: str = field(repr=False)
+
+    @classmethod
+    def of(cls, name: str, images: Tensor, before: "TrainedOn | None" = None) -> "TrainedOn":
+        """These images, and those that the network had been trained on before."""
+        shown = set(row_fingerprints(images))
+        if before is None:
+            return cls((name,), packed(shown))
+        earlier = tuple(other for other in before.names if other != name)
+        return cls((*earlier, name), packed(shown | unpacked(before.fingerprints)))
+
+    def __len__(self) -> int:
+        return len(unpacked(self.fingerprints))
+
+    def seen(self, images: Tensor) -> int:
+        """How many of these images are among them, whatever their files and names."""
+        known = unpacked(self.fingerprints)
+        return sum(row in known for row in row_fingerprints(images))
+
+
+@dataclass(frozen=True)
 class Card:
     """Where a network comes from and what it can be trusted with.
 
@@ -48,6 +79,7 @@ class Card:
         label_names: One name per class, or empty.
         licence: Licence of the weights.
         notes: Anything else, JSON values only.
+        trained_on: The images it was trained on, as far as this program did it.
     """
 
     name: str
@@ -62,6 +94,7 @@ class Card:
     label_names: tuple[str, ...] = ()
     licence: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    trained_on: TrainedOn | None = None
 
     def __post_init__(self) -> None:
         if self.label_names and len(self.label_names) != self.architecture.classes:
@@ -87,9 +120,9 @@ class Card:
         Raises:
             DataError: Not a card, or one of a version this program does not know.
         """
-        classes = {**architecture_classes(), "Card": Card, "Preprocessing": Preprocessing}
+        own = {kind.__name__: kind for kind in (Card, Preprocessing, TrainedOn)}
         try:
-            card = from_plain(json.loads(text), classes)
+            card = from_plain(json.loads(text), {**architecture_classes(), **own})
         except (ValueError, TypeError, RecuseError) as error:
             raise DataError(f"model card cannot be read: {error}") from error
         if not isinstance(card, Card):

@@ -9,8 +9,9 @@ from torch import nn
 from recuse.data import Split, Splits
 from recuse.errors import ConfigError
 from recuse.evaluation import evaluate
+from recuse.evaluation.admission import admit
 from recuse.models.architectures import build_seeded
-from recuse.models.cards import Card, card_for
+from recuse.models.cards import Card, TrainedOn, card_for
 from recuse.models.checkpoint import load_checkpoint, save_checkpoint
 from recuse.models.normalize import normalized
 from recuse.models.zoo import load_model
@@ -98,9 +99,11 @@ def judge(
     config: RunConfig, plan: ModelPlan, splits: Splits, place: Place, progress: Progress
 ) -> Record:
     """Train one model if need be, and attack it on the test part."""
-    model, _ = obtain(plan, splits, place, progress)
+    model, card = obtain(plan, splits, place, progress)
+    # A recipe may judge training images, as Figure 1 of the paper does; its config says so.
+    admitted = admit(model, card, splits.test, allow_training_data=True)
     return evaluate(
-        model.to(place.device),
+        admitted.network.to(place.device),
         splits.test,
         config.evaluation,
         name=plan.name,
@@ -155,8 +158,22 @@ def starting_point(plan: ModelPlan, splits: Splits, place: Place) -> tuple[nn.Mo
     return model, describe(card, plan.name, plan.train, splits.train)
 
 
-def describe(card: Card, name: str, train: TrainConfig, data: Split) -> Card:
-    """The card of a model after training: what it was before, trained again."""
+def describe(
+    card: Card, name: str, train: TrainConfig, data: Split, extra: Split | None = None
+) -> Card:
+    """The card of a model after training: what it was before, trained again.
+
+    Args:
+        card: Before.
+        name: Of the model.
+        train: How it is trained.
+        data: Labelled images; the network's outputs follow their classes.
+        extra: Pseudo-labelled images, if any.
+    """
+    trained_on = TrainedOn.of(data.name, data.images, card.trained_on)
+    if extra is not None:
+        trained_on = TrainedOn.of(extra.name, extra.images, trained_on)
+    named = data.classes == card.architecture.classes
     return replace(
         card,
         name=name,
@@ -164,8 +181,9 @@ def describe(card: Card, name: str, train: TrainConfig, data: Split) -> Card:
         training=type(train.objective).__name__,
         norm=train.threat.norm,
         eps=train.threat.radius,
-        label_names=data.label_names,
+        label_names=data.label_names if named else card.label_names,
         accuracy={},
+        trained_on=trained_on,
     )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from recuse.data.augment import check_augment
 from recuse.data.split import Split
 from recuse.errors import ConfigError
-from recuse.evaluation.evaluate import clean_logits
+from recuse.evaluation.evaluate import FIRST, clean_logits
 from recuse.modes import evaluation_mode
 from recuse.progress import Progress, silent
 from recuse.training.config import TrainConfig
@@ -82,7 +82,7 @@ def fit(
         raise ConfigError(
             f"{validation.name} is empty, so that no epoch can be judged; give images"
         )
-    _require_fit(model, train)
+    _require_fit(model, train, name)
     run = Run.open(model, train, validation, config, Files(out, name), extra, progress)
     while run.position.epoch < config.epochs:
         run.epoch()
@@ -90,7 +90,7 @@ def fit(
     return _result(run)
 
 
-def _require_fit(model: nn.Module, train: Split) -> None:
+def _require_fit(model: nn.Module, train: Split, name: str) -> None:
     parameter = next(model.parameters())
     if parameter.dtype in (torch.float16, torch.bfloat16):
         raise ConfigError(
@@ -98,7 +98,8 @@ def _require_fit(model: nn.Module, train: Split) -> None:
             "perturbations are lost; keep them in float32 and set precision to 'bf16'"
         )
     with evaluation_mode(model):
-        clean_logits(model, train.images[:1].to(parameter.device, parameter.dtype), train)
+        x = train.images[:FIRST].to(parameter.device, parameter.dtype)
+        clean_logits(model, x, train, name=name)
 
 
 def _result(run: Run) -> TrainResult:

@@ -1,0 +1,76 @@
+"""Whether a network may be judged on images: what it was trained on, what its outputs mean."""
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from recuse.class_names import class_order
+from recuse.data.pool import SHARED
+from recuse.data.split import Split
+from recuse.errors import DataError
+from recuse.models.cards import Card
+from recuse.models.class_order import Reordered
+
+
+@dataclass(frozen=True, eq=False)
+class Admitted:
+    """A network that may be judged.
+
+    Attributes:
+        network: Its outputs are in the order of the data's classes.
+        card: Its card, in that order too.
+        said: What was done or found, a sentence each.
+    """
+
+    network: nn.Module
+    card: Card | None
+    said: tuple[str, ...] = ()
+
+
+def admit(
+    network: nn.Module, card: Card | None, split: Split, *, allow_training_data: bool = False
+) -> Admitted:
+    """Check what a card says of a network against the images it shall be judged on.
+
+    Args:
+        network: Maps images to logits.
+        card: What is known about it; nothing is checked without.
+        split: All images of the part that is judged, also where only the first are.
+        allow_training_data: Judge it on images it was trained on all the same.
+
+    Returns:
+        The network, with its outputs re-ordered where the names of the classes ask for it.
+
+    Raises:
+        DataError: It was trained on these images (more than one in a hundred), or the data have
+            a class that it does not know.
+    """
+    if card is None:
+        return Admitted(network, card)
+    said = _trained_on(card, split, allow_training_data)
+    names = card.label_names or tuple(str(i) for i in range(card.architecture.classes))
+    order = class_order(names, split.label_names, model=f"model {card.name!r}", data=split.name)
+    if order is None:
+        return Admitted(network, card, said)
+    turned = f"the outputs of {card.name!r} are re-ordered by name to the classes of {split.name}"
+    named = replace(card, label_names=tuple(names[i] for i in order))
+    return Admitted(Reordered(network, order), named, (*said, turned))
+
+
+def _trained_on(card: Card, split: Split, allowed: bool) -> tuple[str, ...]:
+    shared = card.trained_on.seen(split.images) if card.trained_on else 0
+    if not card.trained_on or not shared:
+        return ()
+    found = (
+        f"{shared:,} of the {len(split):,} images of {split.name} are among those that "
+        f"{card.name!r} was trained on ({', '.join(card.trained_on.names)})"
+    )
+    if shared > SHARED * len(split) and not allowed:
+        raise DataError(
+            f"{found}, and say nothing about new ones; judge it on others, or ask for these with "
+            "--allow-training-data (allow_training_data=True)"
+        )
+    return (found,)
+
+
+__all__ = ["Admitted", "admit"]
