@@ -1,5 +1,6 @@
 """Frozen dataclasses as JSON and back: the config of a run is a value that can be rerun."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -9,6 +10,7 @@ from typing import Any
 from recuse.errors import ConfigError
 
 KIND = "kind"
+DEEPEST = 64
 Plain = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 
@@ -66,3 +68,27 @@ def from_plain(plain: Plain, classes: Mapping[str, type]) -> Any:
         return classes[kind](**entries)
     except TypeError as error:
         raise ConfigError(f"config of {kind!r} does not fit this version: {error}") from error
+
+
+def parse_json(text: str | bytes) -> Plain:
+    """JSON values, not nested so deep that walking through them fails.
+
+    Raises:
+        ValueError: Not JSON, or nested deeper than 64 levels.
+    """
+    try:
+        found: Plain = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {DEEPEST} levels") from None
+    level: list[Plain] = [found]
+    for _ in range(DEEPEST):
+        level = [below for value in level for below in _inside(value)]
+        if not level:
+            return found
+    raise ValueError(f"nested deeper than {DEEPEST} levels")
+
+
+def _inside(value: Plain) -> Iterable[Plain]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

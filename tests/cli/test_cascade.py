@@ -8,7 +8,7 @@ import pytest
 
 from recuse.cli.main import main
 from recuse.records.schema import RecordMeta, make_record
-from recuse.records.store import Shards
+from recuse.records.store import write_record
 
 SAMPLES = 200
 
@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Path:
             "robust@2/255": robust,
             "robust@4/255": robust,
         }
-        Shards.open(tmp_path / "run" / "records", meta).append(make_record(meta, columns).frame)
+        write_record(tmp_path / "run" / "records", make_record(meta, columns))
     return tmp_path / "run"
 
 

@@ -27,6 +27,7 @@ def attack(
     restarts: int = 1,
     limit: int | None = None,
     seed: int = 0,
+    repair: bool = False,
     data_root: Path | None = None,
     device: str = "auto",
 ) -> None:
@@ -56,6 +57,8 @@ def attack(
         restarts: Its starts per goal.
         limit: Only the first so many images; take the same for recuse evaluate.
         seed: Of all randomness.
+        repair: Attack again the images of damaged files of the record; else they are named and the
+            command stops.
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
@@ -88,7 +91,7 @@ def attack(
     read_compositions(out / COMPOSITIONS)  # a file of something else is told before the work
     with progress_display() as progress:
         record = attack_cascade(
-            cascade, judged.split, plan, records=out / ATTACKS, progress=progress
+            cascade, judged.split, plan, records=out / ATTACKS, repair=repair, progress=progress
         )
     keep_compositions(out / COMPOSITIONS, [_rates(record)])
     _print(record)

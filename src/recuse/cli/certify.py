@@ -29,6 +29,7 @@ def certify(
     role: str = "robust",
     limit: int | None = None,
     seed: int = 0,
+    repair: bool = False,
     data_root: Path | None = None,
     device: str = "auto",
 ) -> None:
@@ -62,6 +63,8 @@ def certify(
         role: core for the accurate model that always answers, robust for a stage before it.
         limit: Only the first so many images.
         seed: Of the noise.
+        repair: Certify again the images of damaged files of the record; else they are named and the
+            command stops.
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
@@ -97,6 +100,7 @@ def certify(
             name=name or loaded.name,
             records=out / "records",
             tags={"role": role},
+            repair=repair,
             progress=progress,
         )
     print_certificates(record)

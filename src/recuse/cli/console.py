@@ -29,21 +29,21 @@ def table_console() -> Console:
 
 
 class PlainProgress:
-    """Progress as lines, at most one per ``PLAIN_EVERY_S`` and task, with an ETA."""
+    """Progress as lines with an ETA: at once for a new note, else every ``PLAIN_EVERY_S``."""
 
     def __init__(self) -> None:
         self._started: dict[str, tuple[float, int]] = {}
         self._printed: dict[str, float] = {}
+        self._noted: dict[str, str] = {}
 
     def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
         """Print a line if it is time for one."""
         now = time.monotonic()
         start, first = self._started.setdefault(task, (now, done))
-        if done < total and now - self._printed.get(task, start) < PLAIN_EVERY_S:
+        since = self._printed.get(task, start) if done < total else start
+        if now - since < PLAIN_EVERY_S and note == self._noted.get(task, ""):
             return
-        if done >= total and now - start < PLAIN_EVERY_S:
-            return
-        self._printed[task] = now
+        self._printed[task], self._noted[task] = now, note
         rate = (done - first) / max(now - start, 1e-9)
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         console.print(f"{task}: {done}/{total}{left}{' · ' + note if note else ''}", soft_wrap=True)

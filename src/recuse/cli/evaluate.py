@@ -25,6 +25,7 @@ def evaluate(
     limit: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
+    repair: bool = False,
     data_root: Path | None = None,
     device: str = "auto",
 ) -> None:
@@ -59,6 +60,8 @@ def evaluate(
         limit: Only the first so many images.
         batch_size: Images attacked together; by default chosen from their size.
         seed: Of the random starts.
+        repair: Attack again the images of damaged files of the record; else they are named and the
+            command stops.
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
@@ -96,6 +99,7 @@ def evaluate(
             tags={"role": role},
             prepared=prepared,
             precision=options.screen_precision(precision, network),
+            repair=repair,
             progress=progress,
         )
     print_summary([record])

@@ -14,6 +14,7 @@ def run(
     seed: int | None = None,
     epochs: int | None = None,
     limit: int | None = None,
+    repair: bool = False,
     data_root: Path | None = None,
     device: str = "auto",
 ) -> None:
@@ -30,6 +31,8 @@ def run(
         seed: Of weights, order, noise and attacks.
         epochs: Training epochs.
         limit: Judge only the first so many test images.
+        repair: Judge again the images of damaged files of records; else they are named and the
+            command stops.
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
@@ -46,6 +49,7 @@ def run(
         out or Path("runs") / config.recipe,
         find_data_root(data_root),
         str(options.device(device)),
+        repair,
     )
     with progress_display() as progress:
         report = carry_out(config, place, progress=progress)

@@ -12,7 +12,8 @@ from recuse.composition import AdaptiveAdversary, Cascade
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.evaluate import FIRST, clean_logits, fingerprint
-from recuse.evaluation.resumable import judge_missing
+from recuse.evaluation.identity import answers
+from recuse.evaluation.resumable import Job, judge_missing
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent
 from recuse.random import SampleNoise
@@ -54,6 +55,7 @@ def attack_cascade(
     attack: CascadeAttack,
     *,
     records: Path,
+    repair: bool = False,
     progress: Progress = silent,
 ) -> Record:
     """Attack a composition within its budget; a rerun attacks only what is missing.
@@ -63,6 +65,7 @@ def attack_cascade(
         split: Samples to attack, with labels.
         attack: Adversary, seed, limit.
         records: Folder for the record.
+        repair: Attack again what damaged shards held, instead of refusing to go on.
         progress: Told after every chunk.
 
     Returns:
@@ -73,20 +76,20 @@ def attack_cascade(
     Raises:
         ConfigError: Members that do not fit together.
         DataError: Members that do not fit the data.
-        RecordError: The folder cannot be written, or holds damaged shards.
+        RecordError: The record is of other networks, is damaged, or cannot be written.
     """
     wanted = split if attack.limit is None else split.head(attack.limit)
     _require_fit(cascade, wanted)
     meta = _meta(cascade, split, attack)
-    return judge_missing(
-        wanted,
+    job = Job(
         meta,
-        records,
+        answers(_networks(cascade), wanted.images[:1].to(_device(cascade))),
         lambda part: _judge(cascade, part, attack, meta),
         task=f"attack {meta.model}",
         size=attack.chunk,
-        progress=progress,
+        repair=repair,
     )
+    return judge_missing(job, wanted, records, progress=progress)
 
 
 def _require_fit(cascade: Cascade, split: Split) -> None:
@@ -125,6 +128,16 @@ def _settings(selector: object) -> dict[str, Any]:
         plain = weights_sha256(value) if isinstance(value, nn.Module) else to_plain(value)
         described[f.name] = plain
     return described
+
+
+def _networks(cascade: Cascade) -> dict[str, nn.Module]:
+    """Every network that has a say, selection networks included, by name and place."""
+    members = {
+        f"{stage.name} (stage {place}, network {number})": network
+        for place, stage in enumerate(cascade.stages, start=1)
+        for number, network in enumerate(stage.networks, start=1)
+    }
+    return members | {f"{cascade.core.name} (core)": cascade.core.model}
 
 
 def _judge(cascade: Cascade, part: Split, attack: CascadeAttack, meta: RecordMeta) -> Record:

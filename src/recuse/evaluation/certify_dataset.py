@@ -13,7 +13,8 @@ from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.admission import admit
 from recuse.evaluation.evaluate import FIRST, clean_logits, fingerprint, placed
-from recuse.evaluation.resumable import judge_missing
+from recuse.evaluation.identity import answers
+from recuse.evaluation.resumable import Job, judge_missing
 from recuse.models.cards import Card
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent
@@ -127,6 +128,7 @@ def certify_dataset(
     tags: Mapping[str, Any] | None = None,
     card: Card | None = None,
     allow_training_data: bool = False,
+    repair: bool = False,
     progress: Progress = silent,
 ) -> Record:
     """Certify a model and keep one row per sample; finished samples are never drawn again.
@@ -146,6 +148,7 @@ def certify_dataset(
         card: What is known about the model; its outputs are re-ordered where the names of its
             classes and of the data's ask for it (:mod:`recuse.evaluation.admission`).
         allow_training_data: Certify it on images that its card says it was trained on.
+        repair: Certify again what damaged shards held, instead of refusing to go on.
         progress: Told after every chunk.
 
     Returns:
@@ -155,24 +158,25 @@ def certify_dataset(
         CertificationError: The model cannot be certified.
         DataError: The model does not fit the data, returns something other than logits or values
             that are not finite, or was trained on the data.
-        RecordError: The folder cannot be written, or holds damaged shards.
+        RecordError: The record is of another function, is damaged, or cannot be written.
     """
     model = admit(model, card, split, allow_training_data=allow_training_data).network
     wanted = split if certification.limit is None else split.head(certification.limit)
     first = wanted.head(FIRST)
-    classes = clean_logits(model, placed(model, first.images, name), first, name=name).shape[1]
+    x = placed(model, first.images, name)
+    classes = clean_logits(model, x, first, name=name).shape[1]
     weights = weights_sha256(model)
     certification = certification.completed(classes)
     meta = certification.meta(split, name=name, weights=weights, tags=tags or {}, classes=classes)
-    return judge_missing(
-        wanted,
+    job = Job(
         meta,
-        records,
+        answers({name: model}, x),
         lambda chunk: certify_chunk(model, chunk, certification, meta),
         task=f"certify {name}",
         size=certification.chunk,
-        progress=progress,
+        repair=repair,
     )
+    return judge_missing(job, wanted, records, progress=progress)
 
 
 def certify_chunk(

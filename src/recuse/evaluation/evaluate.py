@@ -15,7 +15,8 @@ from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
 from recuse.evaluation.admission import admit
 from recuse.evaluation.copies import on_copies
-from recuse.evaluation.resumable import judge_missing
+from recuse.evaluation.identity import answers
+from recuse.evaluation.resumable import Job, judge_missing
 from recuse.images import dtype_of
 from recuse.models.cards import Card
 from recuse.models.checkpoint import weights_sha256
@@ -105,9 +106,13 @@ def evaluate(
     allow_training_data: bool = False,
     prepared: bool = True,
     precision: Precision = "fp32",
+    repair: bool = False,
     progress: Progress = silent,
 ) -> Record:
     """Judge a model and keep one row per sample; a rerun computes only what is missing.
+
+    A record belongs to a function: to the weights, and to what the model answers on a fixed probe.
+    A model of another function that has the same name and weights is refused.
 
     The clean prediction is the reference label of the attack, so robustness is judged without
     the true labels; accuracy is recorded beside it.
@@ -128,6 +133,7 @@ def evaluate(
         precision: ``"bf16"`` tries each attack first, with few steps, on a copy in bf16. What that
             finds counts if the model itself errs there in fp32; the full attack meets the rest, so
             that no verdict is weaker. It is part of the record's key.
+        repair: Judge again what damaged shards held, instead of refusing to go on.
         progress: Told after every batch.
 
     Returns:
@@ -137,12 +143,13 @@ def evaluate(
         ConfigError: bf16 for a network that cannot be copied or run in it.
         DataError: The model does not fit the data, returns something other than logits or values
             that are not finite, or was trained on the data.
-        RecordError: The folder cannot be written, or holds damaged shards.
+        RecordError: The record is of another function, is damaged, or cannot be written.
     """
     model = admit(model, card, split, allow_training_data=allow_training_data).network
     with evaluation_mode(model):
         first = split.head(FIRST)  # a misfit leaves no folder
-        clean_logits(model, placed(model, first.images, name), first, name=name)
+        x = placed(model, first.images, name)
+        clean_logits(model, x, first, name=name)
         weights = weights_sha256(model)
         meta = evaluation.meta(split, name=name, weights=weights, tags=tags or {})
         attack, copies = on_copies(
@@ -151,15 +158,15 @@ def evaluate(
         meta = replace(meta, settings=meta.settings | copies)
         searched = replace(evaluation, attack=attack)
         wanted = split if evaluation.limit is None else split.head(evaluation.limit)
-        return judge_missing(
-            wanted,
+        job = Job(
             meta,
-            records,
+            answers({name: model}, x),
             lambda batch: judge_batch(model, batch, searched, meta),
             task=f"attack {name}",
             size=evaluation.batch_size or suitable_batch(wanted.shape),
-            progress=progress,
+            repair=repair,
         )
+        return judge_missing(job, wanted, records, progress=progress)
 
 
 def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: RecordMeta) -> Record:

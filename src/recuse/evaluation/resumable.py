@@ -1,54 +1,103 @@
 """The loop over what a record still lacks, which evaluating, certifying and attacking share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from recuse.data.split import Split
+from recuse.errors import RecordError
 from recuse.progress import Progress
+from recuse.records.answers import Answers
+from recuse.records.duplicates import split_duplicates
 from recuse.records.schema import Record, RecordMeta
-from recuse.records.store import Shards
+from recuse.records.writing import Opened, writing
+
+# Rows of a record of before networks were known by their answers that must come out again.
+CONFIRMED = 8
+CONFIRMED_COLUMNS = ("sample_id", "prediction", "accurate", "confidence")
+CONFIRMED_ROUNDING = 1e-2
 
 
-def judge_missing(
-    wanted: Split,
-    meta: RecordMeta,
-    records: Path,
-    judge: Callable[[Split], Record],
-    *,
-    task: str,
-    size: int,
-    progress: Progress,
-) -> Record:
-    """Judge what a record lacks, a batch at a time, and keep every batch at once.
+@dataclass(frozen=True)
+class Job:
+    """What fills a record.
 
-    Args:
-        wanted: The samples that the record is to hold.
+    Attributes:
         meta: What identifies the record.
-        records: Folder that holds all records of a run.
+        answers: Of every network that is judged, by which they are known again.
         judge: The rows of a batch.
         task: What progress calls the work.
         size: Samples judged and written together: what a kill can cost.
-        progress: Told after every batch.
+        repair: Judge again what damaged shards held.
+    """
+
+    meta: RecordMeta
+    answers: Mapping[str, Answers]
+    judge: Callable[[Split], Record]
+    task: str
+    size: int
+    repair: bool = False
+
+
+def judge_missing(job: Job, wanted: Split, records: Path, *, progress: Progress) -> Record:
+    """Judge what a record lacks, a batch at a time, and keep every batch at once.
+
+    While another process writes the same record this one waits, and then judges what is left.
+
+    Args:
+        job: What is judged, and how.
+        wanted: The samples that the record is to hold.
+        records: Folder that holds all records of a run.
+        progress: Told after every batch; its note says what was repaired, or who is waited for.
 
     Returns:
         The record of the wanted samples alone; others that it holds stay on disk.
 
     Raises:
-        RecordError: The folder cannot be written, or holds damaged shards.
+        RecordError: The record is of other networks, is damaged, or cannot be written.
     """
-    shards = Shards.open(records, meta)
-    finished = shards.finished_ids()
-    missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
-    done = len(wanted) - len(missing)
-    progress(task, done, len(wanted))
-    for batch in wanted.take(missing).batches(size) if missing else ():
-        shards.append(judge(batch).frame)
-        done += len(batch)
-        progress(task, done, len(wanted))
-    frame = shards.record().frame
-    return Record(meta, frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
+    total = len(wanted)
+
+    def waiting(owner: str) -> None:
+        progress(job.task, 0, total, f"waiting for {owner}, which writes this record")
+
+    with writing(records, job.meta, job.answers, repair=job.repair, waiting=waiting) as opened:
+        note = "; ".join((*opened.notes, *_confirmed(job, opened, wanted)))
+        finished = set(opened.frame["sample_id"])
+        missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
+        done = total - len(missing)
+        progress(job.task, done, total, note)
+        for batch in wanted.take(missing).batches(job.size) if missing else ():
+            opened.shards.append(job.judge(batch).frame)
+            done += len(batch)
+            progress(job.task, done, total, note)
+        frame = opened.shards.record().frame
+    return Record(job.meta, frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
 
 
-__all__ = ["judge_missing"]
+def _confirmed(job: Job, opened: Opened, wanted: Split) -> list[str]:
+    """Judge some rows of a record without answers again, and give it answers if they agree."""
+    if opened.known:
+        return []
+    finished = set(opened.frame["sample_id"])
+    rows = [row for row, i in enumerate(wanted.ids) if i in finished][:CONFIRMED]
+    steady = all(a.spread <= a.tolerance for a in job.answers.values())
+    if rows and steady:
+        again = job.judge(wanted.take(rows)).frame
+        columns = [c for c in CONFIRMED_COLUMNS if c in again.columns and c in opened.frame.columns]
+        former = opened.frame.filter(pl.col("sample_id").is_in(again["sample_id"].to_list()))
+        both = pl.concat([former.select(columns), again.select(columns)])
+        if differing := split_duplicates(both, rounding=CONFIRMED_ROUNDING)[1]:
+            raise RecordError(
+                f"{opened.shards.folder} holds rows of another function with the same weights: "
+                f"{len(differing)} of {len(rows)} samples judged again came out otherwise; give "
+                "it another name or another folder"
+            )
+    if rows:
+        opened.adopt(job.answers)
+    return [f"written before networks were known by their answers: {len(rows)} rows checked"]
+
+
+__all__ = ["Job", "judge_missing"]

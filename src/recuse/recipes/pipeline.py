@@ -38,11 +38,13 @@ class Place:
         out: The run folder.
         data_root: The data folder, if any.
         device: To train and attack on.
+        repair: Judge again what damaged shards of records held.
     """
 
     out: Path
     data_root: Path | None = None
     device: str = "cpu"
+    repair: bool = False
 
     def checkpoint(self, name: str) -> Path:
         """Where a model of the run is kept."""
@@ -109,6 +111,7 @@ def judge(
         name=plan.name,
         records=place.out / "records",
         tags=plan.tags,
+        repair=place.repair,
         progress=progress,
     )
 

@@ -26,16 +26,16 @@ Columns (all but ``sample_id`` may be absent or null when unknown):
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 from polars.datatypes import DataTypeClass
 
 from recuse.errors import RecordError
-from recuse.radius import format_radius, parse_radius
+from recuse.radius import Norm, format_radius, parse_radius
 
 SCHEMA_VERSION = 1
 
@@ -91,6 +91,10 @@ class RecordMeta:
     tags: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not all((self.model, self.dataset, self.attack)):
+            raise RecordError("model, dataset and attack of a record must not be empty")
+        if self.norm not in get_args(Norm):
+            raise RecordError(f"norm {self.norm!r} of {self.model!r} is unknown; linf and l2 are")
         values = [parse_radius(r) for r in self.radii]
         if values != sorted(set(values)):
             raise RecordError(
@@ -110,15 +114,38 @@ class RecordMeta:
         settings = json.dumps(self.settings.get("attack"), sort_keys=True, default=str)
         return f"{self.attack} {settings}"
 
-    def to_json(self) -> str:
-        """The meta as JSON; :meth:`from_json` gives it back."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1)
-
     @classmethod
-    def from_json(cls, text: str) -> "RecordMeta":
-        """Read :meth:`to_json`'s output."""
-        raw = json.loads(text)
+    def from_fields(cls, raw: Mapping[str, Any]) -> "RecordMeta":
+        """The meta whose fields as JSON values these are.
+
+        Raises:
+            RecordError: Unknown or missing fields, or values of another kind.
+        """
+        known = {field.name for field in fields(cls)}
+        if odd := sorted(set(raw) - known):
+            raise RecordError(f"field {odd[0]!r} is unknown")
+        if lacking := sorted({"model", "dataset", "attack", "norm", "radii"} - set(raw)):
+            raise RecordError(f"field {lacking[0]!r} is missing")
+        for name, value in raw.items():
+            if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
+                raise RecordError(f"{name} must be a {_KINDS[name].__name__}, got {value!r}")
+        if odd := [radius for radius in raw["radii"] if not isinstance(radius, str)]:
+            raise RecordError(f"radii must be text such as '2/255', got {odd[0]!r}")
         return cls(**{**raw, "radii": tuple(raw["radii"])})
+
+
+# What JSON makes of each field of the meta.
+_KINDS: dict[str, type] = {
+    "model": str,
+    "dataset": str,
+    "attack": str,
+    "norm": str,
+    "radii": list,
+    "weights": str,
+    "settings": dict,
+    "seed": int,
+    "tags": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -158,6 +185,27 @@ def column_type(name: str) -> DataTypeClass:
         known = ", ".join([*COLUMNS, *(f"{k}@R" for k in RADIUS_COLUMNS)])
         raise RecordError(f"record column {name!r} is unknown; known columns: {known}")
     return table[kind]
+
+
+def typed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows that were read, in the types of the schema; only the width of numbers may differ.
+
+    Raises:
+        RecordError: An unknown column, or one of another type.
+    """
+    if "sample_id" not in frame.columns:
+        raise RecordError("column 'sample_id' is missing")
+    for name, found in frame.schema.items():
+        wanted = column_type(name)
+        alike = (found.is_integer() and wanted.is_integer()) or (
+            found.is_float() and wanted.is_float()
+        )
+        if not alike and found not in (wanted, pl.Null):
+            raise RecordError(f"column {name!r} holds {found}, not {wanted}")
+    try:
+        return frame.cast({name: column_type(name) for name in frame.columns})
+    except pl.exceptions.PolarsError as error:
+        raise RecordError(str(error).partition("\n")[0]) from error
 
 
 def make_record(meta: RecordMeta, columns: dict[str, Any]) -> Record:

@@ -1,22 +1,29 @@
 """Records on disk: ``<folder>/<model>-<key>/`` with ``meta.json`` and parquet shards.
 
 Every file appears whole or not at all (written beside, then renamed), so a killed run leaves
-only finished shards and a rerun computes what is missing.
+only finished shards and a rerun computes what is missing. A shard carries the checksum of its
+bytes in its name, ``shard-00003-<16 hex digits>.parquet``, so that damage is noticed and two
+writers never overwrite each other; shards of before there were checksums are read without.
 """
 
 import contextlib
+import io
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
 
-from recuse.errors import RecordError
-from recuse.records.schema import Record, RecordMeta, check_record
+from recuse.errors import RecordError, RecuseError
+from recuse.records.duplicates import split_duplicates
+from recuse.records.schema import Record, RecordMeta, check_record, non_monotone, typed
+from recuse.records.sealed import REPAIR, checksum, sealed, unsealed
 
 META = "meta.json"
+_SHARD = re.compile(r"shard-\d+(?:-([0-9a-f]{16}))?\.parquet")
+_KEYED = re.compile(r".*-([0-9a-f]{16})")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -48,7 +55,7 @@ def slug(name: str) -> str:
 
 @dataclass(frozen=True)
 class Shards:
-    """The folder of one record while it is being written.
+    """The finished rows of one record.
 
     Attributes:
         folder: ``<records>/<model>-<key>``.
@@ -59,36 +66,91 @@ class Shards:
     meta: RecordMeta
 
     @classmethod
-    def open(cls, records: Path, meta: RecordMeta) -> "Shards":
-        """Create or reopen the folder of ``meta`` under ``records``."""
-        folder = records / f"{slug(meta.model)}-{meta.key}"
-        write_atomically(folder / META, meta.to_json().encode())
-        return cls(folder, meta)
+    def of(cls, records: Path, meta: RecordMeta) -> "Shards":
+        """The rows of ``meta`` under ``records``, whether or not there are any."""
+        return cls(records / f"{slug(meta.model)}-{meta.key}", meta)
 
-    def finished_ids(self) -> set[str]:
-        """Sample ids already on disk."""
-        return set(self._frame()["sample_id"].to_list())
+    @property
+    def paths(self) -> list[Path]:
+        """The shards, in the order in which they were begun."""
+        return sorted(self.folder.glob("shard-*.parquet"))
 
-    def append(self, frame: pl.DataFrame) -> None:
+    def write_meta(self) -> None:
+        """Say in the folder what is measured."""
+        path, data = self.folder / META, sealed(asdict(self.meta))
+        if not path.is_file() or path.read_bytes() != data:
+            write_atomically(path, data)
+
+    def append(self, frame: pl.DataFrame) -> Path:
         """Add one finished shard."""
-        number = sum(1 for _ in self.folder.glob("shard-*.parquet"))
-        write_atomically(self.folder / f"shard-{number:05d}.parquet", parquet_bytes(frame))
+        data = parquet_bytes(frame)
+        path = self.folder / f"shard-{len(self.paths):05d}-{checksum(data)}.parquet"
+        write_atomically(path, data)
+        return path
 
-    def record(self) -> Record:
-        """All finished rows, checked."""
-        return check_record(Record(self.meta, self._frame()))
+    def seal(self, path: Path) -> None:
+        """Give a shard of before there were checksums its own."""
+        if path.stem.count("-") == 1:
+            path.rename(path.with_stem(f"{path.stem}-{checksum(path.read_bytes())}"))
 
-    def _frame(self) -> pl.DataFrame:
-        frames = [read_parquet(path) for path in sorted(self.folder.glob("shard-*.parquet"))]
+    def frame(self) -> pl.DataFrame:
+        """All finished rows as they lie there, checked shard by shard.
+
+        Raises:
+            RecordError: A damaged shard.
+        """
+        frames = [read_shard(path) for path in self.paths]
         if not frames:
             return pl.DataFrame(schema={"sample_id": pl.String})
         return pl.concat(frames, how="diagonal_relaxed")
 
+    def record(self) -> Record:
+        """All finished rows, each sample once, checked.
+
+        Raises:
+            RecordError: A damaged shard, or samples judged twice with different results.
+        """
+        frame, unequal = split_duplicates(self.frame())
+        if unequal:
+            raise RecordError(
+                f"{self.folder} holds {len(unequal)} samples judged twice with different results, "
+                f"first {unequal[0]!r}; run the command that wrote it again, which judges them anew"
+            )
+        return check_record(Record(self.meta, frame))
+
+
+def read_shard(path: Path) -> pl.DataFrame:
+    """The rows of one shard.
+
+    Raises:
+        RecordError: Its bytes or its values are not those of a shard.
+    """
+    try:
+        data = path.read_bytes()
+        name = _SHARD.fullmatch(path.name)
+        if name is None or name[1] not in (None, checksum(data)):
+            raise RecordError("it does not match the checksum in its name")
+        frame = typed(_parsed(data))
+        if frame["sample_id"].null_count():
+            raise RecordError("sample ids are missing")
+        if count := non_monotone(frame):
+            raise RecordError(f"{count} verdicts are robust beyond a broken radius")
+    except (OSError, RecuseError) as error:
+        raise RecordError(f"{path} is damaged ({error}); {REPAIR}") from error
+    return frame
+
+
+def _parsed(data: bytes) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(io.BytesIO(data))
+    # A panic of polars is no Exception, so that it would pass every border.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RecordError(f"not a parquet file: {reason}") from error
+
 
 def parquet_bytes(frame: pl.DataFrame) -> bytes:
     """A frame as parquet bytes."""
-    import io
-
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     return buffer.getvalue()
@@ -101,18 +163,44 @@ def read_parquet(path: Path) -> pl.DataFrame:
         RecordError: Missing, truncated or not parquet.
     """
     try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        return _parsed(path.read_bytes())
+    except (OSError, RecordError) as error:
         raise RecordError(
             f"{path} cannot be read as parquet ({error}); delete it and rerun"
         ) from error
 
 
 def write_record(records: Path, record: Record) -> Path:
-    """Store a finished record; returns its folder."""
-    shards = Shards.open(records, record.meta)
-    write_atomically(shards.folder / "shard-00000.parquet", parquet_bytes(record.frame))
+    """Store a finished record, in place of one of the same key; returns its folder."""
+    shards = Shards.of(records, record.meta)
+    former = shards.paths
+    shards.write_meta()
+    written = shards.append(record.frame)
+    for path in former:
+        if path != written:
+            path.unlink()
     return shards.folder
+
+
+def read_meta(path: Path) -> RecordMeta:
+    """Read what a record measured.
+
+    Raises:
+        RecordError: Damaged, of another record than its folder's name says, or written by a newer
+            version.
+    """
+    fields = unsealed(path)
+    try:
+        meta = RecordMeta.from_fields(fields)
+    except RecuseError as error:
+        raise RecordError(f"{path} is damaged ({error}); {REPAIR}") from error
+    named = _KEYED.fullmatch(path.parent.name)
+    if named and named[1] != meta.key:
+        raise RecordError(
+            f"{path} is damaged, or lies in the folder of another record: it belongs to key "
+            f"{meta.key}; {REPAIR}"
+        )
+    return meta
 
 
 def read_record(folder: Path) -> Record:
@@ -121,16 +209,10 @@ def read_record(folder: Path) -> Record:
     Raises:
         RecordError: Not a record folder, or damaged.
     """
-    meta_path = folder / META
-    if not meta_path.is_file():
+    path = folder / META
+    if not path.is_file():
         raise RecordError(f"{folder} holds no {META}; give a folder that recuse evaluate wrote")
-    try:
-        meta = RecordMeta.from_json(meta_path.read_text())
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(
-            f"{meta_path} is damaged ({error}); delete the folder and rerun"
-        ) from error
-    return Shards(folder, meta).record()
+    return Shards(folder, read_meta(path)).record()
 
 
 def read_records(run: Path) -> Iterator[Record]:

@@ -14,6 +14,7 @@ from recuse.records.schema import Record
 from recuse.records.store import META, read_parquet, read_records
 from recuse.report.decision_regions import Regions, read_regions
 from recuse.report.measured import Judged, judge_records
+from recuse.serialize import parse_json
 
 COMPOSITIONS = "composition.json"
 # Rows behind those rates, apart from the records of single models.
@@ -105,7 +106,7 @@ def read_json(path: Path) -> Any:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
 

@@ -1,0 +1,158 @@
+"""A record opened for writing: by one process, for the networks it is about, and whole."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from recuse.errors import RecordError
+from recuse.records.answers import Answers, changed, read_answers, to_fields
+from recuse.records.duplicates import split_duplicates
+from recuse.records.lock import locked
+from recuse.records.schema import RecordMeta
+from recuse.records.sealed import NewerFormatError, sealed
+from recuse.records.store import META, Shards, read_meta, read_shard, write_atomically
+
+LOCK = "writer.lock"
+ANSWERS = "answers.json"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A record that this process alone writes.
+
+    Attributes:
+        shards: Where its rows go.
+        frame: The rows it had when it was opened.
+        known: The networks are known by their answers to be those of these rows. Else the record
+            is of before there were answers; :meth:`adopt` it if its rows come out again.
+        notes: What was found and done on opening, for people.
+    """
+
+    shards: Shards
+    frame: pl.DataFrame
+    known: bool
+    notes: tuple[str, ...]
+
+    def adopt(self, answers: Mapping[str, Answers]) -> None:
+        """Keep the answers of the networks that the rows are about."""
+        write_atomically(self.shards.folder / ANSWERS, sealed(to_fields(answers)))
+
+
+@contextmanager
+def writing(
+    records: Path,
+    meta: RecordMeta,
+    answers: Mapping[str, Answers],
+    *,
+    repair: bool,
+    waiting: Callable[[str], None],
+) -> Iterator[Opened]:
+    """Open a record for writing, alone.
+
+    Samples that it holds twice are put right: equal rows are dropped but for one, unequal rows
+    altogether, so that they are missing and are judged again.
+
+    Args:
+        records: Folder that holds all records of a run.
+        meta: What identifies the record.
+        answers: Of every network that is judged, by name.
+        repair: Drop damaged shards, whose samples are then missing, and write damaged files anew.
+        waiting: Told who writes the record, while another process does.
+
+    Raises:
+        RecordError: Rows of other networks, damage that is not to be repaired, a newer version's
+            record, or a folder that cannot be written.
+    """
+    shards = Shards.of(records, meta)
+    try:
+        shards.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"cannot write {shards.folder}: {error.strerror or error}") from error
+    with locked(shards.folder / LOCK, waiting):
+        notes = _renew_meta(shards, repair=repair)
+        frame, found = _whole_rows(shards, repair=repair)
+        kept, lost = _kept_answers(shards.folder / ANSWERS, repair=repair)
+        if kept and not frame.is_empty() and (name := changed(kept, answers)):
+            raise RecordError(
+                f"{shards.folder} holds rows of another function with the same weights: {name} "
+                "answers otherwise than it did; give it another name or another folder"
+            )
+        opened = Opened(shards, frame, bool(kept) or frame.is_empty(), (*notes, *found, *lost))
+        if frame.is_empty():
+            opened.adopt(answers)
+        yield opened
+
+
+def _renew_meta(shards: Shards, *, repair: bool) -> list[str]:
+    """Write the meta if it is missing or damaged, or says something else: tags may."""
+    path, notes = shards.folder / META, []
+    if path.is_file():
+        try:
+            read_meta(path)
+        except NewerFormatError:
+            raise
+        except RecordError:
+            if not repair:
+                raise
+            notes.append(f"{META} was damaged and is written anew")
+    elif shards.meta.weights and _unnamed(shards).is_dir():
+        notes.append(f"{_unnamed(shards)} does not say which weights it judged and is left alone")
+    shards.write_meta()
+    return notes
+
+
+def _unnamed(shards: Shards) -> Path:
+    """Where callers who gave no weights had this record once."""
+    return Shards.of(shards.folder.parent, replace(shards.meta, weights="")).folder
+
+
+def _kept_answers(path: Path, *, repair: bool) -> tuple[dict[str, Answers], list[str]]:
+    if not path.is_file():
+        return {}, []
+    try:
+        return read_answers(path), []
+    except NewerFormatError:
+        raise
+    except RecordError:
+        if not repair:
+            raise
+        path.unlink()
+        return {}, [f"{ANSWERS} was damaged and is written anew"]
+
+
+def _whole_rows(shards: Shards, *, repair: bool) -> tuple[pl.DataFrame, list[str]]:
+    """The record's rows without damage and duplicates, on disk as well."""
+    notes, frames = [], []
+    for path in shards.paths:
+        try:
+            frames.append(read_shard(path))
+            shards.seal(path)
+        except RecordError:
+            if not repair:
+                raise
+            path.unlink()
+            notes.append(f"{path.name} was damaged; its samples are judged again")
+    frame = pl.concat(frames, how="diagonal_relaxed") if frames else shards.frame()
+    kept, unequal = split_duplicates(frame)
+    if dropped := frame.height - kept.height:
+        _replace(shards, kept)
+        notes.append(
+            f"{dropped} rows of samples that were judged twice dropped; {len(unequal)} samples "
+            "whose rows differed are judged again"
+        )
+    return kept, notes
+
+
+def _replace(shards: Shards, frame: pl.DataFrame) -> None:
+    """Put one shard in place of all; cut short, it leaves rows twice, which are equal."""
+    former = shards.paths
+    written = None if frame.is_empty() else shards.append(frame)
+    for path in former:
+        if path != written:
+            path.unlink()
+
+
+__all__ = ["Opened", "writing"]
