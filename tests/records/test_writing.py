@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,24 +16,27 @@ from recuse.records.store import read_record
 
 from .conftest import ANSWERS, META, opened, rows
 
+# Writes the first half of a record, and the rest when it is told to.
 WRITER = """
-import sys, time
+import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from conftest import opened, rows
 with opened(Path({records!r}), waiting=lambda who: print("waits for", who, flush=True)) as record:
-    print("writes", flush=True)
     finished = set(record.frame["sample_id"])
     for i in range(12):
+        if i == 6:
+            print("writes", flush=True)
+            sys.stdin.readline()
         if f"p{{i:03d}}" not in finished:
             record.shards.append(rows(i, i + 1))
-            time.sleep({pause})
 """
 
 
-def writer(records: Path, *, pause: float) -> subprocess.Popen:
-    code = WRITER.format(tests=str(Path(__file__).parent), records=str(records), pause=pause)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+def writer(records: Path) -> subprocess.Popen:
+    code = WRITER.format(tests=str(Path(__file__).parent), records=str(records))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code], **pipes)
 
 
 def first_line(process: subprocess.Popen) -> str:
@@ -43,14 +45,14 @@ def first_line(process: subprocess.Popen) -> str:
 
 
 def test_a_second_process_waits_and_judges_nothing_twice(tmp_path: Path) -> None:
-    with writer(tmp_path, pause=0.1) as first:
+    with writer(tmp_path) as first:
         assert first_line(first) == "writes"
-        with writer(tmp_path, pause=0.1) as second:
+        with writer(tmp_path) as second:
             seen = re.fullmatch(r"waits for process (\d+) on \S+ since \S+", first_line(second))
             assert seen
             assert int(seen[1]) == first.pid
-            first.communicate(timeout=30)
-            second.communicate(timeout=30)
+            first.communicate("go on\n", timeout=60)
+            second.communicate("go on\n", timeout=60)
     assert (first.returncode, second.returncode) == (0, 0)
     folder = next(tmp_path.iterdir())
     assert len(list(folder.glob("shard-*"))) == 12
@@ -59,19 +61,17 @@ def test_a_second_process_waits_and_judges_nothing_twice(tmp_path: Path) -> None
 
 
 def test_who_is_killed_lets_go_and_another_goes_on(tmp_path: Path) -> None:
-    with writer(tmp_path, pause=0.2) as first:
+    with writer(tmp_path) as first:
         assert first_line(first) == "writes"
-        folder = next(tmp_path.iterdir())
-        while not list(folder.glob("shard-*")):
-            time.sleep(0.01)
         first.kill()
+    folder = next(tmp_path.iterdir())
     assert (folder / "writer.lock").is_file()
-    finished = len(list(folder.glob("shard-*")))
-    with writer(tmp_path, pause=0) as second:
+    assert len(list(folder.glob("shard-*"))) == 6
+    with writer(tmp_path) as second:
         assert first_line(second) == "writes"
-        second.communicate(timeout=30)
+        second.communicate("go on\n", timeout=60)
     assert second.returncode == 0
-    assert 0 < finished < 12
+    assert len(list(folder.glob("shard-*"))) == 12
     assert_frame_equal(read_record(folder).frame, rows(0, 12))
 
 
