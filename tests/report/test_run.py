@@ -184,10 +184,11 @@ def test_bold_is_who_wins_beyond_the_interval(write_run, known_records):
     assert bold(every, "natural accuracy") == {("core", eps) for eps in radii}
     assert bold(every, "robust accuracy") == {("trades", eps) for eps in radii}
     assert bold(every, "robust inaccuracy") == set()  # core, ERA and its twin: 0.0 each
-    # Two networks alike before the core: neither wins, and neither does the core beside them.
+    # Two networks alike before the core: neither wins. TRADES answers everything at 8/255, so
+    # that alone it is no better than composed; at 16/255 it is better than all.
     shown = table(page, "Compositions")
     assert bold(shown, "natural") == set()
-    assert bold(shown, "robust, sound") == set()
+    assert bold(shown, "robust, sound") == {("trades alone", "linf 16/255")}
 
 
 def test_every_number_of_every_table_is_on_the_page(write_run):
