@@ -116,7 +116,7 @@ def test_training_and_test_set_are_named_once(
     second = folder(tmp_path / "photos", {"0": range(100, 110), "1": range(110, 120)})
     both = ("--train-on", first, "--test-on", second)
     said = first_line(capsys, "train", "small(size=8)", *both, "--out", "net", *TRAIN)
-    assert said == ("training on 36 images of a, validating on 4, leaving 20 of photos to judge")
+    assert said == ("training on 36 images of a; validating on 4, leaving 20 of photos to judge")
     model = "net/model.safetensors"
     words = ("evaluate", model, "--out", "run", *JUDGE)
     assert first_line(capsys, *words, "--test-on", second) == "judging 20 images of photos"

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -234,13 +236,13 @@ def test_unusable_objects_are_counted_and_listed_with_the_file(mtsd: Path, tmp_p
     assert report.skipped == {
         "empty box": 2,
         "box outside": 1,
-        "rare class": 1,
+        "rare class": 2,
         "no image": 1,
         "damaged image": 1,
         "size differs": 1,
         "more than 8 bits per channel": 1,
     }
-    details = {row["reason"]: row["detail"] for row in skipped(tmp_path / "out")}
+    details = {row["reason"]: row["detail"] for row in skipped(tmp_path / "out")[::-1]}
     assert details["no image"] == "scene1: there is no image file"
     assert details["damaged image"].startswith("scene2: the image is truncated")
     assert details["size differs"] == "scene4: the image is 160x120, annotated is 320x240"
@@ -249,8 +251,13 @@ def test_unusable_objects_are_counted_and_listed_with_the_file(mtsd: Path, tmp_p
         "scene0, outside: the box (330, 50, 340, 60) lies outside the image of 320x240"
     )
     assert details["rare class"] == "scene0, lonely: class warning--moose--g1 has 1 training images"
-    # What is left: the partly visible object, and scene3.
-    assert report.images["train"] == 3
+    # What is left: the partly visible object, and one of scene3; the other is alone of its class.
+    assert report.images["train"] == 2
+    assert report.label_names == (stop,)
+    assert {row["key"] for row in skipped(tmp_path / "out") if row["reason"] == "rare class"} == {
+        "lonely",
+        "b3",
+    }
     assert sum(report.skipped.values()) == len(skipped(tmp_path / "out"))
 
 
@@ -464,18 +471,186 @@ def test_gtsrb_without_a_column_names_the_file(tmp_path: Path, column: str) -> N
         read_gtsrb(tmp_path, "train")
 
 
-def test_an_object_is_cut_once_and_a_scene_belongs_to_one_part(mtsd: Path, tmp_path: Path) -> None:
-    write_scene(mtsd, "scene1", [thing("a0", "regulatory--stop--g1", (100, 80, 140, 120))])
-    listed = ["scene0", "scene1", "scene2", "scene3", "scene2"]
-    write_splits(mtsd, train=listed, val=["scene4", "scene0"], test=["scene5"])
+def test_a_scene_belongs_to_one_part(mtsd: Path, tmp_path: Path) -> None:
+    write_splits(mtsd, val=["scene4", "scene0"])
     report = crop_detections(mtsd, tmp_path / "out", layout="mtsd")
-    assert report.skipped == {"repeated key": 3, "in two parts": 1}
-    assert report.images == {"train": 6, "validation": 2, "test": 2}
-    loaded = ShardFolder(tmp_path / "out").load()
-    assert len(loaded.train) == 6
+    assert report.skipped == {"in two parts": 1}
+    assert report.images == {"train": 8, "validation": 2, "test": 2}
     details = [row["detail"] for row in skipped(tmp_path / "out")]
-    assert "scene1, a0: an object of this key came before" in details
     assert "scene0: the scene also belongs to an earlier part" in details
+
+
+def test_scenes_and_objects_occur_once(mtsd: Path, tmp_path: Path) -> None:
+    write_splits(mtsd, train=["scene0", "scene1", "scene0"])
+    with pytest.raises(DataError, match=r"train\.txt: the scene 'scene0' occurs twice"):
+        crop_detections(mtsd, tmp_path / "out", layout="mtsd")
+    write_splits(mtsd, train=["scene0", "scene1"])
+    write_scene(mtsd, "scene1", [thing("a0", "regulatory--stop--g1", (100, 80, 140, 120))])
+    with pytest.raises(DataError, match=r"train\.txt: the object key 'a0' occurs twice"):
+        crop_detections(mtsd, tmp_path / "out", layout="mtsd")
+    assert not (tmp_path / "out").exists()
+
+
+def write_coco(root: Path, **changes: object) -> Path:
+    """Two images with two objects each, in COCO format."""
+    for folder in ("images", "annotations"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for name in ("a", "b"):
+        street_image(name).save(root / "images" / f"{name}.jpg")
+    sized = {"width": 320, "height": 240}
+    raw = {
+        "images": [{"id": i, "file_name": f"{n}.jpg", **sized} for i, n in enumerate("ab")],
+        "annotations": [
+            {"id": n, "image_id": n % 2, "category_id": 1 + n // 2, "bbox": [10, 10, 20, 20]}
+            for n in range(4)
+        ],
+        "categories": [{"id": 1, "name": "stop"}, {"id": 2, "name": "go"}],
+    }
+    path = root / "annotations" / "train.json"
+    path.write_text(json.dumps(raw | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "says"),
+    [
+        ("images", {"id": 0}, "the id of images 0 occurs twice"),
+        ("images", {"file_name": "a.jpg"}, "the file name 'a.jpg' occurs twice"),
+        ("annotations", {"id": 0}, "the id of annotations 0 occurs twice"),
+        ("categories", {"id": 1}, "the id of categories 1 occurs twice"),
+        ("images", {"file_name": "../secret.jpg"}, "'../secret.jpg' leads out of the folder"),
+        ("images", {"file_name": "x/../../y.jpg"}, "leads out of the folder"),
+        ("images", {"file_name": "/etc/x.jpg"}, "'/etc/x.jpg' leads out of the folder"),
+        ("images", {"file_name": "C:\\x.jpg"}, "leads out of the folder"),
+        ("images", {"file_name": "..\\x.jpg"}, "leads out of the folder"),
+    ],
+)
+def test_coco_files_that_contradict_themselves_or_lead_out_are_refused(
+    tmp_path: Path, kind: str, changes: dict[str, object], says: str
+) -> None:
+    path = write_coco(tmp_path / "coco")
+    street_image("secret").save(tmp_path / "secret.jpg")
+    raw = json.loads(path.read_text())
+    raw[kind][1] |= changes
+    path.write_text(json.dumps(raw))
+    with pytest.raises(DataError, match=rf"train\.json: .*{re.escape(says)}") as error:
+        crop_detections(tmp_path / "coco", tmp_path / "out", layout="coco")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mtsd_scenes_lie_inside_the_folder(mtsd: Path, tmp_path: Path) -> None:
+    write_splits(mtsd, train=["scene0", "../../x"])
+    with pytest.raises(DataError, match=r"'\.\./\.\./x' leads out of the folder"):
+        crop_detections(mtsd, tmp_path / "out", layout="mtsd")
+
+
+def moved_box(raw: dict[str, Any]) -> None:
+    raw["annotations"][0]["bbox"] = [100, 100, 50, 50]
+
+
+def other_label(raw: dict[str, Any]) -> None:
+    raw["annotations"][0]["category_id"], raw["annotations"][2]["category_id"] = 2, 1
+
+
+def other_scene(raw: dict[str, Any]) -> None:
+    raw["annotations"][0]["image_id"] = 1
+
+
+def other_size(raw: dict[str, Any]) -> None:
+    raw["images"][0]["width"] = 300
+
+
+@pytest.mark.parametrize("change", [moved_box, other_label, other_scene, other_size])
+def test_another_data_set_with_the_same_ids_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    path = write_coco(tmp_path / "coco")
+    crop_detections(tmp_path / "coco", tmp_path / "out", layout="coco")
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    raw = json.loads(path.read_text())
+    change(raw)
+    path.write_text(json.dumps(raw))
+    with pytest.raises(DataError, match="holds crops of other objects or settings"):
+        crop_detections(tmp_path / "coco", tmp_path / "out", layout="coco")
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_other_pixels_under_the_same_names_are_refused(tmp_path: Path) -> None:
+    write_coco(tmp_path / "coco")
+    crop_detections(tmp_path / "coco", tmp_path / "out", layout="coco")
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    street_image("another").save(tmp_path / "coco" / "images" / "b.jpg")
+    says = r"the image of b\.jpg is not the one that the crops in .*out/train were cut from"
+    with pytest.raises(DataError, match=says):
+        crop_detections(tmp_path / "coco", tmp_path / "out", layout="coco")
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_images_that_vanished_are_told(mtsd: Path, tmp_path: Path) -> None:
+    crop_detections(mtsd, tmp_path / "out", layout="mtsd")
+    (mtsd / "images" / "scene1.jpg").unlink()
+    with pytest.raises(DataError, match=r"the image of scene1 is not the one .*out/train were cut"):
+        crop_detections(mtsd, tmp_path / "out", layout="mtsd")
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """A folder of crops but for when it was made."""
+    return {str(f.relative_to(out)): f.read_bytes() for f in out.rglob("*") if f.is_file()}
+
+
+@pytest.mark.parametrize("size", [1, 3, 256])
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_scene_that_could_not_be_cut_is_cut_once_it_is_there(
+    mtsd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, damage: str
+) -> None:
+    monkeypatch.setattr("recuse.data.detection._SHARD", size)
+    rare = [thing(f"r{i}", "rare", (50, 50, 90, 90)) for i in range(2)]
+    for i, scene in enumerate(("scene1", "scene3")):
+        raw = json.loads((mtsd / "annotations" / f"{scene}.json").read_text())
+        write_scene(mtsd, scene, [*raw["objects"], rare[i]])
+    files = [mtsd / "images" / f"scene{i}.jpg" for i in (1, 4)]
+    whole = [file.read_bytes() for file in files]
+    for file, data in zip(files, whole, strict=True):
+        file.unlink() if damage == "missing" else file.write_bytes(data[:300])
+    first = crop_detections(mtsd, tmp_path / "out", layout="mtsd")
+    assert first.label_names == ("regulatory--stop--g1", "warning--curve--g2")
+    assert first.images == {"train": 6, "validation": 0, "test": 2}
+    assert crop_detections(mtsd, tmp_path / "out", layout="mtsd") == first
+    for file, data in zip(files, whole, strict=True):
+        file.write_bytes(data)
+    again = crop_detections(mtsd, tmp_path / "out", layout="mtsd")
+    assert again.label_names == ("rare", "regulatory--stop--g1", "warning--curve--g2")
+    assert again.images == {"train": 10, "validation": 2, "test": 2}
+    assert again.skipped == {}
+    crop_detections(mtsd, tmp_path / "fresh", layout="mtsd")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_a_class_of_damaged_images_alone_is_left_out(mtsd: Path, tmp_path: Path) -> None:
+    stop, curve = "regulatory--stop--g1", "warning--curve--g2"
+    for i in range(4):
+        objects = [thing(f"a{i}", stop, (100, 80, 140, 120))]
+        if i < 2:
+            objects.append(thing(f"b{i}", curve, (10, 5, 40, 45)))
+        write_scene(mtsd, f"scene{i}", objects)
+    for i in range(2):
+        file = mtsd / "images" / f"scene{i}.jpg"
+        file.write_bytes(file.read_bytes()[:300])
+    report = crop_detections(mtsd, tmp_path / "out", layout="mtsd")
+    assert report.label_names == (stop,)
+    assert report.images == {"train": 2, "validation": 1, "test": 1}
+    rows = {row["key"]: row for row in skipped(tmp_path / "out")}
+    assert rows["b4"]["detail"] == (
+        f"scene4, b4: too few training images of class {curve} could be cut"
+    )
+    table = read_table(tmp_path / "out" / "test")
+    assert table.label_names == (stop,)
+    assert table.frame["key"].to_list() == ["a5"]
+    for file in (mtsd / "images").iterdir():
+        file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(DataError, match="no class has 2 training images that could be cut; see"):
+        crop_detections(mtsd, tmp_path / "none", layout="mtsd")
 
 
 def test_coco_objects_without_a_listed_image_are_listed(tmp_path: Path) -> None:

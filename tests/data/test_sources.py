@@ -1,9 +1,11 @@
 import hashlib
 import io
 import pickle
+import struct
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
@@ -153,6 +155,27 @@ def test_more_than_8_bits_are_refused_not_cut_off(
     with pytest.raises(DataError, match=r"row 0: .* save it with 8 bits per channel") as error:
         read_table(path).split("toy/test", Decoding(channels=1), prefix="toy")
     _one_sentence(error)
+
+
+def deep_png(colour_type: int, channels: int) -> bytes:
+    """A PNG of 16 bits per channel, written by hand: Pillow reads such files but writes none."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes(range(4 * channels * 2)) for _ in range(4))
+    header = struct.pack(">IIBBBBB", 4, 4, 16, colour_type, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_colours_of_16_bits_are_refused_as_well(
+    write_parquet: Writer, colour_type: int, channels: int
+) -> None:
+    path = write_parquet([deep_png(colour_type, channels)], [0])
+    with pytest.raises(DataError, match=r"row 0: .* save it with 8 bits per channel"):
+        read_table(path).split("toy/test", Decoding(), prefix="toy")
 
 
 def test_images_of_two_sizes_ask_for_a_size(write_parquet: Writer) -> None:

@@ -117,12 +117,11 @@ def to_train_on(named: Named, root: Path | None) -> Splits:
     if named.test_on is not None and named.train_on is None:
         raise ConfigError("there is nothing to train on; name it (--train-on)")
     splits = named.source().load(root)
-    note = f"; {splits.note}" if splits.note else ""
-    say(
-        f"training on {len(splits.train):,} images of {splits.train.name}, validating on "
-        f"{len(splits.validation):,}, leaving {len(splits.test):,} of {splits.test.name} to judge"
-        f"{note}"
+    rest = splits.note or (
+        f"validating on {len(splits.validation):,}, leaving {len(splits.test):,} of "
+        f"{splits.test.name} to judge"
     )
+    say(f"training on {len(splits.train):,} images of {splits.train.name}; {rest}")
     return splits
 
 

@@ -6,9 +6,9 @@ since test annotations are often not published.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 from recuse.data.decode import Box
@@ -92,7 +92,8 @@ def read_mtsd(root: Path, part: Part) -> SceneList:
     Layout: ``annotations/<key>.json``, ``splits/{train,val,test}.txt``, ``images/<key>.jpg``.
 
     Raises:
-        DataError: No split file, a damaged annotation, or a flag this reader does not know.
+        DataError: No split file, a damaged annotation, a flag this reader does not know, a scene
+            that is listed twice or lies outside the folder.
     """
     listing = root / "splits" / f"{_FILE_NAMES[part]}.txt"
     if part != "train" and not listing.is_file():
@@ -103,8 +104,12 @@ def read_mtsd(root: Path, part: Part) -> SceneList:
             "annotations, splits and images"
         )
     keys = listing.read_text().split()
+    require_unique(keys, listing, "scene")
+    for key in keys:
+        require_inside(key, listing)
     files = {key: root / "annotations" / f"{key}.json" for key in keys}
     scenes = tuple(_mtsd_scene(root, files[key]) for key in keys if files[key].is_file())
+    require_unique([t.key for scene in scenes for t in scene.targets], listing, "object key")
     return SceneList(scenes, tuple(key for key in keys if not files[key].is_file()))
 
 
@@ -114,13 +119,20 @@ def read_coco(root: Path, part: Part) -> SceneList:
     An object's ``attributes`` of the names in ``FLAGS`` count as flags; ``iscrowd`` is one too.
 
     Raises:
-        DataError: No such file, or one that is not COCO.
+        DataError: No such file, one that is not COCO, an id or file name that occurs twice, or a
+            file outside the folder.
     """
     path = root / "annotations" / f"{_FILE_NAMES[part]}.json"
     if part != "train" and not path.is_file():
         return SceneList()
     raw = _read_json(path)
     try:
+        for kind in ("categories", "annotations", "images"):
+            require_unique([entry["id"] for entry in raw[kind]], path, f"id of {kind}")
+        files = [str(entry["file_name"]) for entry in raw["images"]]
+        require_unique(files, path, "file name")
+        for file in files:
+            require_inside(file, path)
         names = {entry["id"]: str(entry["name"]) for entry in raw["categories"]}
         targets: dict[int, list[Target]] = defaultdict(list)
         for entry in raw["annotations"]:
@@ -221,6 +233,33 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise DataError(f"{path} holds a {type(raw).__name__}, not an object with annotations")
     return raw
+
+
+def require_unique(names: Sequence[object], where: Path, what: str) -> None:
+    """Refuse a list in which a name occurs twice.
+
+    Raises:
+        DataError: It does; names the first.
+    """
+    seen: set[object] = set()
+    for name in names:
+        if name in seen:
+            raise DataError(f"{where}: the {what} {name!r} occurs twice; give each its own")
+        seen.add(name)
+
+
+def require_inside(name: str, where: Path) -> None:
+    """Refuse a file name that leads out of the folder of its annotations.
+
+    Raises:
+        DataError: It does.
+    """
+    path = PureWindowsPath(name)  # knows both kinds of separators
+    if path.is_absolute() or path.drive or path.root or ".." in path.parts or "\0" in name:
+        raise DataError(
+            f"{where}: the file name {name!r} leads out of the folder; annotations name files "
+            "inside it"
+        )
 
 
 def _existing(path: Path) -> Path | None:

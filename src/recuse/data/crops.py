@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from recuse.data.annotations import Scene, Target
-from recuse.data.decode import DAMAGED, DEEP_MODES, Box, crop_resize
+from recuse.data.decode import DAMAGED, Box, crop_resize, is_deep
 from recuse.errors import ConfigError
 from recuse.random import generator
 
@@ -152,13 +152,26 @@ def why_skipped(target: Target, scene: Scene, settings: CropSettings) -> Skipped
     return None
 
 
+def scene_bytes(scene: Scene) -> bytes | None:
+    """The encoded image of a scene; None where there is none, nothing where it cannot be read."""
+    if scene.image is None or isinstance(scene.image, bytes):
+        return scene.image
+    try:
+        return Path(scene.image).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return b""
+
+
 def crop_scene(
-    scene: Scene, targets: tuple[Target, ...], settings: CropSettings
+    scene: Scene, data: bytes | None, targets: tuple[Target, ...], settings: CropSettings
 ) -> Iterator[Crop | Skipped]:
     """Cut the objects out of one scene.
 
     Args:
-        scene: Read once, however many objects.
+        scene: Decoded once, however many objects.
+        data: From :func:`scene_bytes`.
         targets: Those of its objects that :func:`why_skipped` kept.
         settings: Size, slack, seed.
 
@@ -166,7 +179,7 @@ def crop_scene(
         One crop per object, or one note for the whole scene where its image is missing,
         damaged, or not of the annotated size.
     """
-    opened = _open(scene)
+    opened = _open(scene, data)
     if isinstance(opened, Skipped):
         yield opened
         return
@@ -179,13 +192,12 @@ def crop_scene(
         yield Crop(target.key, target.label, buffer.getvalue(), box, mode)
 
 
-def _open(scene: Scene) -> tuple[Image.Image, str] | Skipped:
-    if scene.image is None:
+def _open(scene: Scene, data: bytes | None) -> tuple[Image.Image, str] | Skipped:
+    if data is None:
         return Skipped(scene.name, "", "no image", f"{scene.name}: there is no image file")
-    source = io.BytesIO(scene.image) if isinstance(scene.image, bytes) else Path(scene.image)
     try:
-        with Image.open(source) as file:
-            if file.mode[0] in DEEP_MODES:
+        with Image.open(io.BytesIO(data)) as file:
+            if is_deep(file):
                 detail = f"{scene.name}: more than 8 bits per channel (mode {file.mode})"
                 return Skipped(scene.name, "", "more than 8 bits per channel", detail)
             mode, image = file.mode, file.convert("RGB")

@@ -19,8 +19,9 @@ from recuse.errors import DataError
 Box = tuple[int | float, int | float, int | float, int | float]
 _MODES: dict[int, str] = {1: "L", 3: "RGB"}
 _CHUNK = 256
-# Pillow cuts these modes off at 255 where it converts them.
-DEEP_MODES = ("I", "F")
+# Pillow cuts these modes off at 255 where it converts them; of colours with 16 bits it reads 8.
+_DEEP_MODES = ("I", "F")
+_DEEP_COLOURS = (";16B", ";16L", ";16N")
 # What Pillow raises on damaged input, by format: truncation, bad headers, bad PNG chunks, bombs.
 DAMAGED = (
     OSError,
@@ -59,7 +60,7 @@ def open_image(data: bytes, where: str, mode: str = "RGB") -> Image.Image:
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.mode[0] in DEEP_MODES:
+            if is_deep(image):
                 raise DataError(
                     f"{where}: the image has more than 8 bits per channel (mode {image.mode}), "
                     "which would be cut off; save it with 8 bits per channel"
@@ -123,6 +124,13 @@ class EncodedImages:
                 f"{like.shape[1]}x{like.shape[0]}; pass a size to resize all"
             )
         return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, how.channels)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether a file that is opened, but not decoded yet, has more than 8 bits per channel."""
+    kinds = [str(tile[3]) for tile in getattr(image, "tile", ())]
+    coloured = any(deep in kind for deep in _DEEP_COLOURS for kind in kinds)
+    return image.mode[0] in _DEEP_MODES or coloured
 
 
 def crop_resize(image: Image.Image, box: Box | None, size: int | None) -> Image.Image:

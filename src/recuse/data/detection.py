@@ -2,15 +2,14 @@
 
 The folder receives ``train``, ``validation`` and ``test`` with parquet shards (``img``,
 ``label``, ``key``, box), ``skipped.csv`` with every object left out and why, ``crop.json`` with
-settings and counts, and ``contact_sheet.png``. A killed run goes on where it was.
+settings and counts, and ``contact_sheet.png``. A killed run goes on where it was, and scenes whose
+image was missing or damaged are cut once it is there.
 """
 
-import io
+import hashlib
 import json
-import os
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,12 +18,20 @@ from typing import Any
 import polars as pl
 
 from recuse.data.annotations import LAYOUTS, PARTS, Layout, Part, Scene, SceneList, Target
-from recuse.data.crops import Crop, CropSettings, Skipped, crop_scene, why_skipped
+from recuse.data.crop_shards import (
+    SKIPPED_SUFFIX,
+    Wanted,
+    cut_shards,
+    kept_classes,
+    read_skipped,
+    shards_of,
+    skipped_frame,
+)
+from recuse.data.crops import CropSettings, Skipped, why_skipped
 from recuse.data.decode import Decoding, EncodedImages
 from recuse.data.sheet import contact_sheet
 from recuse.errors import DataError
 from recuse.progress import Progress, silent
-from recuse.random import stable_seed
 from recuse.records.store import write_atomically
 
 SUMMARY = "crop.json"
@@ -32,7 +39,6 @@ SKIPPED = "skipped.csv"
 SHEET = "contact_sheet.png"
 _SHARD = 256
 _SHEET_IMAGES = 96
-_SKIPPED_SCHEMA = dict.fromkeys(("part", "scene", "key", "reason", "detail"), pl.String())
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class _Plan:
     """What to cut, decided from the annotations alone."""
 
     label_names: tuple[str, ...]
-    wanted: dict[Part, tuple[tuple[Scene, tuple[Target, ...]], ...]]
+    wanted: dict[Part, tuple[Wanted, ...]]
     skipped: dict[Part, tuple[Skipped, ...]]
 
 
@@ -84,7 +90,8 @@ def crop_detections(
         What was written and what was left out.
 
     Raises:
-        DataError: Damaged annotations, no usable object, or ``out`` holds other crops.
+        DataError: Damaged annotations, no usable object, or ``out`` holds other crops: of other
+            settings, annotations or pixels.
         RecordError: The disk is full or ``out`` cannot be written.
     """
     chosen = settings or CropSettings()
@@ -94,17 +101,15 @@ def crop_detections(
         reasons = Counter(item.reason for part in PARTS for item in plan.skipped[part])
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         raise DataError(f"{root}: no object is left after the exclusions ({why or 'none marked'})")
-    origin = _origin(layout, chosen, plan)
+    origin = _origin(layout, chosen, lists)
     _claim(out, origin)
-    done, total = 0, sum(len(scenes) for scenes in plan.wanted.values())
+    shards = {part: shards_of(out / part, plan.wanted[part], _SHARD) for part in PARTS}
+    cut_shards(shards, plan.label_names, chosen, progress)
+    names = kept_classes(shards["train"], plan.label_names, chosen.min_samples)
     for part in PARTS:
-        scenes = plan.wanted[part]
-        for number, start in enumerate(range(0, len(scenes), _SHARD)):
-            shard = scenes[start : start + _SHARD]
-            _write_shard(out / part, number, shard, plan.label_names, chosen)
-            done += len(shard)
-            progress("crop", done, total)
-    return _finish(out, plan, origin)
+        for shard in shards[part]:
+            shard.leave_out(names)
+    return _finish(out, plan, names, origin)
 
 
 def _plan(lists: dict[Part, SceneList], settings: CropSettings) -> _Plan:
@@ -132,7 +137,7 @@ def _sort_out(
     listed: SceneList, settings: CropSettings, elsewhere: set[str]
 ) -> tuple[list[tuple[Scene, Target]], list[Skipped]]:
     """The objects to cut, and those left out; ``elsewhere`` are the scenes of earlier parts."""
-    kept, keys = [], set[str]()
+    kept: list[tuple[Scene, Target]] = []
     skipped = [
         Skipped(name, "", "no annotation", f"{name}: there is no annotation file")
         for name in listed.unannotated
@@ -147,25 +152,15 @@ def _sort_out(
             skipped.append(Skipped(scene.name, "", "in two parts", detail))
             continue
         for target in scene.targets:
-            why = why_skipped(target, scene, settings) or _repeated(target, scene, keys)
+            why = why_skipped(target, scene, settings)
             if why is None:
                 kept.append((scene, target))
-                keys.add(target.key)
             else:
                 skipped.append(why)
     return kept, skipped
 
 
-def _repeated(target: Target, scene: Scene, keys: set[str]) -> Skipped | None:
-    if target.key not in keys:
-        return None
-    detail = f"{scene.name}, {target.key}: an object of this key came before"
-    return Skipped(scene.name, target.key, "repeated key", detail)
-
-
-def _by_scene(
-    kept: Sequence[tuple[Scene, Target]], names: set[str]
-) -> tuple[tuple[Scene, tuple[Target, ...]], ...]:
+def _by_scene(kept: Sequence[tuple[Scene, Target]], names: set[str]) -> tuple[Wanted, ...]:
     grouped: dict[str, tuple[Scene, list[Target]]] = {}
     for scene, target in kept:
         if target.label in names:
@@ -178,13 +173,19 @@ def _too_rare(scene: Scene, target: Target, count: int) -> Skipped:
     return Skipped(scene.name, target.key, "rare class", detail)
 
 
-def _origin(layout: Layout, settings: CropSettings, plan: _Plan) -> dict[str, Any]:
-    keys = [t.key for part in PARTS for _, targets in plan.wanted[part] for t in targets]
+def _origin(
+    layout: Layout, settings: CropSettings, lists: Mapping[Part, SceneList]
+) -> dict[str, Any]:
+    """What a folder of crops belongs to, but for the pixels, which each shard knows."""
+    digest = hashlib.sha256()
+    for part, listed in lists.items():
+        for scene in listed.scenes:
+            marked = [(t.key, t.label, t.box, sorted(t.flags)) for t in scene.targets]
+            digest.update(json.dumps([part, scene.name, scene.size, marked]).encode())
     return {
         "layout": layout,
         "settings": json.loads(json.dumps(asdict(settings))),
-        "label_names": list(plan.label_names),
-        "objects": f"{stable_seed(*keys):016x}",
+        "annotations": digest.hexdigest(),
     }
 
 
@@ -203,76 +204,26 @@ def _claim(out: Path, origin: dict[str, Any]) -> None:
     write_atomically(path, json.dumps(origin, indent=1).encode())
 
 
-def _write_shard(
-    folder: Path,
-    number: int,
-    scenes: Sequence[tuple[Scene, tuple[Target, ...]]],
-    names: tuple[str, ...],
-    settings: CropSettings,
-) -> None:
-    path = folder / f"{number:05d}.parquet"
-    if path.is_file():
-        return
-
-    def cut(wanted: tuple[Scene, tuple[Target, ...]]) -> list[Crop | Skipped]:
-        return list(crop_scene(*wanted, settings))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(chain.from_iterable(pool.map(cut, scenes)))
-    crops = [result for result in results if isinstance(result, Crop)]
-    skipped = [result for result in results if isinstance(result, Skipped)]
-    # The shard goes last: its presence says that both are there.
-    write_atomically(path.with_suffix(".skipped.csv"), _skipped_csv(folder.name, skipped))
-    write_atomically(path, _shard_bytes(crops, names))
-
-
-def _shard_bytes(crops: Sequence[Crop], names: tuple[str, ...]) -> bytes:
-    index = {name: label for label, name in enumerate(names)}
-    frame = pl.DataFrame(
-        {
-            "img": [{"bytes": crop.png, "path": f"{crop.key}.png"} for crop in crops],
-            "label": [index[crop.label] for crop in crops],
-            "key": [crop.key for crop in crops],
-            "box": [list(crop.box) for crop in crops],
-            "mode": [crop.mode for crop in crops],
-        },
-        schema={
-            "img": pl.Struct({"bytes": pl.Binary, "path": pl.String}),
-            "label": pl.Int64,
-            "key": pl.String,
-            "box": pl.List(pl.Int64),
-            "mode": pl.String,
-        },
-    )
-    label = {"names": list(names), "_type": "ClassLabel"}
-    features = {"info": {"features": {"img": {"_type": "Image"}, "label": label}}}
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, metadata={"huggingface": json.dumps(features)})
-    return buffer.getvalue()
-
-
-def _skipped_csv(part: str, skipped: Sequence[Skipped]) -> bytes:
-    rows = [{"part": part, **asdict(item)} for item in skipped]
-    return pl.DataFrame(rows, schema=_SKIPPED_SCHEMA).write_csv().encode()
-
-
-def _finish(out: Path, plan: _Plan, origin: dict[str, Any]) -> CropReport:
-    planned = [_skipped_csv(part, plan.skipped[part]) for part in PARTS]
-    found = [path.read_bytes() for path in sorted(out.glob("*/*.skipped.csv"))]
-    listed = pl.concat([pl.read_csv(text, schema=_SKIPPED_SCHEMA) for text in (*planned, *found)])
+def _finish(out: Path, plan: _Plan, names: tuple[str, ...], origin: dict[str, Any]) -> CropReport:
+    planned = [skipped_frame(part, plan.skipped[part]) for part in PARTS]
+    found = [read_skipped(path) for path in sorted(out.glob(f"*/*{SKIPPED_SUFFIX}"))]
+    listed = pl.concat([*planned, *found])
     write_atomically(out / SKIPPED, listed.write_csv().encode())
     frames = {part: _frame(out / part) for part in PARTS}
     modes = Counter(chain.from_iterable(frame["mode"] for frame in frames.values()))
     report = CropReport(
         out,
-        plan.label_names,
+        names,
         {part: len(frame) for part, frame in frames.items()},
         dict(Counter(listed["reason"]).most_common()),
         {mode: n for mode, n in modes.items() if mode != "RGB"},
     )
-    if not report.images["train"]:
-        raise DataError(f"{out}: no training image could be cut; see {out / SKIPPED}")
-    _draw_sheet(out, frames["train"], plan.label_names)
+    if not names:
+        raise DataError(
+            f"{out}: no class has {origin['settings']['min_samples']} training images that could "
+            f"be cut; see {out / SKIPPED}"
+        )
+    _draw_sheet(out, frames["train"], names)
     counts = {key: value for key, value in asdict(report).items() if key != "folder"}
     write_atomically(out / SUMMARY, json.dumps(origin | counts, indent=1).encode())
     return report
