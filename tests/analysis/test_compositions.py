@@ -1,5 +1,7 @@
 """Compositions from records: attacks or certificates, counted by the same formulas."""
 
+import re
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -31,9 +33,17 @@ def record(name, kind, accurate, near, far, *, role="robust", radii=RADII):
         "accurate": accurate,
     }
     columns |= dict(zip((f"{kind}@{r}" for r in radii), (near, far)[: len(radii)], strict=True))
-    attack = "smoothing" if kind == "certified" else "apgd-ce"
+    # Of votes, of which a stage needs what happens to be certified at the second radius.
+    told = {"alpha": 0.001, "deployed": {"beta": 0.002, "needs": {"0.12": "0.24"}}}
+    attack, settings = ("smoothing", told) if kind == "certified" else ("apgd-ce", {})
+    if kind == "bounds":
+        attack, settings = "ibp", {}
+        columns = {c.replace("bounds@", "certified@"): v for c, v in columns.items()}
     return make_record(
-        RecordMeta(name, "cifar10/test", attack, "l2", radii, tags={"role": role}), columns
+        RecordMeta(
+            name, "cifar10/test", attack, "l2", radii, settings=settings, tags={"role": role}
+        ),
+        columns,
     )
 
 
@@ -46,6 +56,9 @@ CORE = record("core", "robust", RNG.random(SAMPLES) < 0.95, *RNG.random((2, SAMP
               role="core")  # fmt: skip
 
 
+OF_PROOFS = ("kind", "alone", "failure", "lacking")
+
+
 def test_certificates_and_attacks_are_counted_by_the_same_formula():
     proven = random_model("m", "certified")
     columns = {c: proven.frame[c] for c in ("sample_id", "prediction", "accurate")}
@@ -55,7 +68,7 @@ def test_certificates_and_attacks_are_counted_by_the_same_formula():
     (by_attack,) = rates([attacked, CORE], eps="0.12")
     assert (by_proof.kind, by_attack.kind) == ("certified", "robust")
     numbers = [
-        {k: v for k, v in entry.as_dict().items() if k not in ("kind", "alone")}
+        {k: v for k, v in entry.as_dict().items() if k not in OF_PROOFS}
         for entry in (by_proof, by_attack)
     ]
     assert numbers[0] == numbers[1]
@@ -72,9 +85,76 @@ def test_a_core_without_certificates_is_never_proven_robust():
     # Only what the stage proves at twice the radius is left.
     assert composed.sound == np.mean(judged.accurate() & judged.certified("0.24"))
     assert not core_of(verdicts(core), "0.12", "certified").robust.any()
-    proven = record("core", "certified", *np.ones((3, SAMPLES), dtype=bool), role="core")
+    proven = record("core", "bounds", *np.ones((3, SAMPLES), dtype=bool), role="core")
     (better,) = rates([stage, proven], eps="0.12")
     assert better.sound == np.mean(judged.accurate())
+
+
+def test_the_chance_of_failure_stands_beside_what_is_proven():
+    """Alpha and beta of every stage that draws votes; bounds do not fail."""
+    votes, bounds = random_model("v", "certified"), random_model("b", "bounds")
+    (one,) = rates([votes, CORE], eps="0.12")
+    (none,) = rates([bounds, CORE], eps="0.12")
+    (both,) = rates([votes, bounds, CORE], eps="0.12", stages=("v", "b"))
+    (twice,) = rates([votes, replace_model(votes, "w"), CORE], eps="0.12", stages=("v", "w"))
+    assert [r.failure for r in (one, none, both, twice)] == pytest.approx([0.003, 0, 0.003, 0.006])
+    assert one.as_dict()["failure"] == pytest.approx(0.003)
+
+
+def replace_model(found, name):
+    return make_record(
+        replace(found.meta, model=name), {c: found.frame[c] for c in found.frame.columns}
+    )
+
+
+def changed(found, **settings):
+    """The same rows with other settings."""
+    meta = replace(found.meta, settings=found.meta.settings | settings)
+    return make_record(meta, {c: found.frame[c] for c in found.frame.columns})
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"deployed": {}}, "does not hold the certificate .* certify it again"),
+        ({"deployed": {"beta": 0.002, "needs": {"0.1": "0.24"}}}, "does not hold"),
+        ({"deployed": {"beta": 0.002, "needs": {"0.12": "0.2475"}}}, "does not hold"),
+        ({"deployed": {"beta": 0.002, "needs": {"0.12": None}}}, "draws too few votes"),
+        (
+            {"certifier": {"n_max": 30, "sigma": 0.12, "alpha": 0.001}},
+            "draws too few votes",
+        ),
+    ],
+)
+def test_without_what_a_deployed_stage_needs_nothing_is_proven(settings, sentence):
+    """At twice the radius a test of finitely many votes accepts with probability alpha."""
+    stage = random_model("m", "certified")
+    (full,) = compose_records([stage, CORE], eps="0.12")
+    (chain,) = compose_records([changed(stage, **settings), CORE], eps="0.12")
+    found = ChainRates.of(chain)
+    assert found.sound is None
+    assert re.search(sentence, found.lacking)
+    # The other numbers stay, and the paper's count never asked.
+    assert (found.natural, found.paper) == (ChainRates.of(full).natural, ChainRates.of(full).paper)
+
+
+def test_linear_bounds_prove_the_answer_and_not_that_it_is_given():
+    stage = random_model("m", "bounds")
+    linear = make_record(
+        replace(stage.meta, attack="crown"), {c: stage.frame[c] for c in stage.frame.columns}
+    )
+    (found,) = rates([linear, CORE], eps="0.12")
+    assert found.sound is None
+    assert "crown, whose bounds may be looser at a moved image" in found.lacking
+
+
+def test_a_core_answers_with_the_network_and_not_with_its_smoothed_class():
+    stage = random_model("m", "certified")
+    votes = record("core", "certified", *np.ones((3, SAMPLES), dtype=bool), role="core")
+    with pytest.raises(RecordError, match="judged as a smoothed classifier, but the core"):
+        rates([stage, votes], eps="0.12")
+    plain = replace_model(CORE, "core")
+    assert rates([stage, votes, plain], eps="0.12") == rates([stage, plain], eps="0.12")
 
 
 def test_attacks_on_a_stage_never_stand_in_for_its_certificates():
@@ -189,10 +269,12 @@ def test_a_log_of_radii_alone_proves_every_radius_within():
         "radius": [0.13, 0.3, 0.9, 0.12, 0.11],
     }
     log = verdicts(make_record(RecordMeta("m", "d", "smoothing", "l2"), columns))
-    stage = stage_of(log, "0.12", "certified")
+    stage = stage_of(log, "0.12", "certified", doubled=True)
     # No answer is no certificate; 0.12 in single precision is below 0.12, and still itself.
     assert stage.selects.tolist() == [True, True, False, True, False]
     assert stage.surely_selects.tolist() == [False, True, False, False, False]
+    # How many votes a deployed stage would draw, the log does not say.
+    assert not stage_of(log, "0.12", "certified").surely_selects.any()
 
 
 def test_a_radius_that_was_not_asked_is_not_one_that_failed():

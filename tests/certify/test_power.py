@@ -101,10 +101,26 @@ def test_where_no_certificate_is_enough():
         needed_radius(SMALL, EPS, classes=10, beta=1.0)
 
 
-def test_what_does_not_draw_needs_the_two_radii_together():
-    for certifier in (Ibp(), Crown()):
-        assert needed_radius(certifier, 0.25, classes=10) == 0.5
-        assert needed_radius(certifier, 0.25, classes=10, radius=0.5) == 0.75
+def test_interval_bounds_need_the_two_radii_together():
+    assert needed_radius(Ibp(), 0.25, classes=10) == 0.5
+    assert needed_radius(Ibp(), 0.25, classes=10, radius=0.5) == 0.75
+
+
+def test_linear_bounds_may_be_looser_on_a_smaller_ball():
+    """Proven on the ball of 2 eps at 0.425, and not on the ball of eps at 0.325 inside it."""
+    net = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
+    values = (
+        [[-2], [-2], [-3]], [-2, -3, 1],
+        [[2, -2, 1], [-3, 0, 2], [2, -1, 2]], [0, -1, 1],
+        [[3, 0, 3], [-2, 2, -2]], [-1, 0],
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter, value in zip(net.double().parameters(), values, strict=True):
+            parameter.copy_(torch.tensor(value))
+    x, eps, noise = torch.tensor([[0.425]], dtype=torch.float64), 0.1, SampleNoise(0, ("a",))
+    assert Crown().decide(net.eval(), x, (2 * eps,), noise=noise).certified.all()
+    assert not Crown().decide(net, x - eps, (eps,), noise=noise).certified.any()
+    assert needed_radius(Crown(), eps, classes=2) is None
 
 
 class HalfSpace(nn.Module):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from recuse.analysis.intervals import wilson_of
+from recuse.analysis.verdicts import add_radii
 from recuse.cli.main import main
 from recuse.records.schema import make_record
 from recuse.report.measured import judge_records, measure_all, strongest
@@ -13,12 +14,14 @@ from recuse.report.run import build_report
 
 
 def certified(record, samples=32):
-    """The same verdicts as proofs."""
+    """The same verdicts as proofs by votes, of which twice eps happens to be enough."""
+    needs = {radius: add_radii(radius, radius) for radius in record.meta.radii}
+    told = {"alpha": 0.001, "deployed": {"beta": 0.002, "needs": needs}}
     columns = {
         name.replace("robust@", "certified@"): record.frame[name] for name in record.frame.columns
     }
     columns["samples"] = np.full(record.frame.height, samples)
-    return make_record(replace(record.meta, attack="smoothing"), columns)
+    return make_record(replace(record.meta, attack="smoothing", settings=told), columns)
 
 
 def table(page, title):
@@ -67,6 +70,26 @@ def test_compositions_by_proof_stand_in_a_table_of_their_own(write_run, known_re
     assert robust.value < row(attacked, "era_1 → core", "linf 8/255")[4].value
     assert natural.value == row(attacked, "era_1 → core", "linf 8/255")[2].value
     assert row(proven, "core alone", "linf 8/255")[4] is None
+    # What the votes may fail, beside the number.
+    names = [c if isinstance(c, str) else c.name for c in proven.columns]
+    assert names.index("fails") == 6
+    assert row(proven, "era_1 → core", "linf 8/255")[6] == "0.003"
+
+
+def test_old_certificates_by_votes_prove_nothing_of_a_deployed_stage(
+    write_run, known_records, capsys
+):
+    core, era, _ = known_records
+    old = replace(certified(era), meta=replace(certified(era).meta, settings={}))
+    run = write_run("old", [core, old])
+    shown = table(build_report([run]), "Certified compositions")
+    cells = row(shown, "era_1 → core", "linf 8/255")
+    assert cells[4:7] == (None, None, None)
+    assert isinstance(cells[2], Rate)
+    main(["compose", str(run), "--eps", "8/255", "--judged-by", "certificates"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "nothing is proven of the deployed system, because the record of era_1" in printed
+    assert "certify it again (recuse certify)" in printed
 
 
 def test_the_verb_composes_certificates(write_run, known_records, tmp_path, capsys):

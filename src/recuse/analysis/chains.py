@@ -7,8 +7,10 @@ import numpy as np
 
 from recuse.analysis.accounting import Account, Core, Stage, paper_account, sound_account
 from recuse.analysis.adversaries import Attacked, attacked
+from recuse.analysis.deployed import Promise, promise, smoothed
 from recuse.analysis.mechanisms import indicator_stage
 from recuse.analysis.verdicts import Kind, Mask, Verdicts, add_radii, check_comparable
+from recuse.errors import RecordError
 from recuse.records.schema import Record
 
 
@@ -16,7 +18,8 @@ from recuse.records.schema import Record
 class Chain:
     """Robust models in the order in which they answer, then a core, counted.
 
-    Every selector's radius is the attacker's, eps; "sure" selection therefore asks twice eps.
+    Every selector's radius is the attacker's, eps; "sure" selection therefore asks twice eps, or
+    what the promise of a certified stage needs.
 
     Attributes:
         members: The stages, then the core.
@@ -29,6 +32,7 @@ class Chain:
         left: Samples that every stage leaves to the core.
         attacked: What adversaries of the whole composition found; None where there was none.
         refuted: Samples that the members' verdicts alone would have counted in ``sound``.
+        promises: By certificates: what each stage proves as it is deployed.
     """
 
     members: tuple[Verdicts, ...]
@@ -40,11 +44,22 @@ class Chain:
     left: Mask
     attacked: Attacked | None
     refuted: Mask
+    promises: tuple[Promise, ...] = ()
 
     @property
     def name(self) -> str:
         """``stage → … → core``."""
         return " → ".join(model.meta.model for model in self.members)
+
+    @property
+    def lacking(self) -> str:
+        """Why the records do not support the sound count; empty where they do."""
+        return next((p.lacking for p in self.promises if p.lacking), "")
+
+    @property
+    def failure(self) -> float:
+        """Probability, per image, that the deployed system does otherwise than it is counted."""
+        return sum((p.failure for p in self.promises), start=0.0)
 
 
 def count_chain(
@@ -64,6 +79,7 @@ def count_chain(
     """
     check_comparable(members)
     stages = [stage_of(model, eps, kind) for model in members[:-1]]
+    doubled = [stage_of(model, eps, kind, doubled=True) for model in members[:-1]]
     core = core_of(members[-1], eps, kind)
     left = np.ones_like(core.accurate)
     for stage in stages:
@@ -76,35 +92,47 @@ def count_chain(
         eps=eps,
         kind=kind,
         sound=replace(sound, robust=sound.robust & ~refuted),
-        paper=paper_account(stages, core),
+        paper=paper_account(doubled, core),
         alone=(*(_alone(stage) for stage in stages), _alone(core)),
         left=left,
         attacked=met,
         refuted=refuted,
+        promises=tuple(promise(m, eps) for m in members[:-1]) if kind == "certified" else (),
     )
 
 
-def stage_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Stage:
+def stage_of(model: Verdicts, eps: str, kind: Kind = "robust", *, doubled: bool = False) -> Stage:
     """A model behind its own robustness indicator of radius eps, attacked within eps.
 
-    Certificates count the selector that knows the certified radius. A test with finitely many
-    votes may abstain at a point whose radius hardly exceeds eps, and the next stage answers.
+    Args:
+        model: Judged at eps and twice eps.
+        eps: Of the selector and of the attacker.
+        kind: What counts. Certificates count the stage as it is deployed: where its record
+            promises nothing, it never surely selects.
+        doubled: Take twice eps for sure selection whatever is deployed, as the paper does.
 
     Raises:
         RecordError: Not judged at eps and twice eps, or without labels.
     """
-    stable = model.stable(kind, eps)
-    return indicator_stage(
-        model.accurate(), stable, stable, model.stable(kind, add_radii(eps, eps))
-    )
+    stable, twice = model.stable(kind, eps), model.stable(kind, add_radii(eps, eps))
+    if kind == "certified" and not doubled:
+        needed = promise(model, eps).radius
+        twice = model.certified(needed) if needed else np.zeros_like(stable)
+    return indicator_stage(model.accurate(), stable, stable, twice)
 
 
 def core_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Core:
     """The model that answers the rest; without certificates it is never *proven* robust.
 
     Raises:
-        RecordError: Not attacked within eps where attacks count, or without labels.
+        RecordError: Not attacked within eps where attacks count, without labels, or a record of
+            the smoothed classifier.
     """
+    if smoothed(model.meta):
+        raise RecordError(
+            f"{model.meta.model!r} was judged as a smoothed classifier, but the core of a "
+            "composition answers with the network itself; evaluate it (recuse evaluate --role core)"
+        )
     accurate = model.accurate()
     if kind == "certified" and not model.proves(eps):
         return Core(accurate, np.zeros_like(accurate))

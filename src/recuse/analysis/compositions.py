@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from recuse.analysis.chains import Chain, count_chain
+from recuse.analysis.deployed import smoothed
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Kind, Verdicts, add_radii, by_model, verdicts, worst_case
 from recuse.errors import RecordError
@@ -37,7 +38,7 @@ class ChainRates:
         natural: Accuracy of the deployed composition on unperturbed images.
         sound: Lower bound on its robust accuracy: proven where ``kind`` is ``"certified"``, else
             as strong as the attacks behind the records and on the composition: what any of them
-            broke is not counted.
+            broke is not counted. None where the records do not support it.
         paper: Robust accuracy by the paper's way of counting.
         paper_natural: Natural accuracy by the paper's way of counting.
         core_share: Share of the images that every stage leaves to the core.
@@ -47,12 +48,15 @@ class ChainRates:
             a wrong answer; None where none was tried.
         images: How many images were attacked so.
         refuted: Of those, how many the records alone would have counted in ``sound``.
+        failure: By certificates: probability, per image, that a stage that draws votes does
+            otherwise than it is counted (alpha + beta of every stage).
+        lacking: Why there is no sound number.
     """
 
     name: str
     eps: str
     natural: float
-    sound: float
+    sound: float | None
     paper: float
     paper_natural: float
     core_share: float
@@ -61,6 +65,8 @@ class ChainRates:
     attacked: float | None = None
     images: int = 0
     refuted: int = 0
+    failure: float = 0.0
+    lacking: str = ""
 
     @classmethod
     def of(cls, chain: Chain) -> "ChainRates":
@@ -70,7 +76,7 @@ class ChainRates:
             name=chain.name,
             eps=chain.eps,
             natural=rate(chain.sound.natural),
-            sound=rate(chain.sound.robust),
+            sound=None if chain.lacking else rate(chain.sound.robust),
             paper=rate(chain.paper.robust),
             paper_natural=rate(chain.paper.natural),
             core_share=rate(chain.left),
@@ -79,6 +85,8 @@ class ChainRates:
             attacked=None if met is None else rate(met.left[met.met]),
             images=0 if met is None else int(met.met.sum()),
             refuted=int(chain.refuted.sum()),
+            failure=chain.failure,
+            lacking=chain.lacking,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,6 +94,8 @@ class ChainRates:
         plain = asdict(self) | {"alone": [asdict(member) for member in self.alone]}
         if self.attacked is None:
             del plain["attacked"], plain["images"], plain["refuted"]
+        if self.kind == "robust":
+            del plain["failure"], plain["lacking"]
         return plain
 
 
@@ -123,6 +133,9 @@ def compose_records(
     judged = by_model([verdicts(record) for record in records])
     core_name = core or _core_name(judged)
     chosen = kind or _kind([v for name in judged if name != core_name for v in judged[name]], eps)
+    if core_name in judged:
+        found = judged[core_name]
+        judged[core_name] = [v for v in found if not smoothed(v.meta)] or found
     models = {name: _as_one(name, found, eps, chosen) for name, found in judged.items()}
     if missing := [name for name in (core_name, *stages) if name not in models]:
         raise RecordError(f"no record of model {missing[0]!r}; there are: {', '.join(models)}")

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from recuse.certify.decision import JointCertifier
+from recuse.certify.ibp import Ibp
 from recuse.certify.tables import needed_probability
 from recuse.errors import CertificationError
 
@@ -63,9 +64,10 @@ def needed_radius(
 ) -> float | None:
     """The radius to certify at x so that a deployed stage surely answers within ``eps`` of x.
 
-    A stage of selector radius rho whose certifier does not miss needs ``rho + eps``. One that
-    counts votes needs an R at which its test of radius rho accepts with probability at least
-    ``1 - beta`` at every point of the ball.
+    A stage of selector radius rho needs ``rho + eps`` with interval bounds, which are never looser
+    on a ball inside another. One that counts votes needs an R at which its test of radius rho
+    accepts with probability at least ``1 - beta`` at every point of the ball. Linear bounds choose
+    their lines ball by ball and may be looser on a smaller one: there nothing is enough.
 
     Args:
         certifier: The stage's.
@@ -76,7 +78,7 @@ def needed_radius(
 
     Returns:
         The radius (by voting rounded up to a multiple of 1e-4); None where no certificate is
-        enough, because the test misses even what all votes agree on.
+        enough, as where the test misses even what all votes agree on.
 
     Raises:
         CertificationError: ``beta`` outside (0, 1).
@@ -84,9 +86,9 @@ def needed_radius(
     if not 0 < beta < 1:
         raise CertificationError(f"beta is {beta}, but a probability to miss lies in (0, 1)")
     rho = eps if radius is None else radius
-    if not isinstance(certifier, VotingCertifier):
-        return rho + eps
-    return _voting_radius(certifier, eps, rho, classes, beta)
+    if isinstance(certifier, VotingCertifier):
+        return _voting_radius(certifier, eps, rho, classes, beta)
+    return rho + eps if isinstance(certifier, Ibp) else None
 
 
 @lru_cache(maxsize=256)

@@ -43,7 +43,9 @@ def compose(
         stages: Models in the order in which they answer; by default each robust model alone.
         core: The model that always answers; by default the one whose role is core.
         judged_by: Count with attacks or with certificates; auto takes attacks where there are any.
-            By certificates, a core that has none counts as never robust.
+            By certificates an image counts where the deployed stage answers it rightly wherever an
+            attacker moves it, up to the probability that is printed beside the number; a core that
+            has none counts as never robust.
         out: Put the numbers into this JSON file as well; other compositions and radii in it stay.
     """
     from recuse.analysis.advice import advise
@@ -65,11 +67,13 @@ def compose(
     composed = [ChainRates.of(chain) for chain in chains]
     if out is not None:
         keep_compositions(out, [entry.as_dict() for entry in composed])
-    advice = advise(chains)
-    _print(composed, (advice_in_full(advice), advice_rule(advice.choices)))
+    _print(composed)
+    if counted := [chain for chain in chains if not chain.lacking]:
+        advice = advise(counted)
+        _say(advice_in_full(advice), advice_rule(advice.choices))
 
 
-def _print(composed: "list[ChainRates]", sentences: tuple[str, ...]) -> None:
+def _print(composed: "list[ChainRates]") -> None:
     from rich.table import Table
 
     from recuse.cli.console import table_console
@@ -80,39 +84,62 @@ def _print(composed: "list[ChainRates]", sentences: tuple[str, ...]) -> None:
         "system",
         "natural",
         "robust (sound, proven)" if proven else "robust (sound)",
+        *(["fails (α + β)"] * proven),
         *(["robust (attacked)"] * attacked),
         "robust (paper)",
         "core answers",
     )
     for column in table.columns[1:]:
         column.justify = "right"
-    blank = "–"
+    blanks = ["–"] * (proven + attacked + 2)
     alone = {member.name: member for entry in composed for member in reversed(entry.alone)}
     for member in alone.values():
-        rates = (f"{100 * member.natural:.1f}", _robust(member.robust))
-        table.add_row(f"{member.name} alone", *rates, *([blank] * attacked), blank, blank)
-    for entry in composed:
-        natural, sound, paper, core = (
-            f"{100 * rate:.1f}"
-            for rate in (entry.natural, entry.sound, entry.paper, entry.core_share)
+        table.add_row(
+            f"{member.name} alone", _percent(member.natural), _robust(member.robust), *blanks
         )
-        table.add_row(entry.name, natural, sound, *([_attacked(entry)] * attacked), paper, core)
-    console = table_console()
-    console.print(table)
     for entry in composed:
-        if entry.refuted:
-            console.print(
-                f"{entry.name}: {entry.refuted} of the images that no attack on a single model "
-                "broke fell to the attack on the composition; the sound number leaves them out",
-                soft_wrap=True,
-                highlight=False,
-            )
+        table.add_row(
+            entry.name,
+            _percent(entry.natural),
+            _robust(entry.sound),
+            *([_failure(entry)] * proven),
+            *([_attacked(entry)] * attacked),
+            _percent(entry.paper),
+            _percent(entry.core_share),
+        )
+    table_console().print(table)
+    _say(*(sentence for entry in composed if (sentence := _remark(entry))))
+
+
+def _remark(entry: "ChainRates") -> str:
+    """What has to be said of one row beside its numbers."""
+    if entry.lacking:
+        return f"{entry.name}: nothing is proven of the deployed system, because {entry.lacking}"
+    if entry.refuted:
+        return (
+            f"{entry.name}: {entry.refuted} of the images that no attack on a single model "
+            "broke fell to the attack on the composition; the sound number leaves them out"
+        )
+    return ""
+
+
+def _say(*sentences: str) -> None:
+    from recuse.cli.console import table_console
+
     for sentence in sentences:
-        console.print(sentence, soft_wrap=True, highlight=False)
+        table_console().print(sentence, soft_wrap=True, highlight=False)
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f}"
+
+
+def _failure(entry: "ChainRates") -> str:
+    return "–" if entry.lacking else f"{entry.failure:g}"
 
 
 def _robust(rate: float | None) -> str:
-    return "–" if rate is None else f"{100 * rate:.1f}"
+    return "–" if rate is None else _percent(rate)
 
 
 def _attacked(entry: "ChainRates") -> str:

@@ -7,6 +7,7 @@ from recuse.analysis.accounting import Account
 from recuse.analysis.advice import Advice, advise
 from recuse.analysis.chains import Chain, count_chain
 from recuse.analysis.compositions import telling
+from recuse.analysis.deployed import smoothed
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Kind, Mask, add_radii, check_comparable, worst_case
@@ -85,6 +86,11 @@ class Composed:
         return int(self.selects.size)
 
     @property
+    def supported(self) -> bool:
+        """Whether the records support the sound count."""
+        return not self.chain.lacking
+
+    @property
     def natural(self) -> Interval:
         """Natural accuracy of the deployed composition."""
         return wilson_of(self.sound.natural)
@@ -116,7 +122,8 @@ def compose_all(
     """Every robust model before every core that was judged on the same samples.
 
     A robust model meets the cores of its own run, or any other run's if its own has none.
-    What any attack on a model broke is broken; of its certificates the most telling count.
+    What any attack on a model broke is broken; of its certificates the most telling count. A
+    record of a smoothed core is passed over: the core answers with the network itself.
 
     Args:
         models: All records of a report.
@@ -129,6 +136,7 @@ def compose_all(
         RecordError: Two models of one run were judged on different samples.
     """
     known = attacked or {}
+    models = [m for m in models if not (m.role == "core" and smoothed(m.meta))]
     whole = {id(m): _worst_case(m, models) if kind == ROBUST else m for m in models}
     composed = [
         count(whole[id(stage)], whole[id(core)], eps, kind, attacks, known)
@@ -181,6 +189,8 @@ def advise_each(compositions: Sequence[Composed]) -> list[Advice]:
     """What to take at each radius of each data set and norm, on each set of samples."""
     groups: dict[tuple[object, ...], list[Chain]] = {}
     for c in compositions:
+        if not c.supported:
+            continue
         key = (*_question(c), c.kind, tuple(c.stage.verdicts.ids))
         groups.setdefault(key, []).append(c.chain)
     return [advise(chains) for chains in groups.values()]

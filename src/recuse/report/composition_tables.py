@@ -42,11 +42,12 @@ _SAID: dict[Kind, _Said] = {
         "lower bound, proven",
         "A certified model answers where its answer is proven constant within ε; the core answers "
         "the rest.",
-        " It needs certificates at 2ε, which cover every point that an attacker of budget ε can "
-        "reach; a core without certificates of its own counts as never robust. Smoothing proves "
-        "each image up to its error probability α, and the count takes a selector that knows the "
-        "certified radius: a test may lack votes where a moved image's radius hardly exceeds ε, "
-        "and the core then answers.",
+        " By certificates an image counts only where the deployed stage answers it rightly "
+        "wherever an attacker moves it, with the probability of failure beside the number: α that "
+        "the certificate is false, β that a stage with finitely many votes misses. Interval bounds "
+        "need a certificate at 2ε; votes need more, because at 2ε they promise no more than what "
+        "the deployed test accepts with probability α. A dash stands where the records do not hold "
+        "what is needed. A core without certificates of its own counts as never robust.",
     ),
 }
 
@@ -60,13 +61,14 @@ def composition_table(compositions: Sequence[Composed], advice: Sequence[Advice]
     """
     lead = Lead([c.stage for c in compositions])
     attacked = any(c.attacked is not None for c in compositions)
-    said = _SAID[compositions[0].kind]
+    said, proven = _SAID[compositions[0].kind], compositions[0].kind == "certified"
     columns: tuple[Column, ...] = (
         *lead.columns("system"),
         Column("natural", "%", "as deployed: the selector decides at ε"),
         Column("less the core's", "points", "difference, paired bootstrap, 95 %"),
         Column("robust, sound", "%", said.bound),
         Column("less the core's", "points", "difference, paired bootstrap, 95 %"),
+        *((Column("fails", "α + β", "probability per image, of votes"),) * proven),
         *((Column("robust, attacked", "%", "attack on the composition itself"),) * attacked),
         Column("natural, paper", "%", "by the paper's way of counting"),
         Column("robust, paper", "%", "by the paper's way of counting"),
@@ -150,9 +152,10 @@ class _System:
 
     @property
     def judged_robust(self) -> bool:
-        """Not so where proofs count and the model alone has none."""
-        alone = self.composed is None and self.beside.kind == "certified"
-        return not alone or self.models[0].proves(self.eps)
+        """Not so where proofs count and the records of what is deployed hold none."""
+        if self.composed is not None:
+            return self.composed.supported
+        return self.beside.kind == "robust" or self.models[0].proves(self.eps)
 
 
 def _members(models: Sequence[Verdicts]) -> tuple[int, ...]:
@@ -188,12 +191,15 @@ def _row(lead: Lead, system: _System, attacked: bool) -> tuple[Cell, ...]:
         masks = (c.paper.natural, c.paper.robust, c.selects)
         shown = tuple(Rate(rate(mask)) for mask in masks)
     broken = None if c is None or c.attacked is None else Rate(c.attacked)
+    fails = None if c is None or not c.supported else f"{c.chain.failure:g}"
+    compared = not system.is_core and (c is None or c.supported)
     return (
         *lead.cells(system.judged, name, system.eps),
         Rate(rate(account.natural)),
         None if system.is_core else interval_points(cost),
         Rate(rate(account.robust)) if system.judged_robust else None,
-        None if system.is_core else interval_points(gain),
+        interval_points(gain) if compared else None,
+        *((fails,) if system.beside.kind == "certified" else ()),
         *((broken,) if attacked else ()),
         *shown,
     )
