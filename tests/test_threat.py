@@ -165,3 +165,14 @@ def test_lengths_are_right_on_large_images(layout):
     v = torch.full((2, 3, 512, 512), 1e-3).to(memory_format=layout)
     expected = 1e-3 * (3 * 512 * 512) ** 0.5
     torch.testing.assert_close(per_sample_l2(v), torch.full((2,), expected), rtol=1e-6, atol=0)
+
+
+@settings(deadline=None)
+@given(norm=NORMS, seed=SEEDS)
+def test_dual_norm_is_what_a_step_of_length_one_gains(norm, seed):
+    threat, grad = Threat(norm, 0.1), images(seed, dtype=torch.float64) - 0.5
+    step = threat.ascent_direction(grad)
+    origin = torch.zeros_like(step)
+    torch.testing.assert_close(threat.distance(step, origin), torch.ones(4, dtype=torch.float64))
+    gain = (grad * step).flatten(1).sum(dim=1)
+    torch.testing.assert_close(threat.dual_norm(grad), gain, rtol=1e-12, atol=0)

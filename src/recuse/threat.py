@@ -146,6 +146,10 @@ class Threat:
             return grad.sign()
         return grad / expand_as(per_sample_l2(grad).clamp_min(_TINY), grad)
 
+    def dual_norm(self, grad: Images) -> PerSample:
+        """How much a step of length 1 along :meth:`ascent_direction` increases the loss."""
+        return grad.flatten(1).abs().sum(dim=1) if self.norm == "linf" else per_sample_l2(grad)
+
     def random_start(self, x: Images, noise: SampleNoise) -> Images:
         """A uniformly random point of the ball, clipped to [0, 1]."""
         if self.norm == "linf":
