@@ -49,6 +49,26 @@ def test_foreign_configs_are_refused() -> None:
         from_plain({"kind": "Leaf", "steps": 1, "speed": 2}, CLASSES)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("leaves", [{"kind": "Leaf", "steps": 1.5, "rate": 0.1}], "'steps' of 'Leaf' must be int"),
+        ("leaves", [{"kind": "Leaf", "steps": 1, "rate": True}], "'rate' of 'Leaf' must be float"),
+        ("leaves", [{"kind": "Leaf", "steps": 1, "rate": 1, "name": 2}], r"must be str \| None"),
+        ("leaves", 3, "'leaves' of 'Node' must be"),
+        ("leaves", [3], "'leaves' of 'Node' must be"),
+        ("threat", "linf:0.1", "'threat' of 'Node' must be .*Threat"),
+        ("extra", [], r"'extra' of 'Node' must be dict"),
+        ("extra", {"a": "b"}, r"'extra' of 'Node' must be dict"),
+        ("kind", ["Node"], "which is unknown"),
+    ],
+)
+def test_values_of_another_type_are_refused(field: str, value: object, message: str) -> None:
+    plain = to_plain(Node((Leaf(1, 0.1),), Threat("linf", 0.1), {"a": 1}))
+    with pytest.raises(ConfigError, match=message):
+        from_plain({**plain, field: value}, CLASSES)
+
+
 def test_paths_become_text_and_other_objects_are_refused() -> None:
     assert to_plain({"out": Path("a") / "b"}) == {"out": "a/b"}
     with pytest.raises(TypeError, match="cannot hold"):

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from recuse.errors import ConfigError
 
 KIND = "kind"
 DEEPEST = 64
+_NUMBERS: dict[Any, type | tuple[type, ...]] = {int: int, float: (int, float)}
 Plain = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 
@@ -52,7 +54,8 @@ def from_plain(plain: Plain, classes: Mapping[str, type]) -> Any:
         The value; lists become tuples.
 
     Raises:
-        ConfigError: An unknown class name or a field the class does not have.
+        ConfigError: An unknown class name, a field the class does not have, or a value of another
+            type than the field's.
     """
     if isinstance(plain, list):
         return tuple(from_plain(entry, classes) for entry in plain)
@@ -62,12 +65,41 @@ def from_plain(plain: Plain, classes: Mapping[str, type]) -> Any:
     if KIND not in plain:
         return entries
     kind = plain[KIND]
-    if kind not in classes:
+    if not isinstance(kind, str) or kind not in classes:
         raise ConfigError(f"config names {kind!r}, which is unknown; known: {sorted(classes)}")
+    hints = get_type_hints(classes[kind])
+    for name, value in entries.items():
+        if not _fits(value, hints.get(name)):
+            wanted = str(hints[name]).removeprefix("<class '").removesuffix("'>")
+            raise ConfigError(f"{name!r} of {kind!r} must be {wanted}, got {value!r:.80}")
     try:
         return classes[kind](**entries)
     except TypeError as error:
         raise ConfigError(f"config of {kind!r} does not fit this version: {error}") from error
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of a type, as far as JSON and dataclasses go; other types take any."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, kind) for kind in inside)
+    if origin is Literal:
+        return value in inside
+    if origin is tuple:
+        return isinstance(value, tuple) and _all_fit(value, inside)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(v, inside[1]) for v in value.values())
+    if hint in _NUMBERS:
+        return isinstance(value, _NUMBERS[hint]) and not isinstance(value, bool)
+    if hint in (str, bool, NoneType) or (isinstance(hint, type) and is_dataclass(hint)):
+        return isinstance(value, hint)
+    return True
+
+
+def _all_fit(values: tuple[object, ...], kinds: tuple[Any, ...]) -> bool:
+    if kinds[-1] is ...:
+        return all(_fits(value, kinds[0]) for value in values)
+    return len(values) == len(kinds) and all(map(_fits, values, kinds))
 
 
 def parse_json(text: str | bytes) -> Plain:

@@ -1,8 +1,10 @@
 """What is known about a network: its card, which travels inside the checkpoint."""
 
 import json
+import math
+import re
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
@@ -10,7 +12,8 @@ from recuse.errors import DataError, RecuseError
 from recuse.fingerprints import packed, row_fingerprints, unpacked
 from recuse.models.architectures import Architecture, architecture_classes
 from recuse.models.normalize import normalized
-from recuse.serialize import from_plain, to_plain
+from recuse.radius import Norm, parse_radius
+from recuse.serialize import from_plain, parse_json, to_plain
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,22 @@ class Preprocessing:
     low: float = 0.0
     high: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not self.shape or min(self.shape) < 1:
+            raise DataError(f"inputs of shape {self.shape} cannot be; give sizes of 1 or more")
+        numbers = (*self.mean, *self.std, self.low, self.high)
+        if not all(map(math.isfinite, numbers)) or not self.low < self.high:
+            raise DataError(
+                f"inputs in [{self.low}, {self.high}] with mean {self.mean} and std {self.std} "
+                "cannot be; give finite numbers, the lower bound first"
+            )
+        channels = {len(self.mean), len(self.std)}
+        if channels not in ({0}, {self.shape[0]}) or min(self.std, default=1.0) <= 0:
+            raise DataError(
+                f"mean {self.mean} and std {self.std} do not normalise inputs of shape "
+                f"{self.shape}; give one number per channel each, every std positive, or none"
+            )
+
 
 @dataclass(frozen=True)
 class TrainedOn:
@@ -43,6 +62,12 @@ class TrainedOn:
 
     names: tuple[str, ...]
     fingerprints: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            unpacked(self.fingerprints)
+        except ValueError as error:
+            raise DataError(f"fingerprints of training images are damaged: {error}") from error
 
     @classmethod
     def of(cls, name: str, images: Tensor, before: "TrainedOn | None" = None) -> "TrainedOn":
@@ -97,6 +122,16 @@ class Card:
     trained_on: TrainedOn | None = None
 
     def __post_init__(self) -> None:
+        if not self.name or not isinstance(self.architecture, Architecture):
+            raise DataError(f"card of {self.name!r} needs a name and an architecture")
+        if self.norm not in ("", *get_args(Norm)):
+            raise DataError(f"card of {self.name!r}: norm {self.norm!r} is neither linf nor l2")
+        if self.eps:
+            parse_radius(self.eps)
+        if not re.fullmatch("([0-9a-f]{64})?", self.sha256):
+            raise DataError(f"card of {self.name!r}: sha256 {self.sha256!r} is not 64 hex digits")
+        if odd := {k: rate for k, rate in self.accuracy.items() if not 0 <= rate <= 1}:
+            raise DataError(f"card of {self.name!r}: rates must lie in [0, 1], got {odd}")
         if self.label_names and len(self.label_names) != self.architecture.classes:
             raise DataError(
                 f"card of {self.name!r} has {len(self.label_names)} label names for "
@@ -122,7 +157,7 @@ class Card:
         """
         own = {kind.__name__: kind for kind in (Card, Preprocessing, TrainedOn)}
         try:
-            card = from_plain(json.loads(text), {**architecture_classes(), **own})
+            card = from_plain(parse_json(text), {**architecture_classes(), **own})
         except (ValueError, TypeError, RecuseError) as error:
             raise DataError(f"model card cannot be read: {error}") from error
         if not isinstance(card, Card):

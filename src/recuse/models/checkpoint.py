@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from recuse.errors import ConfigError, DataError
 from recuse.models.cards import Card
+from recuse.records.sealed import checksum
 from recuse.records.store import write_atomically
 
 SUFFIX = ".safetensors"
-FORMAT = "recuse-1"
+NAME, FORMAT = "recuse", 1
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -60,7 +61,9 @@ def save_checkpoint(path: Path, model: nn.Module, card: Card) -> Card:
         raise ConfigError(f"model does not fit the card of {card.name!r}: {complaint}")
     written = card.with_sha256(weights_sha256(model))
     tensors = {k: v.clone() for k, v in state.items()}
-    write_atomically(path, serialize(tensors, {"format": FORMAT, "card": written.to_json()}))
+    text = written.to_json()
+    about = {"format": f"{NAME}-{FORMAT}", "card": text, "checksum": checksum(text.encode())}
+    write_atomically(path, serialize(tensors, about))
     return written
 
 
@@ -108,11 +111,28 @@ def _read(path: Path, *, weights: bool) -> tuple[Card, dict[str, Tensor]]:
         raise DataError(
             f"{path} is truncated or not a safetensors file ({error}); get it again"
         ) from error
-    if metadata.get("format") != FORMAT or "card" not in metadata:
+    return _card(metadata, path), state
+
+
+def _card(metadata: Mapping[str, str], path: Path) -> Card:
+    name, _, number = metadata.get("format", "").partition("-")
+    if name != NAME or not number.isdecimal() or "card" not in metadata:
         raise DataError(
             f"{path} holds no model card; foreign weights are loaded by load_foreign with a card"
         )
-    return Card.from_json(metadata["card"]), state
+    if int(number) > FORMAT:
+        raise DataError(
+            f"{path} was written by a newer version of recuse (format {number}, this one reads up "
+            f"to {FORMAT}); update recuse"
+        )
+    text = metadata["card"]
+    # Checkpoints of before there were checksums have none.
+    if metadata.get("checksum") not in (None, checksum(text.encode())):
+        raise DataError(f"{path} is damaged: its card does not match its checksum; get it again")
+    try:
+        return Card.from_json(text)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def load_foreign(path: Path, card: Card) -> tuple[nn.Module, Card]:
