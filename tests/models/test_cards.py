@@ -51,7 +51,6 @@ def changed(fields: dict[str, Any], place: str, value: object) -> dict[str, Any]
     [
         ("name", 3, "'name' of 'Card' must be str, got 3"),
         ("name", "", "needs a name and an architecture"),
-        ("architecture", None, "architecture"),
         ("architecture", {"kind": ["Card"]}, "which is unknown"),
         ("architecture.classes", "2", "'classes' of 'SmallConvNet' must be int, got '2'"),
         ("architecture.classes", True, "'classes' of 'SmallConvNet' must be int, got True"),
