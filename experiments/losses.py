@@ -5,10 +5,11 @@ The small ConvNet, fine-tuned for one epoch from a common, moderately robust net
 eps and 2 eps on test images, alone and in front of a common core. The best of them again on a
 ResNet-20, on CIFAR-10 at 2/255.
 
-    python experiments/losses.py run --work runs/losses --minutes 7     (again until "complete")
-    python experiments/losses.py report --work runs/losses --out results/losses
+    python experiments/losses.py report         (page and figure, from the kept rows alone)
+    python experiments/losses.py run --minutes 7                    (again until "complete")
 
-A killed run goes on where it was: trainings resume, records are kept.
+A killed run goes on where it was: trainings resume, records are kept. A complete one writes the
+rows anew.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from losses_report import write_report
+from losses_report import write_page
+from losses_rows import collect
 from torch import nn
 
 from recuse.attacks.pgd import Pgd
@@ -258,9 +260,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=7.0)
     options = parser.parse_args()
     if options.action == "report":
-        write_report(options.work / "records", options.out)
+        write_page(options.out)
         return
     complete = run(options.work, options.minutes)
+    if complete:
+        collect(options.work / "records", options.out)
     sys.stderr.write("complete\n" if complete else "more to do: run again\n")
     raise SystemExit(0 if complete else 3)
 

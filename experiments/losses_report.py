@@ -1,201 +1,270 @@
-"""The comparison of losses from its records: rates, compositions, paired differences."""
+"""The comparison of losses from its rows alone: alone against inside ERA, paired, per data set."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from losses_rows import Judged, Values, read_cells
 
-from recuse.analysis.accounting import Core, sound_account
-from recuse.analysis.compositions import stage_of
-from recuse.analysis.fronts import pareto
-from recuse.analysis.verdicts import Mask, verdicts
-from recuse.records.schema import Record
-from recuse.records.store import read_records, write_atomically
+from recuse.records.store import write_atomically
 from recuse.report.figures import save_figure
 from recuse.report.marks import Axes, Mark, scatter
 from recuse.report.page import Figure
 
-Values = npt.NDArray[np.float64]
-CELLS = 80 + 12
 NETWORKS = {"small": "ConvNet", "resnet20": "ResNet-20"}
+DATASETS = {"cifar10": "CIFAR-10", "gtsrb": "GTSRB"}
 QUANTITIES = ("natural", "robust", "robust_inaccurate", "composed_natural", "composed_robust")
 HEADINGS = ("natural", "robust", "robustly wrong", "composed natural", "composed robust (sound)")
+COMPARED = ("composed_robust", "composed_natural", "robust_inaccurate")
 SHAPES = {"alone": "circle", "inside ERA": "triangle-up", "core alone": "diamond"}
+Group = tuple[str, str, str]
+Estimate = tuple[float, float]
+
+INTRODUCTION = """# Robust losses alone and inside ERA
+
+`python experiments/losses.py report` makes this page from `rows.parquet` ({networks} networks on
+{images} test images of each data set, one row a network and image); `python experiments/losses.py
+run` trains the networks, attacks them and writes those rows.
+
+**Setting.** Fine-tuning for one epoch on 10,000 images, five-step PGD in training. {small}
+ConvNets: {losses} losses, each alone and as the robust half of ERA (β = 1), two data sets, two
+radii, two seeds; they start from a moderately robust network. All means and differences are of
+these. {large} ResNet-20s, at the end, stand apart.
+
+**Adversary.** APGD-40 with cross entropy at ε and 2ε: what is robust here is what it did not break.
+
+**Composed.** The network behind its robustness indicator, in front of a standard core (ResNet-56
+on CIFAR-10, LeNet on GTSRB), robust accuracy by the sound accounting: nothing attacked the
+compositions as a whole.
+
+**Chosen.** Nothing: no threshold, no weight. Where a loss is called the highest it is so on the
+images whose rates are printed. Rates are percentages, means over two seeds; ± is a 95 % interval
+over test images and says nothing about other seeds.
+
+A network that always gives the same answer is robust and mostly wrong: read robust accuracy beside
+*robustly wrong*.
+"""
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One network of the comparison, one number per quantity and test image."""
+RATES_ONLY = "resnet20.json"
+WITHOUT_ROWS = """## CIFAR-10, ResNet-20, Linf 2/255: rates alone
 
-    dataset: str
-    network: str
-    eps: str
-    seed: int
-    loss: str
-    values: dict[str, Values]
-    core: dict[str, Values]
+Three losses, from a standard network after one epoch of adversarial training. Of these networks
+nothing but their rates was kept (`resnet20.json`), so there are no intervals and no paired
+differences: read no order into them. 700 test images, two seeds.
+"""
 
 
-def read_cells(records: Path) -> list[Judged]:
-    """Every finished cell, composed with the core of its data set."""
-    cells = []
-    for folder in sorted(path for path in records.glob("*/*") if path.is_dir()):
-        found = list(read_records(folder))
-        core = next((r for r in found if r.meta.tags["role"] == "core"), None)
-        if core is not None:
-            robust = [r for r in found if r.meta.tags["role"] == "robust"]
-            cells += [judged(r, core) for r in robust if r.frame.height == core.frame.height]
-    return cells
+def interval(parts: Sequence[Values]) -> Estimate:
+    """Mean over data sets of the means over images, and the half-width of its 95 % interval.
 
-
-def judged(record: Record, core: Record) -> Judged:
-    """A network's rates per image, alone and as the stage before the core."""
-    tags, mine, last = record.meta.tags, verdicts(record), verdicts(core)
-    eps = str(tags["eps"])
-    accurate, robust = mine.accurate(), mine.robust(eps)
-    core_right, core_robust = last.accurate(), last.accurate() & last.robust(eps)
-    composed = sound_account([stage_of(mine, eps)], Core(core_right, last.robust(eps)))
-    masks = {
-        "natural": accurate,
-        "robust": accurate & robust,
-        "robust_inaccurate": ~accurate & robust,
-        "composed_natural": composed.natural,
-        "composed_robust": composed.robust,
-    }
-    return Judged(
-        str(tags["dataset"]),
-        str(tags.get("network", "small")),
-        eps,
-        int(tags["seed"]),
-        ("ERA + " if tags["era"] else "") + str(tags["loss"]).upper(),
-        floats(masks),
-        floats({"composed_natural": core_right, "composed_robust": core_robust}),
-    )
-
-
-def floats(masks: dict[str, Mask]) -> dict[str, Values]:
-    """Masks as numbers."""
-    return {name: np.asarray(mask, dtype=np.float64) for name, mask in masks.items()}
-
-
-def interval(per_image: Values) -> tuple[float, float]:
-    """Mean and half-width of its 95 % interval over images."""
-    return float(per_image.mean()), float(1.96 * per_image.std(ddof=1) / np.sqrt(len(per_image)))
-
-
-def seed_mean(cells: Iterable[Judged], quantity: str) -> Values:
-    """Mean over seeds, per image."""
-    return np.mean([cell.values[quantity] for cell in cells], axis=0)
-
-
-Groups = dict[tuple[str, str, str], dict[str, list[Judged]]]
-
-
-def groups(cells: list[Judged]) -> Groups:
-    """Cells by (data set, network, eps), then by loss."""
-    found: Groups = {}
-    for cell in cells:
-        found.setdefault((cell.dataset, cell.network, cell.eps), {}).setdefault(
-            cell.loss, []
-        ).append(cell)
-    return found
-
-
-def percent(value: float, half: float, *, sign: bool = False) -> str:
-    """A rate with its interval, in percent."""
-    return f"{100 * value:{'+' if sign else ''}.1f} ± {100 * half:.1f}"
-
-
-def table(losses: dict[str, list[Judged]]) -> list[str]:
-    """Every loss of one data set and radius; intervals over test images, means over seeds."""
-    lines = [f"| loss | seeds | {' | '.join(HEADINGS)} |", "|---|---|" + "---|" * len(HEADINGS)]
-    for loss, cells in losses.items():
-        numbers = [percent(*interval(seed_mean(cells, q))) for q in QUANTITIES]
-        lines.append(f"| {loss} | {len(cells)} | {' | '.join(numbers)} |")
-    return lines
-
-
-def gains(losses: dict[str, list[Judged]], quantity: str) -> dict[str, tuple[float, float]]:
-    """Paired difference ERA minus alone of each loss, over images."""
-    found = {}
-    for loss, cells in losses.items():
-        if not loss.startswith("ERA") and f"ERA + {loss}" in losses:
-            inside = losses[f"ERA + {loss}"]
-            found[loss] = interval(seed_mean(inside, quantity) - seed_mean(cells, quantity))
-    return found
-
-
-def against_best(losses: dict[str, list[Judged]], quantity: str) -> dict[str, tuple[float, float]]:
-    """Paired difference of each ERA variant to the best one."""
-    inside = {k: seed_mean(v, quantity) for k, v in losses.items() if k.startswith("ERA")}
-    best = max(inside, key=lambda loss: inside[loss].mean())
-    return {loss: interval(values - inside[best]) for loss, values in inside.items()}
-
-
-def pooled_values(found: Groups, loss: str, quantity: str) -> Values:
-    """One number per image of every data set and radius, those without the loss left out."""
-    parts = [seed_mean(losses[loss], quantity) for losses in found.values() if loss in losses]
-    return np.concatenate(parts) if parts else np.empty(0)
-
-
-def overall(cells: list[Judged]) -> list[str]:
-    """Each robust half inside ERA over the ConvNet's data sets and radii, images weighted equally.
-
-    *ERA's part* is the paired difference to the same loss alone, in robustly wrong answers.
+    Images of one data set come as one part, whatever radii and seeds lie behind each value: the
+    same image counts once.
     """
-    found = groups([cell for cell in cells if cell.network == "small"])
-    lines = [
-        "| robust half of ERA | composed robust | against the best | composed natural "
-        "| robustly wrong | ERA's part |",
-        "|---|---|---|---|---|---|",
+    mean = np.mean([part.mean() for part in parts])
+    variance = sum(part.var(ddof=1) / len(part) for part in parts) / len(parts) ** 2
+    return float(mean), float(1.96 * np.sqrt(variance))
+
+
+def per_image(cells: Sequence[Judged], quantity: str) -> list[Values]:
+    """Per data set the mean over radii and seeds, one number an image."""
+    return [
+        np.mean([c.values[quantity] for c in cells if c.dataset == dataset], axis=0)
+        for dataset in sorted({c.dataset for c in cells})
     ]
-    names = sorted({c.loss for c in cells if c.loss.startswith("ERA")})
-    complete = [n for n in names if all(n in losses for losses in found.values())]
-    pooled = {name: pooled_values(found, name, "composed_robust") for name in complete}
-    if not pooled:
-        return []
-    best = max(pooled, key=lambda name: pooled[name].mean())
-    for name in sorted(pooled, key=lambda n: -pooled[n].mean()):
-        difference = interval(pooled[name] - pooled[best])
-        text = "best" if name == best else percent(*difference, sign=True)
-        wrong, alone = (pooled_values(found, n, "robust_inaccurate") for n in (name, name[6:]))
-        part = percent(*interval(wrong - alone), sign=True) if len(alone) == len(wrong) else "-"
-        natural = percent(*interval(pooled_values(found, name, "composed_natural")))
-        robust = percent(*interval(pooled[name]))
-        numbers = [robust, text, natural, percent(*interval(wrong)), part]
-        lines.append(f"| {name} | {' | '.join(numbers)} |")
-    others = {n: interval(pooled[n] - pooled[best]) for n in complete if n != best}
-    level = [n for n, (mean, half) in others.items() if mean + half >= 0]
-    beaten = [n for n in others if n not in level]
-    lines += ["", f"{best} is highest" + (f", ahead of {', '.join(beaten)}" if beaten else "")]
-    lines[-1] += f"; not told apart from {', '.join(level)}." if level else "."
-    natural = {n: pooled_values(found, n, "composed_natural").mean() for n in complete}
-    front = pareto(
-        np.array([natural[n] for n in complete]), np.array([pooled[n].mean() for n in complete])
-    )
-    kept = [complete[i] for i in front]
-    lines[-1] += f" Robust and natural accuracy together leave a front of {', '.join(kept)}"
-    dominated = [n for n in complete if n not in kept]
-    lines[-1] += f"; behind on both: {', '.join(dominated)}." if dominated else "."
+
+
+def difference(first: Sequence[Judged], second: Sequence[Judged], quantity: str) -> Estimate:
+    """Mean of ``first`` minus ``second``, paired by image."""
+    pairs = zip(per_image(first, quantity), per_image(second, quantity), strict=True)
+    return interval([one - two for one, two in pairs])
+
+
+def chosen(cells: Sequence[Judged], loss: str, *, inside: bool) -> list[Judged]:
+    """The networks of one loss."""
+    return [c for c in cells if c.loss == loss and c.inside_era == inside]
+
+
+def losses(cells: Sequence[Judged]) -> list[str]:
+    """Losses, the one that alone composes most robustly first."""
+    names = {c.loss for c in cells}
+
+    def composed(loss: str) -> float:
+        return interval(per_image(chosen(cells, loss, inside=False), "composed_robust"))[0]
+
+    return sorted(names, key=composed, reverse=True)
+
+
+def groups(cells: Sequence[Judged]) -> dict[Group, list[Judged]]:
+    """Cells by data set, network and radius."""
+    found: dict[Group, list[Judged]] = {}
+    for cell in cells:
+        found.setdefault((cell.dataset, cell.network, cell.eps), []).append(cell)
+    return found
+
+
+def percent(found: Estimate, *, sign: bool = False) -> str:
+    """A rate or a difference with its interval, in percent."""
+    return f"{100 * found[0]:{'+' if sign else ''}.1f} ± {100 * found[1]:.1f}"
+
+
+def against_alone(cells: Sequence[Judged]) -> list[str]:
+    """Each loss alone, inside ERA, and the paired difference, in what a composition is worth."""
+    heads = " | ".join(f"{name}: alone | in ERA | ERA − alone" for name in _names(COMPARED))
+    lines = [f"| loss | {heads} |", "|" + "---|" * (1 + 3 * len(COMPARED))]
+    for loss in losses(cells):
+        alone, inside = (chosen(cells, loss, inside=i) for i in (False, True))
+        texts = []
+        for quantity in COMPARED:
+            texts += [f"{100 * interval(per_image(c, quantity))[0]:.1f}" for c in (alone, inside)]
+            texts.append(percent(difference(inside, alone, quantity), sign=True))
+        lines.append(f"| {loss} | {' | '.join(texts)} |")
     return lines
 
 
-def trade_off(cells: list[Judged]) -> Figure:
+def verdict(cells: Sequence[Judged], quantity: str) -> str:
+    """In words: what ERA did to a rate of each loss, where the interval excludes 0."""
+    sides: dict[str, list[str]] = {"lower": [], "higher": [], "not told apart": []}
+    for loss in losses(cells):
+        alone, inside = (chosen(cells, loss, inside=i) for i in (False, True))
+        mean, half = difference(inside, alone, quantity)
+        side = "not told apart" if abs(mean) <= half else "lower" if mean < 0 else "higher"
+        sides[side].append(loss)
+    said = "; ".join(f"{side} for {', '.join(found)}" for side, found in sides.items() if found)
+    return f"{_names([quantity])[0].capitalize()}, inside ERA against the same loss alone: {said}."
+
+
+def by_group(cells: Sequence[Judged], quantity: str) -> list[str]:
+    """ERA minus alone per loss, one column a data set and radius."""
+    found = groups(cells)
+    heads = [f"{DATASETS[dataset]} {eps}" for dataset, _, eps in found]
+    lines = [f"| loss | {' | '.join(heads)} |", "|" + "---|" * (1 + len(heads))]
+    for loss in losses(cells):
+        texts = [
+            percent(
+                difference(*(chosen(c, loss, inside=i) for i in (True, False)), quantity), sign=True
+            )
+            for c in found.values()
+        ]
+        lines.append(f"| {loss} | {' | '.join(texts)} |")
+    return lines
+
+
+def by_seed(cells: Sequence[Judged], quantity: str) -> list[str]:
+    """ERA minus alone per loss, one column a seed."""
+    seeds = sorted({c.seed for c in cells})
+    lines = [
+        f"| loss | {' | '.join(f'seed {s}' for s in seeds)} |",
+        "|" + "---|" * (1 + len(seeds)),
+    ]
+    for loss in losses(cells):
+        texts = []
+        for seed in seeds:
+            pair = (
+                chosen([c for c in cells if c.seed == seed], loss, inside=i) for i in (True, False)
+            )
+            texts.append(percent(difference(*pair, quantity), sign=True))
+        lines.append(f"| {loss} | {' | '.join(texts)} |")
+    return lines
+
+
+def inside_against_best(cells: Sequence[Judged]) -> list[str]:
+    """Every loss inside ERA against the one whose composition is most robust there."""
+    variants = {loss: chosen(cells, loss, inside=True) for loss in losses(cells)}
+    rates = {k: interval(per_image(v, "composed_robust"))[0] for k, v in variants.items()}
+    best = max(rates, key=lambda loss: rates[loss])
+    others = sorted((k for k in rates if k != best), key=lambda k: -rates[k])
+    texts = [
+        f"{k} {percent(difference(variants[k], variants[best], 'composed_robust'), sign=True)}"
+        for k in others
+    ]
+    return [f"Inside ERA, {best} composes most robustly; against it: {'; '.join(texts)}."]
+
+
+def section(group: Group, cells: Sequence[Judged]) -> list[str]:
+    """The part of the page about one data set, network and radius."""
+    dataset, network, eps = group
+    lines = [f"## {DATASETS[dataset]}, {NETWORKS[network]}, Linf {eps}", ""]
+    lines += [f"| loss | {' | '.join(HEADINGS)} |", "|" + "---|" * (1 + len(HEADINGS))]
+    for loss in losses(cells):
+        for inside in (False, True):
+            mine = chosen(cells, loss, inside=inside)
+            texts = [percent(interval(per_image(mine, q))) for q in QUANTITIES]
+            lines.append(f"| {'ERA + ' if inside else ''}{loss} | {' | '.join(texts)} |")
+    return [*lines, ""]
+
+
+def _names(quantities: Sequence[str]) -> list[str]:
+    return [HEADINGS[QUANTITIES.index(q)].removesuffix(" (sound)") for q in quantities]
+
+
+def page(cells: Sequence[Judged], older: Sequence[dict[str, Any]]) -> str:
+    """The whole text."""
+    small = [c for c in cells if c.network == "small"]
+    lines = [
+        INTRODUCTION.format(
+            networks=len(cells),
+            images=min(len(c.values["natural"]) for c in cells),
+            small=len(small),
+            large=len(cells) - len(small) + len(older),
+            losses=len(losses(small)),
+        ),
+        f"## Alone against inside ERA: the {len(small)} ConvNets",
+        "",
+        *against_alone(small),
+        "",
+        *(f"- {verdict(small, quantity)}" for quantity in COMPARED),
+        "",
+        *inside_against_best(small),
+        "",
+        "Robustly wrong answers, ERA minus the loss alone, where they come from:",
+        "",
+        *by_group(small, "robust_inaccurate"),
+        "",
+        "Composed robust accuracy, ERA minus the loss alone:",
+        "",
+        *by_group(small, "composed_robust"),
+        "",
+        "The same by seed:",
+        "",
+        *by_seed(small, "composed_robust"),
+        "",
+        "![natural against robust accuracy of the compositions](trade-off.svg)",
+        "",
+    ]
+    for group, found in groups(cells).items():
+        lines += section(group, found)
+    return "\n".join([*lines, *without_rows(older)])
+
+
+def without_rows(older: Sequence[dict[str, Any]]) -> list[str]:
+    """The networks of which nothing but rates was kept."""
+    if not older:
+        return []
+    lines = [WITHOUT_ROWS, f"| loss | seeds | {' | '.join(HEADINGS)} |"]
+    lines.append("|" + "---|" * (2 + len(HEADINGS)))
+    for loss in dict.fromkeys(row["loss"] for row in older):
+        mine = [row for row in older if row["loss"] == loss]
+        texts = [f"{100 * np.mean([row[q] for row in mine]):.1f}" for q in QUANTITIES]
+        lines.append(f"| {loss} | {len(mine)} | {' | '.join(texts)} |")
+    return [*lines, ""]
+
+
+def trade_off(cells: Sequence[Judged]) -> Figure:
     """Natural against robust accuracy of the compositions."""
     marks = []
-    for (dataset, network, eps), losses in groups(cells).items():
-        panel = f"{dataset}, {NETWORKS[network]}, {eps}"
-        for loss, found in losses.items():
-            kind = "inside ERA" if loss.startswith("ERA") else "alone"
-            x, y = (interval(seed_mean(found, q)) for q in QUANTITIES[3:])
-            name = loss.removeprefix("ERA + ")
-            marks.append(Mark(x[0], y[0], name, kind, panel, f"{panel} {name}", kind == "alone"))
-        core = next(iter(losses.values()))[0].core
-        x, y = (interval(core[q]) for q in QUANTITIES[3:])
-        marks.append(Mark(x[0], y[0], "core", "core alone", panel))
+    for (dataset, network, eps), found in groups(cells).items():
+        panel = f"{DATASETS[dataset]}, {NETWORKS[network]}, {eps}"
+        for loss in losses(found):
+            for inside in (False, True):
+                mine = chosen(found, loss, inside=inside)
+                x, y = (interval(per_image(mine, q))[0] for q in QUANTITIES[3:])
+                kind = "inside ERA" if inside else "alone"
+                marks.append(Mark(x, y, loss, kind, panel, f"{panel} {loss}", inside))
+        x, y = (float(found[0].core[q].mean()) for q in QUANTITIES[3:])
+        marks.append(Mark(x, y, "core", "core alone", panel))
     axes = Axes(
         "composed natural accuracy",
         "composed robust accuracy, sound",
@@ -208,60 +277,24 @@ def trade_off(cells: list[Judged]) -> Figure:
     return Figure("trade-off", "Every loss before the same core", scatter(marks, axes))
 
 
-def section(group: tuple[str, str, str], losses: dict[str, list[Judged]]) -> list[str]:
-    """The part of the report about one data set, network and radius."""
-    dataset, network, eps = group
-    wrong = gains(losses, "robust_inaccurate")
-    composed = against_best(losses, "composed_robust")
-    lines = [f"## {dataset}, {NETWORKS[network]}, Linf {eps}", "", *table(losses), ""]
-    lines += ["ERA minus the loss alone, robustly wrong: "]
-    lines += ["; ".join(f"{k} {percent(*v, sign=True)}" for k, v in wrong.items()) + ".", ""]
-    lines += ["Composed robust accuracy against the best ERA variant: "]
-    lines += ["; ".join(f"{k} {percent(*v, sign=True)}" for k, v in composed.items()) + ".", ""]
-    return lines
-
-
-def write_report(records: Path, out: Path) -> None:
-    """Write ``README.md`` and ``cells.json``."""
-    cells = read_cells(records)
-    lines = [
-        "# Robust losses alone and inside ERA",
-        "",
-        "The small ConvNet, fine-tuned for one epoch on 10,000 images from a moderately robust",
-        "network; five-step PGD in training, APGD-40 at eps and 2 eps in judgement, "
-        f"{max(len(c.values['natural']) for c in cells)} test images or fewer.",
-        "Rates in percent: mean over seeds, 95 % interval over test images. *Composed*: the",
-        "network behind its robustness indicator, then a standard core (ResNet-56 on CIFAR-10,",
-        "LeNet on GTSRB); robust accuracy by the sound accounting, as strong as the attack.",
-        "The ResNet-20 starts from a standard network after one epoch of adversarial training.",
-        "",
-        *(
-            []
-            if len(cells) == CELLS
-            else [f"So far {len(cells)} of {CELLS} networks are finished."]
-        ),
-        "The table over everything is about the ConvNet and the losses that are finished wherever",
-        "any is. A network that always gives the same answer is robust and mostly wrong: read",
-        "robust accuracy beside *robustly wrong*.",
-        "",
-        "Made by `experiments/losses.py`; `cells.json` holds every network's rates.",
-        "",
-        "## Over everything",
-        "",
-        "*ERA's part*: robustly wrong answers, ERA minus the same loss alone, paired.",
-        "",
-        *overall(cells),
-        "",
-        "![natural against robust accuracy of the compositions](trade-off.png)",
-        "",
-    ]
-    for group, losses in groups(cells).items():
-        lines += section(group, losses)
+def rates(cells: Sequence[Judged]) -> str:
+    """Every network's rates as JSON."""
     rows = [
-        {"dataset": c.dataset, "network": c.network, "eps": c.eps, "seed": c.seed, "loss": c.loss}
-        | {q: round(float(v.mean()), 5) for q, v in c.values.items()}
+        {
+            **{key: getattr(c, key) for key in ("dataset", "network", "eps", "seed")},
+            "loss": ("ERA + " if c.inside_era else "") + c.loss,
+            **{q: round(float(v.mean()), 5) for q, v in c.values.items()},
+            "weights": c.weights,
+        }
         for c in cells
     ]
-    save_figure(trade_off(cells), out, ("svg", "png"))
-    write_atomically(out / "README.md", "\n".join(lines).encode())
-    write_atomically(out / "cells.json", (json.dumps(rows, indent=1) + "\n").encode())
+    return json.dumps(rows, indent=1) + "\n"
+
+
+def write_page(out: Path) -> None:
+    """Write ``README.md``, ``cells.json`` and the figure beside the rows they come from."""
+    cells, kept = read_cells(out), out / RATES_ONLY
+    older = json.loads(kept.read_text("utf-8")) if kept.is_file() else []
+    save_figure(trade_off(cells), out, ("svg",))
+    write_atomically(out / "README.md", page(cells, older).encode())
+    write_atomically(out / "cells.json", rates(cells).encode())
