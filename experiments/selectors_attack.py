@@ -120,7 +120,7 @@ def attacked_rows(setting: Setting, cascade: Cascade, part: Split) -> pl.DataFra
             "passed_all": passed.all(1).numpy(),
             # A mixture asks both networks; as a core of its own it counts as one.
             "cost": cascade.traced(part.images, noise=noise).cost + (setting.share is not None),
-            "adversary": ADVERSARY,
+            "adversary": [ADVERSARY] * len(part),
         }
     )
 
