@@ -262,7 +262,7 @@ def trade_off(cells: Sequence[Judged]) -> Figure:
                 mine = chosen(found, loss, inside=inside)
                 x, y = (interval(per_image(mine, q))[0] for q in QUANTITIES[3:])
                 kind = "inside ERA" if inside else "alone"
-                marks.append(Mark(x, y, loss, kind, panel, f"{panel} {loss}", inside))
+                marks.append(Mark(x, y, loss, kind, panel, f"{panel} {loss}", float(inside)))
         x, y = (float(found[0].core[q].mean()) for q in QUANTITIES[3:])
         marks.append(Mark(x, y, "core", "core alone", panel))
     axes = Axes(

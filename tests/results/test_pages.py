@@ -12,6 +12,11 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "results"
 # Command, the folders and files that are rows, and what the command makes of them.
 PAGES = {
+    "losses": (
+        "losses.py report",
+        ("rows.parquet", "resnet20.json"),
+        ("README.md", "cells.json"),
+    ),
     "selectors": (
         "selectors_study.py tables",
         ("samples", "attacked.parquet"),
