@@ -13,6 +13,7 @@ from recuse.errors import ConfigError
 
 Norm = Literal["linf", "l2"]
 _SHORT_DECIMAL = 6
+_SAME = 1e-12
 
 
 def parse_norm(text: str) -> Norm:
@@ -36,6 +37,9 @@ def parse_norm(text: str) -> Norm:
 def parse_radius(text: str | float | Fraction) -> float:
     """Read a radius in pixel units, from a number, a decimal or a fraction.
 
+    A number that is ``k/255`` up to rounding, like a sum of such radii, is that very float: what
+    is done at a radius is then done at the radius that its text names.
+
     Args:
         text: For example ``"2/255"``, ``"0.25"`` or ``0.25``.
 
@@ -56,7 +60,8 @@ def parse_radius(text: str | float | Fraction) -> float:
         ) from error
     if not math.isfinite(value) or value < 0:
         raise ConfigError(f"radius {text!r} must be finite and not negative")
-    return value
+    steps = round(value * 255) / 255
+    return steps if math.isclose(steps, value, rel_tol=_SAME) else value
 
 
 def format_radius(value: float) -> str:
@@ -69,6 +74,6 @@ def format_radius(value: float) -> str:
     if len(decimal) <= _SHORT_DECIMAL and float(decimal) == value:
         return decimal
     steps = round(value * 255)
-    if math.isclose(steps / 255, value, rel_tol=1e-12):
+    if math.isclose(steps / 255, value, rel_tol=_SAME):
         return f"{steps}/255"
     return repr(value)

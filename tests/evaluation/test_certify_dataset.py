@@ -85,6 +85,11 @@ def test_the_radius_that_a_deployed_stage_needs_is_certified_too(tmp_path: Path)
     assert plain.meta.key != record.meta.key
 
 
+def test_what_is_certified_is_the_radius_that_the_column_names() -> None:
+    sums = tuple(k * (1 / 255) for k in range(1, 100))
+    assert Certification(Ibp(), sums).radii == tuple(k / 255 for k in range(1, 100)) != sums
+
+
 def test_a_deployed_stage_of_bounds_needs_the_double_and_says_nothing_of_chance() -> None:
     wanted = Certification(Ibp(), (0.02,), deployed=(0.02,))
     assert wanted.completed(10).radii == (0.02, 0.04)

@@ -124,7 +124,8 @@ def test_a_cascade_answers_with_a_certificate_behind_it():
     answers = cascade(x, noise=noise)
     assert answers.stage.tolist() == [1, 0]
     assert answers.guarantee[0] is Guarantee.CERTIFIED
-    assert answers.score[1] == pytest.approx(0.12)
+    # Images in single precision, in which 0.12 is less and 0.1 more than it is.
+    assert answers.score[1].item() == 0.12
 
 
 def test_what_does_not_fit_together_is_refused():

@@ -107,9 +107,7 @@ class Verdicts:
         if name in self.frame.columns:
             return self._mask(name)
         answered = self.frame["prediction"].is_not_null().to_numpy()
-        # Records hold radii in single precision, and what is asked must be rounded like them.
-        asked = np.float32(parse_radius(radius))
-        return np.asarray(answered & (self.values("radius") >= asked))
+        return np.asarray(answered & (self.values("radius") >= parse_radius(radius)))
 
     def proves(self, radius: str | float) -> bool:
         """Whether the record says what is certified at ``radius``."""

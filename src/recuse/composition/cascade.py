@@ -179,7 +179,8 @@ class _Book:
             label=torch.zeros(n, dtype=torch.int64, device=x.device),
             stage=torch.full((n,), core, device=x.device),
             selected=torch.zeros(n, dtype=torch.bool, device=x.device),
-            score=x.new_full((n,), float("nan")),
+            # A certified radius must not be rounded up.
+            score=torch.full((n,), float("nan"), dtype=torch.float64, device=x.device),
         )
 
     def ask(self, stage: Stage, index: int, x: Images, rows: Tensor, noise: SampleNoise) -> Tensor:

@@ -18,7 +18,7 @@ from recuse.evaluation.resumable import Job, judge_missing
 from recuse.models.cards import Card
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent
-from recuse.radius import format_radius
+from recuse.radius import format_radius, parse_radius
 from recuse.random import SampleNoise
 from recuse.records.schema import Record, RecordMeta, make_record, radius_column
 from recuse.serialize import to_plain
@@ -51,6 +51,7 @@ class Certification:
     chunk: int = 32
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "radii", tuple(parse_radius(r) for r in self.radii))
         positive = self.radii and min(self.radii) > 0
         if not positive or list(self.radii) != sorted(set(self.radii)):
             raise ConfigError(

@@ -13,11 +13,11 @@ Columns (all but ``sample_id`` may be absent or null when unknown):
 ``flat``             bool      some radius is not judged, for want of a usable gradient
 ``adv_confidence@R`` f32       largest wrong-class or overall softmax found within R (APGDconf)
 ``certified@R``      bool      proven constant on the ball of radius R
-``radius``           f32       certified radius in ``meta.norm``
+``radius``           f64       certified radius in ``meta.norm``
 ``selected``         bool      a selector of its own accepted x
 ``selected_robust@R``  bool    ... and no attack within R made it reject
 ``selected_certified@R`` bool  ... provably
-``score``            f32       a selector's score at x
+``score``            f64       a selector's score at x; for certificates the radius
 ``samples``          i64       noisy forward passes spent on a certificate
 ``forwards``         i32       forward passes spent
 ``backwards``        i32       backward passes to the input spent
@@ -31,6 +31,7 @@ from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from typing import Any, get_args
 
+import numpy as np
 import polars as pl
 from polars.datatypes import DataTypeClass
 
@@ -46,9 +47,9 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "accurate": pl.Boolean,
     "confidence": pl.Float32,
     "flat": pl.Boolean,
-    "radius": pl.Float32,
+    "radius": pl.Float64,  # single precision may raise a radius, and so claim what is not proven
     "selected": pl.Boolean,
-    "score": pl.Float32,
+    "score": pl.Float64,
     "samples": pl.Int64,
     "forwards": pl.Int32,
     "backwards": pl.Int32,
@@ -190,6 +191,8 @@ def column_type(name: str) -> DataTypeClass:
 def typed(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows that were read, in the types of the schema; only the width of numbers may differ.
 
+    Certified radii that were kept in single precision may have been rounded up, and are lowered.
+
     Raises:
         RecordError: An unknown column, or one of another type.
     """
@@ -202,10 +205,17 @@ def typed(frame: pl.DataFrame) -> pl.DataFrame:
         )
         if not alike and found not in (wanted, pl.Null):
             raise RecordError(f"column {name!r} holds {found}, not {wanted}")
+    if frame.schema.get("radius") == pl.Float32:
+        frame = frame.with_columns(pl.col("radius").map_batches(_lowered, pl.Float64))
     try:
         return frame.cast({name: column_type(name) for name in frame.columns})
     except pl.exceptions.PolarsError as error:
         raise RecordError(str(error).partition("\n")[0]) from error
+
+
+def _lowered(radii: pl.Series) -> pl.Series:
+    lower = np.nextafter(radii.to_numpy(), np.float32(0)).astype(np.float64)
+    return pl.Series(lower, nan_to_null=True)
 
 
 def make_record(meta: RecordMeta, columns: dict[str, Any]) -> Record:
