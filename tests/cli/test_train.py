@@ -10,7 +10,7 @@ import torch
 from recuse.cli import datasets
 from recuse.cli.main import main
 from recuse.data import source
-from recuse.models.checkpoint import load_checkpoint
+from recuse.models.checkpoint import load_checkpoint, read_card, save_checkpoint
 
 NET = "small(size=8,channels=1)"
 QUICK = ("--data", "digits", "--epochs", "1", "--limit", "100", "--batch-size", "50")
@@ -66,6 +66,14 @@ def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
     )
     assert other is not None
     assert other.label_names == renamed.label_names
+    card = replace(
+        read_card(Path("teacher/model.safetensors")),
+        label_names=tuple(f"d{i}" for i in range(9, -1, -1)),
+    )
+    save_checkpoint(Path("turned.safetensors"), network, card)
+    turned = datasets.pseudo_labelled_data("digits", "turned.safetensors", renamed, None, "cpu")
+    assert turned is not None
+    assert torch.equal(turned.labels, 9 - found.labels)
     train(NET, "taught", "--extra", "digits", "--teacher", "teacher/model.safetensors")
 
 

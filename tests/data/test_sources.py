@@ -88,6 +88,22 @@ def test_a_missing_set_says_what_is_expected_where(
     assert file in _one_sentence(error)
 
 
+def test_without_a_folder_the_variable_names_it(
+    write_parquet: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = [png(p) for p in random_pixels(60, 8, 8, 3)]
+    for part, rows in (("jpeg_train", slice(0, 40)), ("lossless_test", slice(40, 60))):
+        labels = [i % 2 for i in range(60)][rows]
+        write_parquet(blobs[rows], labels, file=f"cifar10_{part}.parquet")
+    monkeypatch.setenv("RECUSE_DATA", str(tmp_path))
+    parts = source("cifar10").load()
+    assert [len(parts.train), len(parts.validation), len(parts.test)] == [36, 4, 20]
+    assert len(source("cifar10").load_test()) == 20
+    assert len(ParquetFiles(Path("cifar10_jpeg_train.parquet")).load_pool()) == 40
+    with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz is missing"):
+        Cifar10(train="official").load()
+
+
 @pytest.mark.parametrize("image", ["img", "image"])
 @pytest.mark.parametrize("label", ["label", "fine_label"])
 def test_parquet_pixels_labels_and_names_travel(

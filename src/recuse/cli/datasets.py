@@ -162,12 +162,13 @@ def pseudo_labelled_data(
         return None
     if name is None or teacher is None:
         raise ConfigError("extra images need a teacher and a teacher extra images; give both")
-    network = options.model(teacher, root).network.to(options.device(device_name))
+    labels = options.model(teacher, root)
     extra = data_source(name)
     pool = pooled(extra, root)
     images = extra.load(root).train if pool is None else pool
     unlabelled = replace(images, labels=images.labels * 0, label_names=like.label_names)
-    return pseudo_labelled(network, unlabelled)
+    admitted = admit(labels.network, labels.card, unlabelled, allow_training_data=True)
+    return pseudo_labelled(admitted.network.to(options.device(device_name)), unlabelled)
 
 
 def say(sentence: str) -> None:

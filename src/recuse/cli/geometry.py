@@ -147,6 +147,7 @@ def lipschitz(
     """
     from recuse.cli import datasets, options
     from recuse.data import find_data_root
+    from recuse.evaluation.admission import admit
     from recuse.geometry import Lipschitz
     from recuse.records.store import write_atomically
     from recuse.threat import Threat
@@ -161,7 +162,9 @@ def lipschitz(
     rows: list[dict[str, Any]] = []
     for reference in model:
         loaded = options.model(reference, root)
-        network = loaded.network.to(options.device(device))
+        # Training images are what it measures on, beside new ones.
+        admitted = admit(loaded.network, loaded.card, splits.test, allow_training_data=True)
+        network = admitted.network.to(options.device(device))
         found = _smoothness(network, parts, ball, method, seed=seed, batch_size=batch_size)
         rows.append({"model": loaded.name, "weights": loaded.weights, **found})
     if out is not None:

@@ -48,17 +48,28 @@ class HubDataset:
         """Download if need be, decode, and cut the validation part.
 
         Raises:
-            ConfigError: The extra is not installed; names it.
+            ConfigError: The extra is not installed; names it. One part of the data, or one file,
+                is to be trained on and judged.
             DataError: No such data set or part, or one without images and labels.
         """
+        self._require_two_parts()
         rows = self._read(self.train, "train")
         name = f"{self._name}/validation"
         train, validation = hold_out(rows, self.validation, seed=self.seed, name=name)
-        return Splits(train, validation, self.load_test(data_root))
+        return Splits(train, validation, self.load_test(data_root).relabelled(rows.label_names))
 
     def load_test(self, data_root: Path | None = None) -> Split:
         """The test part alone."""
         return self._read(self.test, "test")
+
+    def _require_two_parts(self) -> None:
+        files = self._files_of_parts()
+        both = set(files.get(self.train, ())) & set(files.get(self.test, ()))
+        if self.train == self.test or both:
+            raise ConfigError(
+                f"{both.pop() if both else f'part {self.train!r} of {self.path}'} is to be trained "
+                "on and judged; name another to judge"
+            )
 
     @property
     def _name(self) -> str:
