@@ -149,6 +149,11 @@ def test_training_and_test_set_can_be_named(write_parquet: Writer) -> None:
     assert [splits.test.label_names[k] for k in splits.test.labels] == [
         named.label_names[k] for k in named.labels
     ]
+    assert splits.note == ""
+    third = write(write_parquet, 99, 299, "c.parquet", names=["dog", "cat"])
+    pair = TrainTest(ParquetFiles(first), ParquetFiles(third))
+    _, said = load_part(pair, "test")
+    assert said == pair.load().note == "1 of the 200 images of c are in a too"
     alone = TrainTest(None, ParquetFiles(second))
     assert len(alone.load_test()) == 40
     with pytest.raises(ConfigError, match="nothing to train on"):

@@ -98,7 +98,9 @@ def to_judge(
     of = (
         f"{len(split):,}" if len(wanted) == len(split) else f"{len(wanted):,} of the {len(split):,}"
     )
-    more = f"; {note} (--part all judges every one)" if note else ""
+    more = f"; {note}" if note else ""
+    if note and named.test_on is None:
+        more += " (--part all judges every one)"
     say(f"judging {of} images of {split.name}{more}")
     for sentence in dict.fromkeys(sentence for one in admitted for sentence in one.said):
         say(sentence)

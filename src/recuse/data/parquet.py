@@ -175,11 +175,11 @@ class ParquetFiles:
         name = table.path.stem
         rows = table.split(f"{name}/train", self._how, prefix=f"{name}/train")
         test = self.load_test(data_root).relabelled(rows.label_names)
-        require_disjoint(rows, test)
+        shared = require_disjoint(rows, test)
         train, validation = hold_out(
             rows, self.validation, seed=self.seed, name=f"{name}/validation"
         )
-        return Splits(train, validation, test)
+        return Splits(train, validation, test, shared)
 
     def load_test(self, data_root: Path | None = None) -> Split:
         """Decode the test file alone."""

@@ -65,19 +65,24 @@ def cut(pool: Split, *, seed: int) -> Splits:
     )
 
 
-def require_disjoint(train: Split, test: Split) -> None:
+def require_disjoint(train: Split, test: Split) -> str:
     """Refuse a test set that holds training images, but for one in a hundred.
 
+    Returns:
+        How many there are, in one sentence; empty where there are none.
+
     Raises:
-        DataError: It does.
+        DataError: There are more.
     """
     seen = set(row_fingerprints(train.images))
     shared = sum(row in seen for row in row_fingerprints(test.images))
+    said = f"{shared} of the {len(test)} images of {test.name} are in {train.name} too"
     if shared > SHARED * len(test):
         raise DataError(
-            f"{shared} of the {len(test)} images of {test.name} are in {train.name} too, and an "
-            "image is for training or for judging; name other images to train on or to judge"
+            f"{said}, and an image is for training or for judging; name other images to train on "
+            "or to judge"
         )
+    return said if shared else ""
 
 
 def _rows_of_parts(pool: Split, seed: int) -> tuple[list[int], ...]:

@@ -71,8 +71,7 @@ class TrainTest:
             train, validation = parts.train, parts.validation
             rows = join(train, validation, name=train.name)
         test = self._judged(data_root).relabelled(train.label_names)
-        require_disjoint(rows, test)
-        return Splits(train, validation, test)
+        return Splits(train, validation, test, require_disjoint(rows, test))
 
     def load_test(self, data_root: Path | None = None) -> Split:
         """The test set, checked against the training set where that is named."""
@@ -153,7 +152,9 @@ def load_part(source: Source, part: str, data_root: Path | None = None) -> tuple
         raise ConfigError(f"part {part!r} is unknown; known: {', '.join(PARTS)}")
     if part == "all" and (pool := pooled(source, data_root)) is not None:
         return pool, ""
-    if part == "test" and not (isinstance(source, Pool) and not source.in_parts(data_root)):
+    cut = isinstance(source, Pool) and not source.in_parts(data_root)
+    compared = isinstance(source, TrainTest) and source.train is not None
+    if part == "test" and not (cut or compared):
         return source.load_test(data_root), ""
     splits = source.load(data_root)
     if part != "all":
