@@ -63,7 +63,7 @@ def test_other_precisions_are_taken_as_a_person_means_them() -> None:
     assert split.labels.dtype == torch.int64
 
 
-def test_arrays_get_a_sentence_without_the_type_checks_of_the_tests() -> None:
+def test_odd_types_get_a_sentence_without_the_type_checks_of_the_tests() -> None:
     program = (
         "import numpy as np, torch\n"
         "from recuse.data import Split\n"
@@ -74,11 +74,21 @@ def test_arrays_get_a_sentence_without_the_type_checks_of_the_tests() -> None:
         "        Split('toy', x, y, ('0', '1'), ('a', 'b'))\n"
         "    except DataError as error:\n"
         "        print(error)\n"
+        "split = Split('toy', torch.tensor(images), torch.tensor(labels), [7, 8], ['a', 'b'])\n"
+        "print(split.ids, split.label_names)\n"
+        "from recuse.errors import ConfigError\n"
+        "from recuse.evaluation.admission import admit\n"
+        "try:\n"
+        "    admit(len, None, split)\n"
+        "except ConfigError as error:\n"
+        "    print(error)\n"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    first, second = said.stdout.splitlines()
+    first, second, third, fourth = said.stdout.splitlines()
     assert first.startswith("toy: the batch of images is a ndarray, not a tensor;")
     assert second == "toy: labels are a ndarray, not a tensor of integers"
+    assert third == "('7', '8') ('a', 'b')"
+    assert fourth.startswith("the model is a builtin_function_or_method, not an nn.Module;")
 
 
 def test_labels_can_be_counted_in_another_order() -> None:

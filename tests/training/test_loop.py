@@ -319,6 +319,8 @@ def test_settings_that_cannot_be_run_are_refused(digits, tmp_path):
         fit(net(), *digits, replace(BASE, extra_share=0.5), tmp_path)
     with pytest.raises(ConfigError, match="is empty, so that no epoch can be judged"):
         fit(net(), digits[0], digits[1].take([]), BASE, tmp_path)
+    with pytest.raises(ConfigError, match="'model' has no weights"):
+        fit(nn.Flatten(), *digits, BASE, tmp_path)
     for half in (torch.float16, torch.bfloat16):
         with pytest.raises(ConfigError, match="keep them in float32 and set precision to 'bf16'"):
             fit(net().to(half), *digits, BASE, tmp_path)

@@ -36,6 +36,8 @@ class Split:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", _checked(self.name, self.images))
+        object.__setattr__(self, "ids", tuple(str(i) for i in self.ids))
+        object.__setattr__(self, "label_names", tuple(str(name) for name in self.label_names))
         labels = _checked_labels(self.name, self.labels, self.label_names, count=len(self.images))
         object.__setattr__(self, "labels", labels)
         if len(self.ids) != len(self.images) or len(set(self.ids)) != len(self.ids):

@@ -7,7 +7,7 @@ from torch import nn
 from recuse.class_names import class_order
 from recuse.data.pool import SHARED
 from recuse.data.split import Split
-from recuse.errors import DataError
+from recuse.errors import ConfigError, DataError
 from recuse.models.cards import Card
 from recuse.models.class_order import Reordered
 
@@ -42,9 +42,15 @@ def admit(
         The network, with its outputs re-ordered where the names of the classes ask for it.
 
     Raises:
+        ConfigError: It is no ``nn.Module``.
         DataError: It was trained on these images (more than one in a hundred), or the data have
             a class that it does not know.
     """
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            f"the model is a {type(network).__name__}, not an nn.Module; wrap it in one whose "
+            "forward maps images to logits"
+        )
     if card is None:
         return Admitted(network, card)
     said = _trained_on(card, split, allow_training_data)

@@ -91,7 +91,9 @@ def fit(
 
 
 def _require_fit(model: nn.Module, train: Split, name: str) -> None:
-    parameter = next(model.parameters())
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        raise ConfigError(f"{name!r} has no weights, so that there is nothing to train")
     if parameter.dtype in (torch.float16, torch.bfloat16):
         raise ConfigError(
             f"the network's weights are {str(parameter.dtype).removeprefix('torch.')}, in which "
