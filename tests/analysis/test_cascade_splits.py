@@ -5,6 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recuse.analysis.cascade_differences import (
+    cascade_over_alone,
+    cascade_over_cascade,
+    cascade_over_core,
+)
 from recuse.analysis.cascade_pool import build_pool
 from recuse.analysis.cascade_splits import halves, search_splits
 from recuse.errors import ConfigError, RecordError
@@ -125,6 +130,78 @@ def test_the_result_says_what_it_reports_as_json() -> None:
         assert set(split["stages"]) <= {"a", "b"}
         assert {"natural", "sound", "core_natural"} <= set(split)
         assert split["choosing"]["natural"] >= split["choosing"]["core_natural"] - 0.5 - 1e-9
+
+
+def searched(records, *, loss: float, stages: int = 2, splits: int = 6):
+    pool = pool_of(*records)
+    return search_splits(pool, max_natural_loss=loss, max_stages=stages, splits=splits)
+
+
+def test_the_model_that_stands_alone_is_chosen_on_the_same_half() -> None:
+    names = ("a", "b", "c")
+    records = [model(name, seed) for seed, name in enumerate(names, start=1)]
+    result = searched([model("core", 0, loss="std"), *records], loss=0.05)
+    frames = {r.meta.model: r.frame for r in records}
+    core = result.pool.core
+    for split in result.splits:
+        choosing, reporting = halves(SAMPLES, split.seed)
+        right = {n: frames[n]["accurate"].to_numpy()[choosing] for n in names}
+        stays = {n: right[n] & frames[n]["robust@1/255"].to_numpy()[choosing] for n in names}
+        floor = core.accurate[choosing].sum() - 0.05 * choosing.sum() - 1e-9
+        within = [n for n in names if right[n].sum() >= floor] or names
+        assert stays[split.alone].sum() == max(stays[n].sum() for n in within)
+        frame = frames[split.alone]
+        assert split.reporting.alone_natural == frame["accurate"].to_numpy()[reporting].mean()
+        fits = right[split.alone].sum() >= floor
+        better = stays[split.alone].mean() > split.choosing.sound
+        assert split.better_alone == (fits and better)
+
+
+def test_a_model_that_beats_every_cascade_is_named() -> None:
+    """As accurate as the core, robust at eps and not at 2 eps: composed, it need not answer."""
+    every, none = [True] * SAMPLES, [False] * SAMPLES
+    near = make_record(
+        RecordMeta(
+            "near", "signs/test", "apgd-ce", "linf", ("1/255", "2/255"), tags={"loss": "era"}
+        ),
+        {
+            "sample_id": [f"{i:03d}" for i in range(SAMPLES)],
+            "accurate": every,
+            "robust@1/255": every,
+            "robust@2/255": none,
+        },
+    )
+    result = searched([model("core", 0, loss="std"), near], loss=0.0, stages=1)
+    assert result.better_alone == len(result.splits)
+    assert result.mean.alone_robust == 1
+    assert cascade_over_alone(result).robust.high < 0
+
+
+def test_differences_are_those_of_the_means_and_their_intervals_hold_the_truth() -> None:
+    pool = [model("core", 0, loss="std"), model("a", 1), model("b", 2)]
+    one, two = (searched(pool, loss=0.5, stages=n, splits=20) for n in (1, 2))
+    mean, other = two.mean, one.mean
+    over = cascade_over_cascade(two, one)
+    assert over.natural.estimate == pytest.approx(mean.natural - other.natural)
+    assert over.robust.estimate == pytest.approx(mean.sound - other.sound)
+    over = cascade_over_core(two)
+    assert over.robust.estimate == pytest.approx(mean.sound - mean.core_robust)
+    assert over.robust.low < over.robust.estimate < over.robust.high
+    over = cascade_over_alone(two)
+    assert over.natural.estimate == pytest.approx(mean.natural - mean.alone_natural)
+
+
+def test_the_interval_of_one_split_is_that_of_its_paired_samples() -> None:
+    result = searched([model("core", 0, loss="std"), model("a", 1)], loss=0.5, splits=1)
+    pool, (split,) = result.pool, result.splits
+    half = halves(SAMPLES, split.seed)[1]
+    stage = pool.stages[0]
+    core = pool.core.accurate & pool.core.robust
+    sound = stage.accurate & (stage.surely_selects | core)
+    d = (sound.astype(float) - core)[half] if split.stages else np.zeros(half.sum())
+    error = 1.959964 * d.std(ddof=1) / np.sqrt(len(d))
+    over = cascade_over_core(result).robust
+    assert (over.low, over.high) == pytest.approx((d.mean() - error, d.mean() + error))
 
 
 @pytest.mark.parametrize(

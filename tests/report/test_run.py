@@ -398,8 +398,13 @@ def test_what_was_chosen_is_measured_on_other_samples(write_run, known_records):
     core = known_records[0].frame
     # Halves average to the whole up to their spread; no choice can lose more than it may.
     assert alone[3].mean == pytest.approx(core["accurate"].mean(), abs=0.02)
-    assert [r[2] for r in systems] == [0.0, 0.0, 1.0, 1.0, 5.0, 5.0]
-    assert all(r[4].mean >= alone[4].mean - 0.02 for r in systems)
+    assert [r[2] for r in systems] == [0.0] * 3 + [1.0] * 3 + [5.0] * 3
+    assert all(r[6].mean >= alone[6].mean - 0.02 for r in systems)
+    trades, _, cascade = systems[-3:]
+    # At five points TRADES alone, 90.0 and 90.0, is mostly within the loss, and no worse composed.
+    assert (trades[0], trades[-1]) == ("a robust model alone", "trades (20 of 20)")
+    assert cascade[8].value <= 0
+    assert cascade[9] == "0 of 20"
 
 
 def test_one_robust_model_needs_no_choosing(write_run, known_records):

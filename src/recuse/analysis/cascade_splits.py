@@ -18,19 +18,23 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class HalfRates:
-    """Rates of the chosen cascade on one half of the samples.
+    """Rates of the chosen systems on one half of the samples.
 
     Attributes:
         natural: Accuracy of the deployed cascade.
         sound: Its robust accuracy by the sound accounting.
         core_natural: Accuracy of the core alone.
         core_robust: Robust accuracy of the core alone.
+        alone_natural: Accuracy of the chosen robust model alone.
+        alone_robust: Its robust accuracy.
     """
 
     natural: float
     sound: float
     core_natural: float
     core_robust: float
+    alone_natural: float
+    alone_robust: float
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,10 @@ class SplitResult:
     Attributes:
         seed: Of the split.
         stages: Names of the stages in order; empty where nothing beat the core alone.
+        alone: The robust model that was chosen to stand alone: the most robust of those that keep
+            within the allowed natural loss, or of all where none does.
+        better_alone: On the choosing half it keeps within that loss and is more robust than the
+            chosen cascade: then no cascade is called for.
         choosing: Rates on the half that chose.
         reporting: Rates on the other half.
         bound: No cascade of the pool exceeds this sound rate on the choosing half.
@@ -48,6 +56,8 @@ class SplitResult:
 
     seed: int
     stages: tuple[str, ...]
+    alone: str
+    better_alone: bool
     choosing: HalfRates
     reporting: HalfRates
     bound: float
@@ -58,6 +68,8 @@ class SplitResult:
         return {
             "seed": self.seed,
             "stages": list(self.stages),
+            "alone": self.alone,
+            "better_alone": self.better_alone,
             **asdict(self.reporting),
             "choosing": asdict(self.choosing) | {"bound": self.bound},
             "optimal": self.optimal,
@@ -79,6 +91,11 @@ class SearchResult:
     max_stages: int
     max_natural_loss: float
     splits: tuple[SplitResult, ...]
+
+    @property
+    def better_alone(self) -> int:
+        """In how many splits a model alone is better than the cascade, on the choosing half."""
+        return sum(split.better_alone for split in self.splits)
 
     @property
     def mean(self) -> HalfRates:
@@ -172,24 +189,43 @@ def _one_split(pool: Pool, seed: int, loss: float, max_stages: int, budget: int)
     found: Found = best_cascade(
         Searchable.of(stages, core), floor=floor, max_stages=max_stages, budget=budget
     )
+    alone = _most_robust(stages, floor)
+    chosen = _rates(pool, found.stages, alone, choosing)
+    within = np.count_nonzero(stages[alone].accurate) >= floor
     return SplitResult(
         seed=seed,
         stages=tuple(pool.names[i] for i in found.stages),
-        choosing=_rates(pool, found.stages, choosing),
-        reporting=_rates(pool, found.stages, reporting),
+        alone=pool.names[alone],
+        better_alone=bool(within) and chosen.alone_robust > chosen.sound,
+        choosing=chosen,
+        reporting=_rates(pool, found.stages, alone, reporting),
         bound=found.bound / size,
         optimal=found.optimal,
     )
 
 
-def _rates(pool: Pool, chosen: tuple[int, ...], half: Mask) -> HalfRates:
+def _most_robust(stages: list[Stage], floor: int) -> int:
+    """The model to stand alone: within the natural floor if any is, then the most robust."""
+
+    def worth(place: int) -> tuple[bool, int, int]:
+        stage = stages[place]
+        natural = int(np.count_nonzero(stage.accurate))
+        return natural >= floor, int(np.count_nonzero(stage.accurate & stage.robust)), natural
+
+    return max(range(len(stages)), key=worth)
+
+
+def _rates(pool: Pool, chosen: tuple[int, ...], alone: int, half: Mask) -> HalfRates:
     core = Core(pool.core.accurate[half], pool.core.robust[half])
     account = sound_account([_part(pool.stages[i], half) for i in chosen], core)
+    single = _part(pool.stages[alone], half)
     return HalfRates(
         natural=rate(account.natural),
         sound=rate(account.robust),
         core_natural=rate(core.accurate),
         core_robust=rate(core.accurate & core.robust),
+        alone_natural=rate(single.accurate),
+        alone_robust=rate(single.accurate & single.robust),
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recuse.analysis.cascade_splits import SearchResult
+    from recuse.analysis.intervals import Interval
 
 
 def search(
@@ -25,7 +26,8 @@ def search(
     Every model judged at eps and twice eps may be a stage, which answers where no perturbation
     within eps changes its answer. The cascade with the highest sound robust accuracy is chosen
     on one half of the samples and reported on the other. One stage is the paper's
-    2-composition.
+    2-composition. Beside it stand the core alone and the most robust model alone that keeps within
+    the same loss (or of all where none does), chosen on the same half.
 
     Args:
         logs: Run folders, or folders of published logs.
@@ -70,6 +72,8 @@ def _print(result: "SearchResult") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_core
+
     pool, mean, spread = result.pool, result.mean, result.deviation
     console = Console(soft_wrap=True, highlight=False)
     console.print(
@@ -80,13 +84,31 @@ def _print(result: "SearchResult") -> None:
     table = Table("reporting half, %", "natural", "robust (sound)")
     for column in table.columns[1:]:
         column.justify = "right"
-    table.add_row("core alone", f"{100 * mean.core_natural:.1f}", f"{100 * mean.core_robust:.1f}")
-    table.add_row(
-        "best cascade",
-        f"{100 * mean.natural:.1f} ± {100 * spread.natural:.1f}",
-        f"{100 * mean.sound:.1f} ± {100 * spread.sound:.1f}",
-    )
+    for name, natural, robust in (
+        ("core alone", "core_natural", "core_robust"),
+        ("robust model alone", "alone_natural", "alone_robust"),
+        ("best cascade", "natural", "sound"),
+    ):
+        rates = [
+            f"{100 * getattr(mean, n):.1f} ± {100 * getattr(spread, n):.1f}"
+            for n in (natural, robust)
+        ]
+        table.add_row(name, *rates)
     console.print(table)
+    for words, over in (
+        ("the core alone", cascade_over_core(result)),
+        ("the robust model alone", cascade_over_alone(result)),
+    ):
+        console.print(
+            f"best cascade against {words}: {_points(over.natural)} natural, "
+            f"{_points(over.robust)} robust (paired, 95 %)"
+        )
+    if result.better_alone:
+        console.print(
+            f"in {result.better_alone} of {len(result.splits)} halves a model alone keeps within "
+            "the allowed loss and is more robust than the best cascade: there it is the better "
+            "choice"
+        )
     chosen = Counter(split.stages for split in result.splits)
     for names, times in chosen.most_common(5):
         console.print(f"{times}× {' → '.join((*names, pool.core_name))}")
@@ -96,3 +118,8 @@ def _print(result: "SearchResult") -> None:
             f"{unproven} of {len(result.splits)} searches ended at the budget: a better cascade "
             f"may exist, by at most {100 * gap:.1f} points on the choosing half"
         )
+
+
+def _points(interval: "Interval") -> str:
+    ends = f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+    return f"{100 * interval.estimate:+.1f} ({ends})"

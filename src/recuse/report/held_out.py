@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_core
 from recuse.analysis.cascade_pool import Pool, build_pool
 from recuse.analysis.cascade_splits import SearchResult, search_splits
 from recuse.errors import RecordError
 from recuse.records.schema import Record
 from recuse.report.composed import Composed
 from recuse.report.page import Cell, Column, Spread, Table
+from recuse.report.tables import interval_points
 
 # Natural accuracy against the core that may be given up while choosing.
 ALLOWED_LOSSES = (0.0, 0.01, 0.05)
@@ -17,6 +19,11 @@ MAX_STAGES = (1, 2)
 _SPLITS = 20
 _BUDGET = 2_000
 _FEWEST_SAMPLES = 20
+ALONE_BETTER = (
+    "halves in which a model alone keeps within the loss and is more robust than the cascade, on "
+    "the choosing half"
+)
+_PAIRED = "paired on the reporting halves, 95 %"
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,12 @@ def held_out_table(searches: Sequence[HeldOut]) -> Table:
         "ε",
         Column("natural loss allowed", "points", "against the core, while choosing"),
         Column("natural accuracy", "%"),
+        Column("less the core's", "points", _PAIRED),
+        Column("less the model's alone", "points", _PAIRED),
         Column("robust accuracy, sound", "%"),
+        Column("less the core's", "points", _PAIRED),
+        Column("less the model's alone", "points", _PAIRED),
+        Column("model alone is better", "halves", ALONE_BETTER),
         "chosen most often",
     )
     rows: list[tuple[Cell, ...]] = []
@@ -74,8 +86,10 @@ def held_out_table(searches: Sequence[HeldOut]) -> Table:
         rows += [(*lead, *cells) for cells in _rows(search)]
     caption = (
         "The system is chosen on a random half of the samples and measured on the other half: "
-        f"mean ± standard deviation over {_SPLITS} halves. Two stages: a second robust model is "
-        "asked where the first abstains."
+        f"mean ± standard deviation over {_SPLITS} halves; differences are paired on the same "
+        "samples, with 95 % intervals. Two stages: a second robust model is asked where the first "
+        "abstains. The model alone is the most robust that keeps within the allowed loss, or of "
+        "all where none does."
     )
     within = ("run", "data", "ε")
     return Table(
@@ -108,31 +122,46 @@ def _search(run: str, group: Sequence[Composed]) -> HeldOut | None:
 def _rows(search: HeldOut) -> list[tuple[Cell, ...]]:
     radius = f"{search.pool.norm} {search.pool.eps}"
     first = search.results[0]
-    mean, sd = first.mean, first.deviation
-    alone = (
-        Spread(float(mean.core_natural), float(sd.core_natural)),
-        Spread(float(mean.core_robust), float(sd.core_robust)),
-    )
-    rows: list[tuple[Cell, ...]] = [(f"{search.pool.core_name} alone", radius, None, *alone, "")]
+    none: tuple[Cell, Cell] = (None, None)
+    core = _spreads(first, "core_natural", "core_robust")
+    name = f"{search.pool.core_name} alone"
+    rows: list[tuple[Cell, ...]] = [(name, radius, None, core[0], *none, core[1], *none, None, "")]
     for result in search.results:
-        mean, sd = result.mean, result.deviation
-        stages = (
-            "one robust model" if result.max_stages == 1 else f"up to {result.max_stages} stages"
-        )
+        loss = 100 * result.max_natural_loss
+        if result.max_stages == MAX_STAGES[0]:
+            alone = _spreads(result, "alone_natural", "alone_robust")
+            often = _favourite([(split.alone,) for split in result.splits])
+            lead = ("a robust model alone", radius, loss)
+            rows.append((*lead, alone[0], *none, alone[1], *none, None, often))
+        natural, robust = _spreads(result, "natural", "sound")
+        over_core, over_alone = cascade_over_core(result), cascade_over_alone(result)
         rows.append(
             (
-                f"{stages}, then the core",
+                f"{_stages(result.max_stages)}, then the core",
                 radius,
-                100 * result.max_natural_loss,
-                Spread(float(mean.natural), float(sd.natural)),
-                Spread(float(mean.sound), float(sd.sound)),
-                _favourite(result),
+                loss,
+                natural,
+                interval_points(over_core.natural),
+                interval_points(over_alone.natural),
+                robust,
+                interval_points(over_core.robust),
+                interval_points(over_alone.robust),
+                f"{result.better_alone} of {len(result.splits)}",
+                _favourite([split.stages for split in result.splits]),
             )
         )
     return rows
 
 
-def _favourite(result: SearchResult) -> str:
-    counts = Counter(split.stages for split in result.splits)
-    stages, times = counts.most_common(1)[0]
-    return f"{' → '.join(stages) or 'the core alone'} ({times} of {len(result.splits)})"
+def _stages(most: int) -> str:
+    return "one robust model" if most == 1 else f"up to {most} stages"
+
+
+def _spreads(result: SearchResult, *names: str) -> list[Spread]:
+    mean, sd = asdict(result.mean), asdict(result.deviation)
+    return [Spread(float(mean[name]), float(sd[name])) for name in names]
+
+
+def _favourite(chosen: Sequence[tuple[str, ...]]) -> str:
+    stages, times = Counter(chosen).most_common(1)[0]
+    return f"{' → '.join(stages) or 'the core alone'} ({times} of {len(chosen)})"

@@ -54,6 +54,13 @@ class Counted:
         """Sound robust accuracy; NaN where there is no bound."""
         return float("nan") if self.sound is None else rate(self.sound)
 
+    @property
+    def over_alone(self) -> tuple[Points, Points | None]:
+        """What the composition has over the model alone, in natural and sound robust accuracy."""
+        sound, alone = self.sound, self.model.alone
+        robust = None if sound is None else _over(sound, alone.robust)
+        return _over(self.natural, alone.natural), robust
+
     def hidden(self, reason: str) -> Mask | None:
         """Samples that explain ``published`` against what is sound, for one of the reasons.
 
@@ -132,6 +139,8 @@ def _table(title: str, rows: Sequence[Counted], *, folded: bool) -> Table:
         Column("repaired", "%", "Paper's formula, broken verdicts carried outward"),
         Column("sound", "%", "Lower bound, broken verdicts carried outward"),
         Column("Δ robust", "points", "Sound minus printed, 95 % paired bootstrap"),
+        Column("alone, natural", "%", "The model alone, without a core"),
+        Column("alone, robust", "%", "The model alone, broken verdicts carried outward"),
         Column("moved", meaning="Right by the paper only / as deployed only"),
         Column("unproven", meaning="Robust by the paper's count only"),
         Column("wrong at x", meaning="Of these, answered wrongly without any attack"),
@@ -152,6 +161,8 @@ def _row(counted: Counted) -> tuple[Cell, ...]:
         Rate(rate(counted.paper.robust), decimals=2),
         None if sound is None else Rate(rate(sound), decimals=2),
         None if sound is None else _over(sound, published.robust),
+        Rate(rate(counted.model.alone.natural), decimals=2),
+        Rate(rate(counted.model.alone.robust), decimals=2),
         f"{_number(counted, 'natural_gained')} / {_number(counted, 'natural_lost')}",
         _number(counted, "robust_unproven"),
         _number(counted, "wrong_at_x"),
@@ -191,6 +202,8 @@ def accounting_csv(counted: Sequence[Counted]) -> bytes:
             "robust_paper": rate(c.published.robust),
             "robust_paper_repaired": rate(c.paper.robust),
             "robust_sound": None if c.sound is None else rate(c.sound),
+            "natural_alone": rate(c.model.alone.natural),
+            "robust_alone": rate(c.model.alone.robust),
             **{reason: _number(c, reason) for reason in REASONS},
         }
         for c in counted

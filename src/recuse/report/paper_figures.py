@@ -22,13 +22,14 @@ from recuse.report.plots import robust_against_inaccurate, selective_accuracy
 from recuse.report.style import RING
 
 SELECTORS = {"RI": "circle", "SR": "diamond", "SN": "square"}
-SOUND, CORE = "RI, sound", "core"
+SOUND, CORE, ALONE = "RI, sound", "core", "model alone"
 COUNTS = {
     "RI": RING,
     SOUND: "circle",
     "SR": "triangle-up",
     "SN": "square",
     CORE: "diamond",
+    ALONE: "triangle-down",
 }
 _SELECTION = Axes(
     "robust selection",
@@ -113,6 +114,8 @@ def _compositions(book: Book, models: Sequence[Abstaining], dataset: str) -> Ite
         if model.published.method == "RI" and sound is not None:
             x, y = rate(model.repaired.natural(model.core_repaired)), rate(sound)
             marks.append(replace(mark, x=x, y=y, kind=SOUND, trail=""))
+            x, y = rate(model.alone.natural), rate(model.alone.robust)
+            marks.append(replace(mark, x=x, y=y, kind=ALONE, trail=""))
     marks, core = _compared(marks), book.core(dataset)
     if not marks or core is None:
         return
@@ -126,7 +129,8 @@ def _compositions(book: Book, models: Sequence[Abstaining], dataset: str) -> Ite
         "Figures 4 and 9, compositions with the core",
         scatter(_by_radius(marks), _COMPOSITION),
         "By the paper's formula; discs are the robustness-indicator compositions (rings) by the "
-        "sound count. Up and to the right is better.",
+        "sound count, triangles that point down the same models without a core. Up and to the "
+        "right is better.",
     )
 
 

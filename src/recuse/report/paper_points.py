@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from recuse.analysis.abstainers import Abstainer, core_of, indicator, network, response
-from recuse.analysis.accounting import Core
+from recuse.analysis.accounting import Account, Core
 from recuse.analysis.metrics import rate, robust_accuracy, robust_inaccuracy
 from recuse.analysis.verdicts import add_radii
 from recuse.errors import ConfigError, RecordError
@@ -49,6 +49,12 @@ class Abstaining:
     repaired: Abstainer
     core: Core | None
     core_repaired: Core | None
+
+    @property
+    def alone(self) -> Account:
+        """The model without its selector and its core, verdicts made monotone."""
+        stage = self.repaired.stage
+        return Account(stage.accurate, stage.accurate & stage.robust)
 
     @property
     def name(self) -> str:
