@@ -55,10 +55,11 @@ def _winner(entries: Sequence[tuple[int, Outcome]], smallest: bool) -> int | Non
     if len(ranked) < 2:
         return None
     row, top = ranked[0]
-    return row if all(_beats(top, other, smallest) for _, other in ranked[1:]) else None
+    return row if all(beats(top, other, smallest) for _, other in ranked[1:]) else None
 
 
-def _beats(top: Outcome, other: Outcome, smallest: bool) -> bool:
+def beats(top: Outcome, other: Outcome, smallest: bool = False) -> bool:
+    """Whether ``top`` is better beyond the interval; never so on different samples, or none."""
     if not top.ids.equals(other.ids) or not len(top.ids):
         return False
     over = paired_difference(top.holds, other.holds, resamples=_RESAMPLES)

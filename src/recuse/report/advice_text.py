@@ -1,11 +1,14 @@
 """What to take, in sentences: every composition beside its members alone, and what is given up."""
 
+from collections.abc import Sequence
+
 from recuse.analysis.advice import ALLOWED_LOSS, Advice, System, difference
 from recuse.analysis.intervals import Interval
 from recuse.analysis.metrics import rate
 from recuse.report.measured import CERTIFIED, ROBUST
 from recuse.report.page import percent, points
 
+_NAMED = 3
 _BUDGETS = {
     "linf": "change every input value by up to {eps}",
     "l2": "move the input by up to {eps} in Euclidean distance",
@@ -45,6 +48,18 @@ def advice_rule(choices: int) -> str:
         f"that gives up at most {100 * ALLOWED_LOSS:g} point of the core's natural accuracy, or, "
         "where none is that cheap, the one with the largest sum of both."
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """A few names, and how many more there are.
+
+    >>> listed(["a", "b", "c", "d"]), listed(["a"])
+    ('a, b and 2 more', 'a')
+    """
+    most = _NAMED if len(names) > _NAMED else len(names)
+    shown = list(names[: most - (len(names) > most)])
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
 def percentage(value: float, decimals: int = 1) -> str:
@@ -107,7 +122,7 @@ _DEAR = (
 def _alike(advice: Advice) -> list[str]:
     if not advice.alike:
         return []
-    names = ", ".join(system.title for system in advice.alike)
+    names = listed([system.title for system in advice.alike])
     return [f"These samples do not tell it from {names}: every interval of a difference holds 0."]
 
 
@@ -151,12 +166,13 @@ def _where_better(system: System, other: System) -> str:
 def _over(system: System, other: System, advice: Advice) -> str:
     """Differences of one system over another; of proofs only where both could be proven."""
     over = difference(system, other)
-    parts = [f"{_signed(over.natural)} natural"]
+    parts = [f"{signed(over.natural)} natural"]
     if other is not advice.core or advice.kind == ROBUST or other.models[0].proves(advice.eps):
-        parts.append(f"{_signed(over.robust)} robust")
+        parts.append(f"{signed(over.robust)} robust")
     return f"{' and '.join(parts)} against {other.title}"
 
 
-def _signed(interval: Interval) -> str:
+def signed(interval: Interval) -> str:
+    """A difference in points with its interval."""
     between = f"{points(interval.low)} to {points(interval.high)}"
     return f"{points(interval.estimate)} points ({between})"

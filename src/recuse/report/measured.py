@@ -9,6 +9,7 @@ import numpy as np
 from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.metrics import Splits, splits
 from recuse.analysis.verdicts import Kind, Mask, Verdicts, add_radii, verdicts
+from recuse.analysis.winners import Outcome
 from recuse.radius import parse_radius
 from recuse.records.schema import Record, RecordMeta
 from recuse.report.style import loss_name, loss_rank
@@ -132,6 +133,18 @@ def _says_more(m: Measured, other: Measured) -> bool:
     if m.kind == CERTIFIED:
         return m.stable.estimate > other.stable.estimate
     return m.broken > other.broken
+
+
+def outcomes(m: Measured) -> tuple[Outcome | None, Outcome | None, Outcome | None]:
+    """Naturally right, robust and right, robust and wrong, sample by sample; None unlabelled."""
+    verdict = m.judged.verdicts
+    if not verdict.labelled:
+        return None, None, None
+    right, stable = verdict.accurate(), verdict.stable(m.kind, m.eps)
+    natural, robust, wrong = (
+        Outcome(verdict.ids, mask) for mask in (right, right & stable, ~right & stable)
+    )
+    return natural, robust, wrong
 
 
 def in_order(models: Iterable[Judged]) -> list[Judged]:

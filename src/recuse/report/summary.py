@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 
 from recuse.analysis.advice import Advice
-from recuse.analysis.intervals import Interval, wilson_of
+from recuse.analysis.intervals import Interval, paired_difference, wilson_of
 from recuse.analysis.metrics import rate
+from recuse.analysis.winners import beats
 from recuse.report.advice_text import (
     advice_in_full,
     advice_rule,
     advice_shortly,
     budget_of,
+    listed,
     percentage,
+    signed,
 )
-from recuse.report.measured import CERTIFIED, ROBUST, Measured
+from recuse.report.measured import CERTIFIED, ROBUST, Measured, outcomes
 from recuse.report.page import Cell, Rate, Tile
 from recuse.report.tables import repetition_table
 from recuse.report.values import show
@@ -141,16 +144,21 @@ def _advice(advice: Sequence[Advice]) -> list[str]:
 
 
 def _dangerous(group: Sequence[Measured]) -> str:
-    """Which robust model is stably wrong least and most at one radius."""
+    """Which robust model is stably wrong least and most at one radius, if they can be told."""
     wrong = sorted(
         ((m.inaccurate.estimate, m) for m in group if m.inaccurate), key=lambda pair: pair[0]
     )
     if len(wrong) < 2 or wrong[0][0] == wrong[-1][0]:
         return ""
     (low, least), (high, most) = wrong[0], wrong[-1]
+    few, many = outcomes(least)[2], outcomes(most)[2]
+    if few is None or many is None or not beats(few, many, smallest=True):
+        return ""
+    over = paired_difference(few.holds, many.holds)
     return (
         f"at {least.judged.meta.norm} {least.eps}, {percentage(low, 2)} of the samples for "
-        f"{least.judged.meta.model} and {percentage(high, 2)} for {most.judged.meta.model}"
+        f"{least.judged.meta.model} and {percentage(high, 2)} for {most.judged.meta.model}, "
+        f"a difference of {signed(over)}"
     )
 
 
@@ -174,22 +182,34 @@ def _without_composition(rates: Sequence[Measured]) -> list[str]:
             continue
         top = max(labelled, key=lambda m: m.robust.estimate if m.robust else 0.0)
         question = (top.judged.meta.dataset, top.judged.meta.norm)
-        texts.append(_most_robust(top, shortly=question in told))
+        texts.append(_most_robust(top, _tied(top, labelled), shortly=question in told))
         told.add(question)
     return texts or ["The records hold no labels: only label-free rates can be shown."]
 
 
-def _most_robust(top: Measured, *, shortly: bool) -> str:
+def _tied(top: Measured, others: Sequence[Measured]) -> list[str]:
+    """Models whose robust accuracy these samples do not tell from the top one's."""
+    best = outcomes(top)[1]
+    rivals = [(m, outcomes(m)[1]) for m in others if m is not top]
+    return [
+        m.judged.meta.model
+        for m, rival in rivals
+        if best is None or rival is None or not beats(best, rival)
+    ]
+
+
+def _most_robust(top: Measured, tied: Sequence[str], *, shortly: bool) -> str:
     natural = percentage(top.natural.estimate if top.natural else float("nan"))
     robust = percentage(top.robust.estimate if top.robust else float("nan"))
     name, meta = top.judged.meta.model, top.judged.meta
+    apart = f" These samples do not tell it from {listed(tied)}." if tied else ""
     if shortly:
-        return f"At {meta.norm} {top.eps} it is {name}: {natural} natural, {robust} robust."
+        return f"At {meta.norm} {top.eps} it is {name}: {natural} natural, {robust} robust.{apart}"
     budget = budget_of(meta.norm, top.eps)
     also = "provably also" if top.kind == CERTIFIED else "also"
     return (
         f"On {top.samples:,} samples of {meta.dataset}, the most robust model is {name}: right on "
-        f"{natural}, and on {robust} {also} when an attack may {budget}."
+        f"{natural}, and on {robust} {also} when an attack may {budget}.{apart}"
     )
 
 

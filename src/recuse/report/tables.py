@@ -9,8 +9,8 @@ from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.metrics import Splits
 from recuse.analysis.searches import searches
 from recuse.analysis.verdicts import add_radii
-from recuse.analysis.winners import Outcome, winners
-from recuse.report.measured import CERTIFIED, Judged, Measured
+from recuse.analysis.winners import winners
+from recuse.report.measured import CERTIFIED, Judged, Measured, outcomes
 from recuse.report.page import Cell, Column, Points, Rate, Spread, Table
 
 _NATURAL = Column("natural accuracy", "%", "right on unperturbed images")
@@ -68,23 +68,12 @@ def model_table(rates: Sequence[Measured]) -> Table:
 def _winners(rates: Sequence[Measured], first: int) -> frozenset[tuple[int, int]]:
     """Bold cells of natural accuracy, robust accuracy and robust inaccuracy, from ``first`` on."""
     groups = [(m.judged.meta.dataset, m.judged.meta.norm, m.eps, m.kind) for m in rates]
-    found = [_outcomes(m) for m in rates]
+    found = [outcomes(m) for m in rates]
     return frozenset(
         (row, first + place)
         for place in range(3)
         for row in winners([o[place] for o in found], groups, smallest=place == 2)
     )
-
-
-def _outcomes(m: Measured) -> tuple[Outcome | None, Outcome | None, Outcome | None]:
-    verdict = m.judged.verdicts
-    if not verdict.labelled:
-        return None, None, None
-    right, stable = verdict.accurate(), verdict.stable(m.kind, m.eps)
-    natural, robust, wrong = (
-        Outcome(verdict.ids, mask) for mask in (right, right & stable, ~right & stable)
-    )
-    return natural, robust, wrong
 
 
 def certified_table(rates: Sequence[Measured]) -> Table:
