@@ -1,5 +1,3 @@
-from functools import partial
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +5,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from recuse.attacks import Apgd
+from recuse.certify import GroupSequential
 from recuse.composition import (
+    AdaptiveAdversary,
     Cascade,
     Core,
     Passes,
@@ -16,12 +16,21 @@ from recuse.composition import (
     expected_cost,
     require_answers,
 )
-from recuse.errors import ConfigError, DataError
+from recuse.errors import ConfigError, DataError, RecuseError
 from recuse.models.architectures import architecture
 from recuse.models.cards import card_for
+from recuse.models.normalize import Normalize
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
-from recuse.selectors import RobustnessIndicator, SelectionNetwork, SoftmaxResponse
+from recuse.selectors import (
+    CertifiedIndicator,
+    EntropyResponse,
+    RobustMargin,
+    RobustnessIndicator,
+    RobustSoftmaxResponse,
+    SelectionNetwork,
+    SoftmaxResponse,
+)
 from recuse.threat import Threat
 
 EPS = Threat("linf", "0.05")
@@ -47,13 +56,13 @@ def random_cascade(linear_models, seed, *, stages=2):
 class Counting(nn.Module):
     """A classifier that remembers how many rows it has seen."""
 
-    def __init__(self, inner, repair=lambda x: x):
+    def __init__(self, inner):
         super().__init__()
-        self.inner, self.repair, self.rows = inner, repair, []
+        self.inner, self.rows = inner, []
 
     def forward(self, x):
         self.rows.append(len(x))
-        return self.inner(self.repair(x))
+        return self.inner(x)
 
 
 @given(st.integers(0, 1000), st.integers(0, 3))
@@ -116,18 +125,27 @@ class Always:
         return x.new_ones(len(x))
 
 
+class Silent(nn.Module):
+    """A classifier that has no answer for images that start with one half."""
+
+    def __init__(self, inner, value):
+        super().__init__()
+        self.inner, self.value = inner, value
+
+    def forward(self, x):
+        return self.inner(x).masked_fill(x[:, :1] == 0.5, self.value)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_what_is_no_answer_is_never_given(linear_models, value):
-    net, x = linear_models.random_linear(0), points(9)
-    x[4, 0] = value
+    plain, x = linear_models.random_linear(0), points(9)
+    net, x[4, 0] = Silent(plain, value), 0.5
     for selector in (Always(), RobustnessIndicator(EPS, Apgd(steps=3))):
         cascade = Cascade((Stage(net, selector),), Core(net, "last"), EPS)
         with pytest.raises(DataError, match=r"'last'.* returns NaN or infinity on 1 of "):
             cascade(x, noise=noise_for(x))
-    # A core that can read such an input answers what a stage cannot.
-    repaired = partial(torch.nan_to_num, posinf=0.0)
-    sound = Cascade((Stage(net, Always()),), Core(Counting(net, repaired)), EPS)
-    answers = sound(x, noise=noise_for(x))
+    # A core that knows such an input answers what a stage cannot.
+    answers = Cascade((Stage(net, Always()),), Core(plain), EPS)(x, noise=noise_for(x))
     assert answers.stage.tolist() == [0] * 4 + [1] + [0] * 4
 
 
@@ -227,8 +245,9 @@ class TestMisfits:
         cascade = Cascade(
             (Stage(wide, SoftmaxResponse(0.9), "wide"),), Core(linear_models.random_linear(0)), EPS
         )
-        with pytest.raises(ConfigError, match="'wide' cannot read an input of shape"):
-            cascade.check(points(3))
+        for run in (cascade.check, cascade):
+            with pytest.raises(DataError, match="'wide' cannot read images of shape"):
+                run(points(3))
         with pytest.raises(ConfigError, match=r"takes inputs of shape \(3, 28, 28\)"):
             Cascade(
                 (Stage(wide, SoftmaxResponse(0.9), "wide", self.card(size=28)),),
@@ -236,13 +255,27 @@ class TestMisfits:
                 EPS,
             )
 
-    def test_classes_in_another_order(self, linear_models):
-        net = linear_models.random_linear(0)
-        names = tuple("abcdefghij")
-        with pytest.raises(ConfigError, match="named or ordered otherwise"):
+    def test_classes_in_another_order_are_put_in_order_by_name(self, linear_models):
+        net, core = (linear_models.random_linear(i, classes=10) for i in (0, 1))
+        names, x = tuple("abcdefghij"), points(40)
+        mixed = (*names[3:], *names[:3])
+        stage = Stage(net, SoftmaxResponse(0.4), "s", self.card(label_names=mixed))
+        cascade = Cascade((stage,), Core(core, card=self.card(label_names=names)), EPS)
+        answers, own = cascade(x, noise=noise_for(x)), net(x).argmax(1)
+        assert 5 < int(answers.selected.sum()) < 40
+        for label, index, taken in zip(answers.label, own, answers.selected, strict=True):
+            assert not taken or names[label] == mixed[index]
+        # What an adversary attacks is what answers.
+        found = AdaptiveAdversary(steps=2)(cascade, x, answers.label, noise=noise_for(x))
+        assert found.correct.all()
+        assert cascade.stages[0].card.label_names == names
+
+    def test_other_classes_are_refused(self, linear_models):
+        net, names = linear_models.random_linear(0), tuple("abcdefghij")
+        with pytest.raises(ConfigError, match=r"classes of 's' \(a, b, .*\) are not those of 'c'"):
             Cascade(
                 (Stage(net, SoftmaxResponse(0.9), "s", self.card(label_names=names)),),
-                Core(net, card=self.card(label_names=names[::-1])),
+                Core(net, "c", self.card(label_names=(*names[:-1], "z"))),
                 EPS,
             )
 
@@ -262,3 +295,103 @@ class TestMisfits:
             require_answers(cascade, [trace])
         always = Cascade((Stage(net, SoftmaxResponse(0.0)),), Core(net), EPS)
         require_answers(always, [always.traced(x, noise=noise_for(x))])
+
+
+def pictures():
+    return torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def picture_network(*more, seed=0):
+    torch.manual_seed(seed)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    return nn.Sequential(Normalize((0.5,) * 3, (0.2,) * 3), flat, *more).eval()
+
+
+class Wrapped(nn.Module):
+    """A network that hands its logits out in something else."""
+
+    def __init__(self, inner, wrap):
+        super().__init__()
+        self.inner, self.wrap = inner, wrap
+
+    def forward(self, x):
+        return self.wrap(self.inner(x))
+
+
+STAGES = {
+    "indicator": lambda: RobustnessIndicator(EPS, Apgd(steps=3)),
+    "margin": lambda: RobustMargin(EPS, Apgd(steps=3), 0.1),
+    "softmax": lambda: SoftmaxResponse(0.3),
+    "robust softmax": lambda: RobustSoftmaxResponse(EPS, Apgd(steps=3), 0.3),
+    "entropy": lambda: EntropyResponse(-1.0),
+    "votes": lambda: CertifiedIndicator(Threat("l2", 0.05), GroupSequential(0.1, n_max=100)),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda x: x * 255, "divide images in 256 steps by 255"),
+        (lambda x: (x - 0.5) / 0.2, "before any normalisation"),
+        (lambda x: (x * 255).byte(), "floats in"),
+        (lambda x: x.permute(0, 2, 3, 1), "channels last"),
+        (lambda x: x.numpy(), "is a ndarray, not a tensor"),
+        (lambda x: x[0], r"a single image; .* x\[None\]"),
+        (lambda x: x.double(), r"'s' computes in float32 .* in float64; write x\.to"),
+        (lambda x: x[:, :1], r"'s' normalises 3 channels but the images have 1"),
+        (lambda x: x[..., :4], "'s' cannot read images of shape"),
+        (lambda x: x * torch.nan, "NaN or infinity"),
+    ],
+)
+def test_what_is_no_image_for_a_cascade_is_one_sentence(name, change, sentence):
+    selector = STAGES[name]()
+    budget = getattr(selector, "budget", EPS)
+    cascade = Cascade((Stage(picture_network(), selector, "s"),), Core(picture_network()), budget)
+    assert len(cascade(pictures()).label) == 4
+    for run in (cascade, cascade.check):
+        with pytest.raises(DataError, match=sentence) as refusal:
+            run(change(pictures()))
+        assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize(
+    ("wrap", "sentence"),
+    [
+        (lambda logits: (logits, None), "returns a tuple from forward"),
+        (lambda logits: {"logits": logits}, "returns a dict from forward"),
+        (
+            lambda logits: logits[:, 0],
+            r"returns outputs of shape \(\d,\)|the model returned shape \[4\]",
+        ),
+        (lambda logits: logits.softmax(1), "returns probabilities"),
+    ],
+)
+def test_what_is_no_logits_for_a_cascade_is_one_sentence(name, wrap, sentence):
+    selector, good = STAGES[name](), picture_network()
+    budget, bad = getattr(selector, "budget", EPS), Wrapped(picture_network(), wrap)
+    members = ((Stage(bad, selector, "bad"),), Core(good)), ((), Core(bad, "bad"))
+    # The votes of a network that returns probabilities are votes like any other.
+    skipped = name == "votes" and "probabilities" in sentence
+    for stages, core in members[1:] if skipped else members:
+        cascade = Cascade(stages, core, budget)
+        for run in (cascade, cascade.check):
+            with pytest.raises(RecuseError, match=f"'bad' {sentence}"):
+                run(pictures())
+
+
+def test_ids_that_are_not_the_images_are_refused():
+    cascade = Cascade((), Core(picture_network()), EPS)
+    with pytest.raises(ConfigError, match="3 ids of noise for 4 inputs; give one each, or none"):
+        cascade(pictures(), noise=SampleNoise(0, ("a", "b", "c")))
+
+
+def test_an_error_of_a_selector_stays_its_own():
+    class Faulty(SoftmaxResponse):
+        def answer(self, model, x, *, noise):
+            raise ValueError("no such score")
+
+    stage = Stage(picture_network(), Faulty(0.5), "s")
+    with pytest.raises(ValueError, match="no such score"):
+        Cascade((stage,), Core(picture_network()), EPS)(pictures())

@@ -3,7 +3,7 @@
 Two models, a robust one and a core, are the cascade of one stage.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -17,11 +17,12 @@ from recuse.composition.members import (
     Core,
     Stage,
     check_budget,
-    check_cards,
     check_classes,
-    classes_of,
+    fitted,
 )
 from recuse.errors import ConfigError, DataError
+from recuse.images import check_images
+from recuse.models.inputs import check_channels, check_outputs, logits_of
 from recuse.random import SampleNoise, fresh_noise
 from recuse.results import Guarantee, Prediction
 from recuse.selectors.calibrate import selected
@@ -72,6 +73,8 @@ class Cascade:
         budget: The attacker's ball. Stated here and in every selector that depends on it, and
             checked to be the same.
 
+    A stage whose card names the core's classes in another order gets its outputs re-ordered.
+
     Raises:
         ConfigError: A selector built against another budget, or models whose cards say that they
             take different inputs or know different classes.
@@ -86,7 +89,8 @@ class Cascade:
         object.__setattr__(self, "names", (*(s.name for s in self.stages), self.core.name))
         for stage in self.stages:
             check_budget(stage, self.budget)
-            check_cards(stage, self.core)
+        fitting = tuple(fitted(stage, self.core) for stage in self.stages)
+        object.__setattr__(self, "stages", fitting)
 
     @property
     def models(self) -> tuple[nn.Module, ...]:
@@ -106,58 +110,67 @@ class Cascade:
                 modes.enter_context(evaluation_mode(model))
             yield
 
-    def check(self, example: Images) -> None:
+    def check(self, example: object) -> None:
         """Run every classifier on an example and refuse those that do not fit together.
 
         A cascade in use may not reach its last models for a long time; this finds a mismatch
         before it does.
 
         Raises:
-            ConfigError: Different numbers of classes, or a model that cannot read the input.
+            ConfigError: Different numbers of classes.
+            DataError: No images, or a model that cannot read them or returns no logits.
         """
+        example = check_images(example)[:1]
         with self.evaluating():
             counts = [
-                classes_of(model, example[:1], name)
+                logits_of(model, example, name).shape[1]
                 for model, name in zip(self.models, self.names, strict=True)
             ]
         for name, classes in zip(self.names, counts, strict=True):
             check_classes(name, classes, self.core.name, counts[-1])
 
-    def __call__(self, x: Images, *, noise: SampleNoise | None = None) -> Prediction:
+    def __call__(self, x: object, *, noise: SampleNoise | None = None) -> Prediction:
         """Answer a batch.
 
         Args:
-            x: Inputs.
+            x: Images in [0, 1], ``(batch, channels, height, width)`` in the models' precision, or
+                points ``(batch, features)``.
             noise: One id per row; a stage's randomness depends on the seed, the id and the stage.
                 Leave it out in use: it is then fresh, so that no attacker knows the draws.
 
         Raises:
-            ConfigError: Stages with different numbers of classes.
-            DataError: NaN or infinity from the core, which has to answer.
+            ConfigError: Stages with different numbers of classes, or not one id per row.
+            DataError: No such images, models that cannot read them or return no logits, or NaN
+                or infinity from the core, which has to answer.
         """
         return self.traced(x, noise=noise).prediction
 
     @torch.no_grad()
-    def traced(self, x: Images, *, noise: SampleNoise | None = None) -> Trace:
+    def traced(self, x: object, *, noise: SampleNoise | None = None) -> Trace:
         """Answer a batch and count the passes each stage needed.
 
         Raises:
             ConfigError, DataError: As for a call.
         """
-        noise = noise or fresh_noise(len(x))
-        book = _Book.blank(x, core=len(self.stages))
-        rows = torch.arange(len(x), device=x.device)
+        images = check_images(x)
+        noise = noise or fresh_noise(len(images))
+        if len(noise.ids) != len(images):
+            raise ConfigError(
+                f"{len(noise.ids)} ids of noise for {len(images)} inputs; give one each, or none"
+            )
+        book = _Book.blank(images, core=len(self.stages))
+        rows = torch.arange(len(images), device=images.device)
         entered, passes = [], []
         with self.evaluating():
             for index, stage in enumerate(self.stages):
                 entered.append(len(rows))
                 with counted(*stage.networks) as spent:
                     inner = noise.take(rows.tolist()).substream("stage", index)
-                    rows = book.ask(stage, index, x, rows, inner)
+                    rows = book.ask(stage, index, images, rows, inner)
                 passes.append(spent)
             entered.append(len(rows))
             with counted(self.core.model) as spent:
-                book.fall_back(self.core, x, rows)
+                book.fall_back(self.core, images, rows)
         return Trace(book.prediction(self.guarantee), tuple(entered), (*passes, spent))
 
 
@@ -187,7 +200,10 @@ class _Book:
         """Note what the stage answers among ``rows``; the rows it passes on are returned."""
         if not len(rows):
             return rows
-        logits, scores = ask(stage, x[rows], noise)
+        part = x[rows]
+        with _explained(stage.networks, part, stage.name):
+            logits, scores = ask(stage, part, noise)
+        check_outputs(logits, len(rows), stage.name)
         self._same_classes(stage.name, logits)
         kept = selected(scores, stage.selector.threshold) & answered(logits)
         taken = rows[kept]
@@ -204,7 +220,7 @@ class _Book:
             DataError: It has none for some input.
         """
         if len(rows):
-            logits = core.model(x[rows])
+            logits = logits_of(core.model, x[rows], core.name)
             self._same_classes(core.name, logits)
             if silent := int((~answered(logits)).sum()):
                 raise DataError(
@@ -221,6 +237,19 @@ class _Book:
 
     def prediction(self, guarantee: tuple[Guarantee, ...]) -> Prediction:
         return Prediction(self.label, self.stage, self.selected, self.score, guarantee)
+
+
+@contextmanager
+def _explained(networks: Iterable[nn.Module], x: Images, name: str) -> Iterator[None]:
+    """Say in a sentence what of a network made a block fail, if it was a network."""
+    for network in networks:
+        check_channels(network, x, name)
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
+        for network in networks:
+            logits_of(network, x[:1], name)
+        raise
 
 
 def ask(stage: Stage, x: Images, noise: SampleNoise) -> tuple[Logits, PerSample]:

@@ -31,7 +31,9 @@ def counted(*models: nn.Module) -> Iterator[Passes]:
     """Count the rows that pass through each of ``models`` inside the block, each model once."""
     passes = Passes()
 
-    def seen(_: nn.Module, __: Any, output: Tensor) -> None:
+    def seen(_: nn.Module, __: Any, output: object) -> None:
+        if not isinstance(output, Tensor):
+            return  # no logits, which others refuse
         passes.forwards += len(output)
         if output.requires_grad:
             output.register_hook(seen_again)  # type: ignore[no-untyped-call]

@@ -1,17 +1,20 @@
 """The members of a composition, and whether they fit together."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
 
-from recuse.arrays import Images
-from recuse.errors import ConfigError
+from recuse.class_names import class_order
+from recuse.errors import ConfigError, DataError
 from recuse.models.cards import Card
+from recuse.models.class_order import Reordered
 from recuse.protocols import Selector
 from recuse.selectors.scores import BudgetedSelector
 from recuse.selectors.selection_network import SelectionNetwork
 from recuse.threat import Threat
+
+_SHOWN = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +65,14 @@ def check_budget(stage: Stage, budget: Threat) -> None:
         )
 
 
-def check_cards(stage: Stage, core: Core) -> None:
-    """Refuse models whose cards name different inputs or classes."""
+def fitted(stage: Stage, core: Core) -> Stage:
+    """A stage whose card fits the core's, its classes put into the core's order by name.
+
+    Raises:
+        ConfigError: The cards name different inputs or classes.
+    """
     if stage.card is None or core.card is None:
-        return
+        return stage
     classes = (card.architecture.classes for card in (stage.card, core.card))
     check_classes(stage.name, next(classes), core.name, next(classes))
     mine, theirs = _inputs(stage.card), _inputs(core.card)
@@ -74,29 +81,33 @@ def check_cards(stage: Stage, core: Core) -> None:
             f"{stage.name!r} takes inputs of {mine} but {core.name!r} of {theirs}; a cascade "
             "hands one image to all its models"
         )
-    names = stage.card.label_names, core.card.label_names
-    if all(names) and names[0] != names[1]:
+    own, wanted = stage.card.label_names, core.card.label_names
+    order = _order(stage.name, own, core.name, wanted) if own and wanted else None
+    if order is None:
+        return stage
+    card = replace(stage.card, label_names=wanted)
+    return replace(stage, model=Reordered(stage.model, order), card=card)
+
+
+def _order(
+    name: str, own: Sequence[str], other: str, wanted: Sequence[str]
+) -> tuple[int, ...] | None:
+    try:
+        return class_order(own, wanted, model=repr(name), data=repr(other))
+    except DataError as error:
         raise ConfigError(
-            f"the classes of {stage.name!r} are named or ordered otherwise than those of "
-            f"{core.name!r}; the models of a cascade must answer the same question"
-        )
+            f"the classes of {name!r} ({_listed(own)}) are not those of {other!r} "
+            f"({_listed(wanted)}); the models of a cascade must answer the same question"
+        ) from error
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def _inputs(card: Card) -> str:
     wanted = card.preprocessing
     return f"shape {wanted.shape} in [{wanted.low:g}, {wanted.high:g}]"
-
-
-def classes_of(model: nn.Module, example: Images, name: str) -> int:
-    """Number of classes of a model, found by running it."""
-    try:
-        with torch.no_grad():
-            return int(model(example).shape[1])
-    except RuntimeError as error:
-        raise ConfigError(
-            f"{name!r} cannot read an input of shape {tuple(example.shape[1:])} ({error}); every "
-            "model of a cascade gets the same image"
-        ) from error
 
 
 def check_classes(name: str, classes: int, other: str, expected: int) -> None:

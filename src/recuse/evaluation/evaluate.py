@@ -21,7 +21,6 @@ from recuse.images import dtype_of
 from recuse.models.cards import Card
 from recuse.models.checkpoint import weights_sha256
 from recuse.models.inputs import logits_of
-from recuse.models.normalize import Normalize
 from recuse.models.prepared import Precision
 from recuse.progress import Progress, silent
 from recuse.protocols import Attack
@@ -227,13 +226,6 @@ def clean_logits(
         DataError: The model cannot take these images, has fewer classes than the data, or
             returns something other than logits or values that are not finite.
     """
-    for layer in model.modules():
-        # Broadcasting would let a grey image pass for a colour one.
-        if isinstance(layer, Normalize) and len(layer.mean) != x.shape[1]:
-            raise DataError(
-                f"{name!r} normalises {len(layer.mean)} channels but images of {batch.name} have "
-                f"{x.shape[1]}; use a model trained for this data set"
-            )
     logits = logits_of(model, x, name).float()
     if logits.shape[1] < batch.classes:
         raise DataError(

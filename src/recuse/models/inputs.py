@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from recuse.arrays import Images, Logits
 from recuse.errors import DataError
 from recuse.images import check_images, dtype_of
+from recuse.models.normalize import Normalize
 
 _ROUNDED = 1e-3
 
@@ -51,12 +52,27 @@ def _look_like_probabilities(outputs: Tensor) -> bool:
     return bool(summed.all() & ((outputs > 0) & (outputs < 1)).any())
 
 
+def check_channels(model: nn.Module, x: Images, name: str) -> None:
+    """Refuse images of other channels than a model normalises: a grey one would pass for colour.
+
+    Raises:
+        DataError: The numbers of channels differ.
+    """
+    for layer in model.modules():
+        if isinstance(layer, Normalize) and len(layer.mean) != x.shape[1]:
+            raise DataError(
+                f"{name!r} normalises {len(layer.mean)} channels but the images have {x.shape[1]}; "
+                "use a model trained for such images"
+            )
+
+
 def logits_of(model: nn.Module, x: Images, name: str) -> Logits:
     """The model's logits for ``x``, without a graph; a model that cannot read ``x`` says so.
 
     Raises:
         DataError: The model cannot read these images, or returns something else than logits.
     """
+    check_channels(model, x, name)
     try:
         with torch.no_grad():
             outputs = model(x)
@@ -80,4 +96,4 @@ def _cannot_read(model: nn.Module, x: Images, name: str, error: Exception) -> st
     return f"{name!r} cannot read images of shape {tuple(x.shape[1:])}: {first}"
 
 
-__all__ = ["check_images", "check_outputs", "logits_of"]
+__all__ = ["check_channels", "check_images", "check_outputs", "logits_of"]
