@@ -310,7 +310,7 @@ def test_grey_images_do_not_pass_for_coloured_ones(tmp_path: Path) -> None:
     model, split = normalized(Halfspaces(), (0.5,) * 3, (1.0,) * 3), points()
     grey = replace(split, images=split.images[:, :1])
     with pytest.raises(
-        DataError, match="'x' normalises 3 channels but images of points/test have 1"
+        DataError, match="'x' normalises 3 channels but the images have 1"
     ):
         evaluate(model, grey, plan(), name="x", records=tmp_path)
 
