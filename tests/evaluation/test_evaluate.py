@@ -309,9 +309,7 @@ def test_a_network_is_judged_in_eval_mode_and_left_as_it_was(tmp_path: Path) -> 
 def test_grey_images_do_not_pass_for_coloured_ones(tmp_path: Path) -> None:
     model, split = normalized(Halfspaces(), (0.5,) * 3, (1.0,) * 3), points()
     grey = replace(split, images=split.images[:, :1])
-    with pytest.raises(
-        DataError, match="'x' normalises 3 channels but the images have 1"
-    ):
+    with pytest.raises(DataError, match="'x' normalises 3 channels but the images have 1"):
         evaluate(model, grey, plan(), name="x", records=tmp_path)
 
 
