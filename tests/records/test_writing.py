@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from recuse.errors import RecordError
 from recuse.records import lock
 from recuse.records.answers import Answers
-from recuse.records.store import read_record
+from recuse.records.store import Shards, read_record
 
 from .conftest import ANSWERS, META, opened, rows
 
@@ -89,17 +89,32 @@ def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatc
     assert_frame_equal(read_record(one.shards.folder).frame, rows(0, 12))
 
 
-def test_a_lock_that_was_let_go_while_one_waited_is_taken_anew(tmp_path: Path) -> None:
-    path, held = tmp_path / "lock", []
+def test_two_shards_begun_at_once_do_not_overwrite_each_other(tmp_path: Path, monkeypatch) -> None:
+    with opened(tmp_path) as record:
+        monkeypatch.setattr(Shards, "paths", property(lambda _: []))
+        record.shards.append(rows(0, 8))
+        record.shards.append(rows(8, 12))
+        monkeypatch.undo()
+    assert_frame_equal(read_record(record.shards.folder).frame, rows(0, 12))
+
+
+def test_a_lock_on_a_file_that_is_gone_keeps_nobody_out_and_is_taken_anew(
+    tmp_path: Path, monkeypatch
+) -> None:
+    import fcntl
+
+    path, real = tmp_path / "lock", fcntl.flock
     first = lock.locked(path, print)
     first.__enter__()
 
-    def waiting(_: str) -> None:
-        if not held:
-            held.append(first.__exit__(None, None, None))
+    def late(file: object, how: int) -> None:
+        # Let go, and the file is gone, between the second's opening it and locking it.
+        monkeypatch.setattr(fcntl, "flock", real)
+        first.__exit__(None, None, None)
+        real(file, how)
 
-    with lock.locked(path, waiting):
-        assert held
+    monkeypatch.setattr(fcntl, "flock", late)
+    with lock.locked(path, print):
         assert path.is_file()
     assert not path.exists()
 
