@@ -232,22 +232,53 @@ def test_a_record_of_before_answers_goes_on_if_its_rows_come_out_again(tmp_path:
         judged(tmp_path / "old", Half(sign=-1.0))
 
 
-def test_a_damaged_shard_is_judged_again_where_that_is_asked_for(tmp_path: Path) -> None:
+def evaluated(folder: Path, **changes: object) -> Record:
     plan = Evaluation("linf", (0.02,), Apgd(steps=3), batch_size=4)
+    return evaluate(Half(), points(), plan, name="m", records=folder, **changes)
 
-    def judge(**changes: object) -> Record:
-        return evaluate(Half(), points(), plan, name="m", records=tmp_path, **changes)
 
-    whole, notes = judge(), []
+def proven(folder: Path, **changes: object) -> Record:
+    plan = Certification(GroupSequential(0.12, n_max=500), (0.05,), chunk=4)
+    return certify_dataset(Half().eval(), points(), plan, name="m", records=folder, **changes)
+
+
+def composed(folder: Path, **changes: object) -> Record:
+    stage = Stage(Half(1), SelectionNetwork(Half(3), 0.0), "m")
+    cascade = Cascade((stage,), Core(Half(2)), Threat("linf", 0.02))
+    plan = CascadeAttack(AdaptiveAdversary(steps=2, attacks=(Apgd(steps=2),)), chunk=4)
+    return attack_cascade(cascade, points(), plan, records=folder, **changes)
+
+
+@pytest.mark.parametrize("judge", [evaluated, proven, composed])
+def test_a_damaged_shard_is_judged_again_where_that_is_asked_for(tmp_path: Path, judge) -> None:
+    whole, notes = judge(tmp_path), []
     shard = sorted(next(tmp_path.iterdir()).glob("shard-*"))[1]
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(RecordError, match=f"{shard.name} is damaged .*--repair"):
-        judge()
-    again = judge(repair=True, progress=lambda _t, done, _n, note="": notes.append((done, note)))
+        judge(tmp_path)
+
+    def note(task: str, done: int, total: int, said: str = "") -> None:
+        notes.append((done, said))
+
+    again = judge(tmp_path, repair=True, progress=note)
     assert [done for done, _ in notes] == [8, 12]
     assert shard.name in notes[0][1]
     assert_frame_equal(again.frame, whole.frame)
-    assert_frame_equal(judge().frame, whole.frame)
+    assert_frame_equal(judge(tmp_path).frame, whole.frame)
+
+
+class InPlace(Half):
+    """Changes the images that it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mul_(0.5))
+
+
+def test_a_network_that_changes_its_input_is_no_other_the_next_time() -> None:
+    one, two = (answers({"m": InPlace()}, points().images)["m"] for _ in range(2))
+    assert one == two
+    assert one.spread == 0
+    assert one.differentiable
 
 
 def test_a_network_that_draws_noise_is_known_again(tmp_path: Path) -> None:

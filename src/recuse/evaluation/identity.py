@@ -55,7 +55,7 @@ def answers(networks: Mapping[str, nn.Module], images: Tensor) -> dict[str, Answ
 def _answers(name: str, network: nn.Module, batch: Tensor) -> Answers:
     drawing = [batch.device] if batch.device.type == "cuda" else []
     with torch.random.fork_rng(drawing), evaluation_mode(network):
-        first, second = (_rows(logits_of(network, batch, name)) for _ in range(2))
+        first, second = (_rows(logits_of(network, batch.clone(), name)) for _ in range(2))
         differentiable = _has_gradient(network, batch)
     tolerance = TOLERANCE_BF16 if _is_half(network) else TOLERANCE
     spread = Answers(first, 0.0, tolerance).distance(Answers(second, 0.0, tolerance))
@@ -65,10 +65,10 @@ def _answers(name: str, network: nn.Module, batch: Tensor) -> Answers:
 @torch.enable_grad()
 def _has_gradient(network: nn.Module, batch: Tensor) -> bool:
     x = batch.clone().requires_grad_()
-    outputs = network(x).float().flatten(1)
-    # Weighted, because probabilities sum to 1 whatever the image.
-    total = (outputs * torch.arange(1, outputs.shape[1] + 1, device=x.device)).sum()
     try:
+        outputs = network(x.clone()).float().flatten(1)
+        # Weighted, because probabilities sum to 1 whatever the image.
+        total = (outputs * torch.arange(1, outputs.shape[1] + 1, device=x.device)).sum()
         (gradient,) = torch.autograd.grad(total, x)
     except RuntimeError:  # no graph leads from the outputs to the images
         return False
