@@ -133,8 +133,8 @@ def test_shards_without_checksum_must_make_sense(folder, columns, message) -> No
         ({"radii": ["2/255", "1/255"]}, "must ascend"),
         ({"radii": ["nan"]}, "radius 'nan'"),
         ({"speed": 1}, "field 'speed' is unknown"),
-        ({"model": "other"}, "lies in the folder of another record"),
-        ({"seed": 1}, "lies in the folder of another record"),
+        ({"model": "other"}, "belongs in the folder of another key"),
+        ({"seed": 1}, "belongs in the folder of another key"),
         ({"format": "two"}, "format 'two' is not a number"),
         ({"format": True}, "format True is not a number"),
         ({"format": 2}, "does not match its checksum"),
@@ -197,6 +197,19 @@ def test_a_meta_edited_by_hand_says_how_to_accept_it(folder: Path) -> None:
     del fields["checksum"], fields["format"]
     path.write_text(json.dumps(fields))
     assert read_meta(path).tags["beta"] == 0.5
+
+
+def test_what_cannot_be_read_is_not_taken_for_damage(folder: Path) -> None:
+    # A shard that another user wrote, or on a disk that fails for a moment, is not dropped.
+    shard = sorted(folder.glob("shard-*"))[1]
+    hidden = shard.rename(folder / "hidden")
+    shard.mkdir()
+    for repair in (False, True):
+        with pytest.raises(RecordError, match=f"cannot read .*{shard.name}: Is a directory"):
+            opened(folder.parent, repair=repair).__enter__()
+    shard.rmdir()
+    hidden.rename(shard)
+    assert_frame_equal(read_record(folder).frame, rows(0, 24))
 
 
 def test_a_folder_may_be_copied_under_a_name_of_its_own(folder: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from recuse.errors import RecordError
 from recuse.records import lock
 from recuse.records.answers import Answers
 from recuse.records.store import Shards, read_record
+from recuse.records.writing import writing
 
 from .conftest import ANSWERS, META, opened, rows
 
@@ -204,6 +205,13 @@ def test_rows_of_a_network_that_answers_otherwise_are_not_gone_on_with(folder: P
             opened(folder.parent, answers={"m": other}).__enter__()
     with pytest.raises(RecordError, match="another function"):
         opened(folder.parent, answers={**ANSWERS, "n": kept}).__enter__()
+    left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = replace(META, tags={"role": "core"})
+    with pytest.raises(RecordError, match="another function"):
+        writing(
+            folder.parent, other, {"m": others["moved"]}, repair=True, waiting=print
+        ).__enter__()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == left
     near = {"m": replace(kept, outputs=((1.004, -2.0), (0.5, 0.25)))}
     with opened(folder.parent, answers=near) as record:
         assert record.known
@@ -231,8 +239,6 @@ def test_a_record_begun_without_rows_takes_the_answers_of_who_goes_on(tmp_path: 
 
 
 def test_a_record_that_says_no_weights_is_named(tmp_path: Path) -> None:
-    from recuse.records.writing import writing
-
     for weights, count in (("", 0), ("b" * 64, 1), ("b" * 64, 0)):
         meta = replace(META, weights=weights)
         with writing(tmp_path, meta, ANSWERS, repair=False, waiting=print) as record:

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recuse.errors import RecordError
-from recuse.records.sealed import REPAIR, unsealed
+from recuse.records.sealed import DamagedError, unsealed
 
 # A network that draws noise differs from itself by a spread that itself varies between openings.
 SPREADS = 4.0
@@ -78,14 +77,14 @@ def read_answers(path: Path) -> dict[str, Answers]:
     """Read the answers that a record keeps.
 
     Raises:
-        RecordError: Damaged, or written by a newer version.
+        DamagedError: Not the answers of networks.
+        RecordError: Written by a newer version, or cannot be read.
     """
     fields = unsealed(path)
     try:
         return {str(entry["name"]): _read(entry) for entry in fields["networks"]}
     except (KeyError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise RecordError(f"{path} is damaged ({reason}); {REPAIR}") from error
+        raise DamagedError(path, f"{type(error).__name__}: {error}") from error
 
 
 def _read(entry: Mapping[str, Any]) -> Answers:

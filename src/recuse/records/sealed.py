@@ -14,8 +14,11 @@ LARGEST_BYTES = 1 << 24
 REPAIR = "run the command that wrote it again with --repair"
 
 
-class NewerFormatError(RecordError):
-    """Written by a newer version: no damage, and nothing to repair."""
+class DamagedError(RecordError):
+    """A file of a record that nobody wrote like this; a repair may drop it."""
+
+    def __init__(self, path: Path, why: object) -> None:
+        super().__init__(f"{path} is damaged ({why}); {REPAIR}")
 
 
 def checksum(data: bytes) -> str:
@@ -34,36 +37,55 @@ def unsealed(path: Path) -> dict[str, Any]:
     """The fields of a sealed file, or of one of before there were seals.
 
     Raises:
-        RecordError: Not such a file, damaged, or written by a newer version.
+        DamagedError: Not such a file, or not as it was written.
+        RecordError: Written by a newer version, or cannot be read.
     """
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise ValueError(f"larger than {LARGEST_BYTES >> 20} MiB")
-        fields = parse_json(path.read_bytes())
-        if not isinstance(fields, dict):
-            raise ValueError("a JSON object is expected")
-        number, seal = fields.pop("format", 1), fields.pop("checksum", None)
-        if type(number) is not int or number < 1:
-            raise ValueError(f"format {number!r} is not a number from 1")
-        if number == 1 and seal is not None:
-            raise ValueError("it has a checksum and no format")
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} is damaged ({error}); {REPAIR}") from error
+    fields = _fields(path)
+    number, seal = fields.pop("format", 1), fields.pop("checksum", None)
+    if type(number) is not int or number < 1:
+        raise DamagedError(path, f"format {number!r} is not a number from 1")
     if number > FORMAT:
-        raise NewerFormatError(
+        raise RecordError(
             f"{path} was written by a newer version of recuse (format {number}, this one reads up "
             f"to {FORMAT}); update recuse"
         )
-    if number > 1 and seal != checksum(_canonical(fields | {"format": number})):
-        raise RecordError(
-            f"{path} does not match its checksum: it is damaged or was edited by hand; {REPAIR}, "
-            'or delete its entries "checksum" and "format" to accept it as it is'
+    if seal != (None if number == 1 else checksum(_canonical(fields | {"format": number}))):
+        raise DamagedError(
+            path,
+            "it does not match its checksum; if it was edited by hand, delete its entries "
+            '"checksum" and "format" to accept it as it is',
         )
     return fields
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    data = read_bytes(path, LARGEST_BYTES + 1)
+    if len(data) > LARGEST_BYTES:
+        raise DamagedError(path, f"larger than {LARGEST_BYTES >> 20} MiB")
+    try:
+        fields = parse_json(data)
+    except ValueError as error:
+        raise DamagedError(path, error) from error
+    if not isinstance(fields, dict):
+        raise DamagedError(path, "a JSON object is expected")
+    return fields
+
+
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """A file of a record, or its first ``most`` bytes.
+
+    Raises:
+        RecordError: It cannot be read, which is no damage.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _canonical(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, sort_keys=True).encode()
 
 
-__all__ = ["FORMAT", "REPAIR", "NewerFormatError", "checksum", "sealed", "unsealed"]
+__all__ = ["FORMAT", "DamagedError", "checksum", "read_bytes", "sealed", "unsealed"]

@@ -19,7 +19,7 @@ import polars as pl
 from recuse.errors import RecordError, RecuseError
 from recuse.records.duplicates import split_duplicates
 from recuse.records.schema import Record, RecordMeta, check_record, non_monotone, typed
-from recuse.records.sealed import REPAIR, checksum, sealed, unsealed
+from recuse.records.sealed import DamagedError, checksum, read_bytes, sealed, unsealed
 
 META = "meta.json"
 _SHARD = re.compile(r"shard-\d+(?:-([0-9a-f]{16}))?\.parquet")
@@ -123,10 +123,11 @@ def read_shard(path: Path) -> pl.DataFrame:
     """The rows of one shard.
 
     Raises:
-        RecordError: Its bytes or its values are not those of a shard.
+        DamagedError: Its bytes or its values are not those of a shard.
+        RecordError: It cannot be read.
     """
+    data = read_bytes(path)
     try:
-        data = path.read_bytes()
         name = _SHARD.fullmatch(path.name)
         if name is None or name[1] not in (None, checksum(data)):
             raise RecordError("it does not match the checksum in its name")
@@ -135,8 +136,8 @@ def read_shard(path: Path) -> pl.DataFrame:
             raise RecordError("sample ids are missing")
         if count := non_monotone(frame):
             raise RecordError(f"{count} verdicts are robust beyond a broken radius")
-    except (OSError, RecuseError) as error:
-        raise RecordError(f"{path} is damaged ({error}); {REPAIR}") from error
+    except RecuseError as error:
+        raise DamagedError(path, error) from error
     return frame
 
 
@@ -186,20 +187,17 @@ def read_meta(path: Path) -> RecordMeta:
     """Read what a record measured.
 
     Raises:
-        RecordError: Damaged, of another record than its folder's name says, or written by a newer
-            version.
+        DamagedError: Not a meta, or of another record than its folder's name says.
+        RecordError: Written by a newer version, or cannot be read.
     """
     fields = unsealed(path)
     try:
         meta = RecordMeta.from_fields(fields)
     except RecuseError as error:
-        raise RecordError(f"{path} is damaged ({error}); {REPAIR}") from error
+        raise DamagedError(path, error) from error
     named = _KEYED.fullmatch(path.parent.name)
     if named and named[1] != meta.key:
-        raise RecordError(
-            f"{path} is damaged, or lies in the folder of another record: it belongs to key "
-            f"{meta.key}; {REPAIR}"
-        )
+        raise DamagedError(path, f"what it says belongs in the folder of another key, {meta.key}")
     return meta
 
 

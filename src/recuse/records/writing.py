@@ -12,7 +12,7 @@ from recuse.records.answers import Answers, changed, read_answers, to_fields
 from recuse.records.duplicates import split_duplicates
 from recuse.records.lock import locked
 from recuse.records.schema import RecordMeta
-from recuse.records.sealed import NewerFormatError, sealed
+from recuse.records.sealed import DamagedError, sealed
 from recuse.records.store import META, Shards, read_meta, read_shard, write_atomically
 
 LOCK = "writer.lock"
@@ -72,36 +72,36 @@ def writing(
     except OSError as error:
         raise RecordError(f"cannot write {shards.folder}: {error.strerror or error}") from error
     with locked(shards.folder / LOCK, waiting):
-        notes = _renew_meta(shards, repair=repair)
-        frame, found = _whole_rows(shards, repair=repair)
+        told = _check_meta(shards, repair=repair)
         kept, lost = _kept_answers(shards.folder / ANSWERS, repair=repair)
-        if kept and not frame.is_empty() and (name := changed(kept, answers)):
+        if kept and shards.paths and (name := changed(kept, answers)):
             raise RecordError(
                 f"{shards.folder} holds rows of another function with the same weights: {name} "
                 "answers otherwise than it did; give it another name or another folder"
             )
-        opened = Opened(shards, frame, bool(kept) or frame.is_empty(), (*notes, *found, *lost))
+        frame, found = _whole_rows(shards, repair=repair)
+        shards.write_meta()
+        known = bool(kept) or frame.is_empty()
+        opened = Opened(shards, frame, known, (*told, *found, *lost))
         if frame.is_empty():
             opened.adopt(answers)
         yield opened
 
 
-def _renew_meta(shards: Shards, *, repair: bool) -> list[str]:
-    """Write the meta if it is missing or damaged, or says something else: tags may."""
-    path, notes = shards.folder / META, []
-    if path.is_file():
-        try:
-            read_meta(path)
-        except NewerFormatError:
+def _check_meta(shards: Shards, *, repair: bool) -> list[str]:
+    """Refuse a folder that says something else than its name, or nothing that can be read."""
+    path = shards.folder / META
+    if not path.is_file():
+        former = _unnamed(shards)
+        beside = shards.meta.weights and former.is_dir()
+        return [f"{former} does not say which weights it judged: left alone"] if beside else []
+    try:
+        read_meta(path)
+    except DamagedError:
+        if not repair:
             raise
-        except RecordError:
-            if not repair:
-                raise
-            notes.append(f"{META} was damaged and is written anew")
-    elif shards.meta.weights and _unnamed(shards).is_dir():
-        notes.append(f"{_unnamed(shards)} does not say which weights it judged and is left alone")
-    shards.write_meta()
-    return notes
+        return [f"{META} was damaged and is written anew"]
+    return []
 
 
 def _unnamed(shards: Shards) -> Path:
@@ -114,9 +114,7 @@ def _kept_answers(path: Path, *, repair: bool) -> tuple[dict[str, Answers], list
         return {}, []
     try:
         return read_answers(path), []
-    except NewerFormatError:
-        raise
-    except RecordError:
+    except DamagedError:
         if not repair:
             raise
         path.unlink()
@@ -130,7 +128,7 @@ def _whole_rows(shards: Shards, *, repair: bool) -> tuple[pl.DataFrame, list[str
         try:
             frames.append(read_shard(path))
             shards.seal(path)
-        except RecordError:
+        except DamagedError:
             if not repair:
                 raise
             path.unlink()
