@@ -1,5 +1,7 @@
 """Auto-PGD against the official implementation, from equal starts."""
 
+import copy
+
 import pytest
 import torch
 from pyautoattack.autopgd_base import APGDAttack
@@ -11,7 +13,7 @@ from recuse.data.cifar import Cifar10
 from recuse.models.zoo import load_model
 from recuse.threat import Threat
 
-from .conftest import make_noise
+from .conftest import Scaled, make_noise
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 
@@ -56,19 +58,31 @@ def test_checkpoints_are_those_of_the_official_loop(steps):
     assert checkpoints(steps) == tuple(found)
 
 
+SMALL_BALLS = ["linf:6/255", "linf:12/255", "l2:0.2", "l2:0.4"]
+
+
+def small_case(conv, scale):
+    """The small network in float32 with logits of another size, and images for it."""
+    model = Scaled(copy.deepcopy(conv).float(), scale).eval()
+    x = torch.rand(64, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    return model, x, model(x).argmax(1)
+
+
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
-@pytest.mark.parametrize("text", ["linf:6/255", "linf:12/255", "l2:0.2", "l2:0.4"])
+@pytest.mark.parametrize("text", SMALL_BALLS)
 def test_verdicts_of_the_official_code_on_a_small_network(conv, loss, text):
-    model = conv.float()
-    try:
-        g = torch.Generator().manual_seed(2)
-        x = torch.rand(64, 3, 8, 8, generator=g)
-        y = model(x).argmax(1)
-        official, ours = both(model, x, y, Threat.parse(text), loss)
-        assert 2 < int(official.sum()) < 62  # both kinds occur
-        assert torch.equal(ours.success, official)
-    finally:
-        conv.double()
+    # Untrained, its logits differ by hundredths; this gives them the size of a trained network's.
+    model, x, y = small_case(conv, 30.0)
+    official, ours = both(model, x, y, Threat.parse(text), loss)
+    assert 2 < int(official.sum()) < 62  # both kinds occur
+    assert torch.equal(ours.success, official)
+
+
+@pytest.mark.parametrize("text", SMALL_BALLS)
+def test_logits_too_small_for_cross_entropy_hide_nothing_that_the_official_code_finds(conv, text):
+    official, ours = both(*small_case(conv, 1.0), Threat.parse(text), "ce")
+    assert (ours.success | ~official).all()
+    assert int(ours.success.sum()) >= int(official.sum()) + 5
 
 
 @pytest.mark.slow

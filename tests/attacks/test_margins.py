@@ -6,7 +6,7 @@ import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 
 from recuse.attacks import LOSSES, Confidence, CrossEntropy, Dlr, Margin, TargetedDlr
-from recuse.attacks.margins import bind
+from recuse.attacks.binding import bind
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from recuse.arrays import Counts, Images, Labels, Logits, PerSample
 from recuse.attacks.active import ActiveSet, Compaction, Rows, require_gradients
-from recuse.attacks.margins import CrossEntropy, bind
+from recuse.attacks.binding import as_defined, bind, rounded
+from recuse.attacks.margins import CrossEntropy
 from recuse.attacks.search import Problem, attack_batch, clean_pass, input_gradient
 from recuse.attacks.trajectories import MOMENTUM, Trajectories, checkpoints
 from recuse.attacks.verify import evaluation_mode, forward
@@ -177,7 +178,7 @@ class Apgd:
         x = x.detach()
         with evaluation_mode(model):
             logits, spent = clean_pass(model, x, clean_logits)
-            value = bind(self.loss, logits, y)
+            value = bind(self.loss, logits, y, rounded(self.loss, logits))
             rows = torch.arange(len(x), device=x.device)
             none = torch.zeros(len(x), dtype=torch.bool, device=x.device)
             active = ActiveSet(x, none, Compaction.suited_to(x.device))
@@ -192,9 +193,8 @@ class Apgd:
                 best = torch.maximum(best, reached)
             require_gradients(active.undefined)
             x_best = threat.project(x_best, x)
-            return Maximum(
-                x_best, value(forward(model, x_best), rows), active.forwards, active.backwards
-            )
+            reached = as_defined(self.loss, logits, y)(forward(model, x_best), rows)
+            return Maximum(x_best, reached, active.forwards, active.backwards)
 
     def _start(
         self,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from recuse.attacks.active import not_finite, require_gradients
 from recuse.attacks.apgd import Apgd
-from recuse.attacks.margins import TargetedLoss
+from recuse.attacks.binding import TargetedLoss, at_temperature, temperature
 from recuse.attacks.search import input_gradient
 from recuse.attacks.trajectories import MOMENTUM, Trajectories, checkpoints
 from recuse.attacks.verify import evaluation_mode, forward, require_precision
@@ -69,10 +69,11 @@ class StreamSettings:
 
 @dataclass
 class _Pool:
-    """The inputs under attack: trajectories, labels, steps made, lost gradients, ids."""
+    """The inputs under attack: trajectories, labels, temperatures, steps made, lost gradients."""
 
     paths: Trajectories
     labels: Tensor
+    temperatures: Tensor
     clock: Tensor
     undefined: Tensor
     ids: list[str]
@@ -84,13 +85,19 @@ class _Pool:
     def take(self, keep: Tensor) -> "_Pool":
         ids = [self.ids[i] for i in keep.tolist()]
         return _Pool(
-            self.paths.take(keep), self.labels[keep], self.clock[keep], self.undefined[keep], ids
+            self.paths.take(keep),
+            self.labels[keep],
+            self.temperatures[keep],
+            self.clock[keep],
+            self.undefined[keep],
+            ids,
         )
 
     def joined(self, other: "_Pool") -> "_Pool":
         return _Pool(
             self.paths.joined(other.paths),
             torch.cat([self.labels, other.labels]),
+            torch.cat([self.temperatures, other.temperatures]),
             torch.cat([self.clock, other.clock]),
             torch.cat([self.undefined, other.undefined]),
             self.ids + other.ids,
@@ -158,7 +165,9 @@ class _Engine:
         pool, decisions = self._without_gradient(pool, fresh)
         if pool is None or len(pool.ids) == 0:
             return None, decisions
-        objective = partial(self.attack.loss, y=pool.labels)
+        objective = partial(
+            at_temperature, self.attack.loss, y=pool.labels, temperatures=pool.temperatures
+        )
         logits, value, grad = input_gradient(self.model, pool.paths.x_adv, objective)
         changed = pool.changed(logits)
         decisions += self._decided(pool, changed, robust=False)
@@ -193,18 +202,23 @@ class _Engine:
             decisions += self._decided(ending, ~changed, robust=True)
             pool = pool.take(_rows(pool.clock < self.attack.steps))
         if fresh:
-            admitted = self._admit(parts[-1], logits[-len(fresh) :].argmax(1), fresh)
+            admitted = self._admit(parts[-1], logits[-len(fresh) :], fresh)
             pool = admitted if pool is None else pool.joined(admitted)
         return pool, decisions
 
-    def _admit(self, x: Tensor, labels: Tensor, fresh: list[tuple[str, Tensor]]) -> _Pool:
+    def _admit(self, x: Tensor, logits: Tensor, fresh: list[tuple[str, Tensor]]) -> _Pool:
         ids = [sample_id for sample_id, _ in fresh]
         noise = SampleNoise(self.settings.seed, tuple(ids), self.settings.stream)
         start = self.threat.random_start(x, noise.substream("apgd", 0))
         unknown = x.new_full((len(x),), -torch.inf)
-        paths = Trajectories.begin(x, start, unknown, torch.zeros_like(x), self.threat.eps)
+        labels = logits.argmax(1)
         return _Pool(
-            paths, labels, torch.zeros_like(labels), torch.zeros_like(labels, dtype=torch.bool), ids
+            Trajectories.begin(x, start, unknown, torch.zeros_like(x), self.threat.eps),
+            labels,
+            temperature(self.attack.loss, logits),
+            torch.zeros_like(labels),
+            torch.zeros_like(labels, dtype=torch.bool),
+            ids,
         )
 
     def _step(self, pool: _Pool, value: Tensor, grad: Tensor) -> None:

@@ -5,12 +5,12 @@ be printed, compared, hashed into a record's key and called.
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 
 from recuse.arrays import Labels, Logits, PerSample
+from recuse.attacks.binding import too_large, too_small, usual_temperature
 from recuse.errors import ConfigError
 from recuse.protocols import AscentLoss
 
@@ -36,11 +36,26 @@ def margin(logits: Logits, y: Labels) -> PerSample:
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Cross-entropy to the reference label."""
+    """Cross-entropy to the reference label.
+
+    Where logits are too large or too small for it, an attack ascends the log-odds against the
+    label at a temperature: cross-entropy is ``log(1 + exp(log-odds))``, so that the direction and
+    the order of points are the same, but log-odds never round to 0.
+    """
 
     def __call__(self, logits: Logits, y: Labels) -> PerSample:
         """Cross-entropy of each row."""
         return F.cross_entropy(logits, y, reduction="none")
+
+    def temperature(self, clean_logits: Logits) -> PerSample:
+        """What gives rows of another scale the spread of ordinary ones; 0 for ordinary rows."""
+        other = too_large(clean_logits) | too_small(clean_logits)
+        return torch.where(other, usual_temperature(clean_logits), 0.0)
+
+    def tempered(self, logits: Logits, y: Labels, temperature: PerSample) -> PerSample:
+        """Log-odds against the label of each row at its temperature."""
+        z = logits / temperature.unsqueeze(1)
+        return without_class(z, y).logsumexp(dim=1) - logit_of(z, y)
 
 
 @dataclass(frozen=True)
@@ -111,27 +126,24 @@ class TargetedDlr:
 class Confidence:
     """Largest softmax among the classes other than the reference (APGDconf).
 
-    The right adversary for softmax response: the highest confidence in a wrong class.
+    The right adversary for softmax response: the highest confidence in a wrong class. It is a
+    probability, so it reads the logits as they are; where these are too large, an attack ascends
+    its logarithm, which does not round to 0.
 
     Source: Stutz, Hein, Schiele, ICML 2020.
     """
 
     def __call__(self, logits: Logits, y: Labels) -> PerSample:
         """Highest wrong-class probability of each row."""
-        return without_class(logits.log_softmax(dim=1), y).amax(dim=1).exp()
+        return self.tempered(logits, y, torch.ones_like(logits[:, 0])).exp()
 
+    def temperature(self, clean_logits: Logits) -> PerSample:
+        """1 where the probability rounds to 0, here or nearby; else 0."""
+        return too_large(clean_logits).to(clean_logits.dtype)
 
-@runtime_checkable
-class TargetedLoss(Protocol):
-    """A loss that aims at one class per input, chosen once, at the clean input."""
-
-    def targets(self, logits: Logits, y: Labels) -> Labels:
-        """The class aimed at, from the clean logits."""
-        ...
-
-    def towards(self, logits: Logits, y: Labels, target: Labels) -> PerSample:
-        """The value to ascend for given targets."""
-        ...
+    def tempered(self, logits: Logits, y: Labels, temperature: PerSample) -> PerSample:
+        """Logarithm of the highest wrong-class probability of each row."""
+        return without_class(logits.log_softmax(dim=1), y).amax(dim=1)
 
 
 LOSSES: dict[str, type[AscentLoss]] = {
@@ -143,45 +155,13 @@ LOSSES: dict[str, type[AscentLoss]] = {
 }
 
 
-@runtime_checkable
-class RowLoss(Protocol):
-    """A loss of the rows of a batch that are still under attack."""
-
-    def __call__(self, logits: Logits, rows: Labels) -> PerSample:
-        """The value of each of ``rows``, whose logits these are."""
-        ...
-
-
-def bind(loss: AscentLoss, clean_logits: Logits, y: Labels) -> RowLoss:
-    """The loss as a function of logits and of the rows of the batch that these belong to.
-
-    An attack that drops rows keeps calling it with the rows that are left. A targeted loss
-    chooses its targets here, once.
-
-    Args:
-        loss: What to ascend.
-        clean_logits: Logits at the unperturbed batch.
-        y: Reference labels of the batch.
-
-    Returns:
-        ``value(logits, rows)``.
-    """
-    if isinstance(loss, TargetedLoss):
-        target = loss.targets(clean_logits, y)
-        return lambda logits, rows: loss.towards(logits, y[rows], target[rows])
-    return lambda logits, rows: loss(logits, y[rows])
-
-
 __all__ = [
     "LOSSES",
     "Confidence",
     "CrossEntropy",
     "Dlr",
     "Margin",
-    "RowLoss",
     "TargetedDlr",
-    "TargetedLoss",
-    "bind",
     "logit_of",
     "margin",
     "without_class",

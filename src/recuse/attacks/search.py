@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Logits, Mask, PerSample
 from recuse.attacks.active import ActiveSet, Compaction, Rows, require_gradients
+from recuse.attacks.binding import RowLoss, bind
 from recuse.attacks.criteria import LabelChanged
-from recuse.attacks.margins import RowLoss, bind
 from recuse.attacks.verify import (
     evaluation_mode,
     forward,
