@@ -13,10 +13,10 @@ from recuse.analysis.verdicts import Mask, verdicts
 from recuse.radius import format_radius
 from recuse.records.schema import Record
 from recuse.records.store import read_records, write_atomically
-from recuse.report.figures import save_figure
-from recuse.report.page import Figure
-from recuse.report.run import write_report
-from recuse.report.style import HUES, NEUTRAL
+from recuse.report.charts.style import HUES, NEUTRAL
+from recuse.report.page.blocks import Figure
+from recuse.report.page.figures import save_figure
+from recuse.report.run.report import write_report
 
 # The weight of CRA runs from light, close to Gaussian training, to dark.
 COLOURS = {

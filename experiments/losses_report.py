@@ -9,9 +9,9 @@ import numpy as np
 from losses_rows import Judged, Values, read_cells
 
 from recuse.records.store import write_atomically
-from recuse.report.figures import save_figure
-from recuse.report.marks import Axes, Mark, scatter
-from recuse.report.page import Figure
+from recuse.report.charts.marks import Axes, Mark, scatter
+from recuse.report.page.blocks import Figure
+from recuse.report.page.figures import save_figure
 
 NETWORKS = {"small": "ConvNet", "resnet20": "ResNet-20"}
 DATASETS = {"cifar10": "CIFAR-10", "gtsrb": "GTSRB"}

@@ -26,10 +26,10 @@ from recuse.analysis.fronts import pareto
 from recuse.analysis.intervals import paired_difference
 from recuse.radius import parse_radius
 from recuse.records.store import write_atomically
-from recuse.report.figures import save_figures
-from recuse.report.marks import Axes, Mark, scatter
-from recuse.report.page import Figure, Page, Rate, Section, Table
-from recuse.report.values import headings, show_table
+from recuse.report.charts.marks import Axes, Mark, scatter
+from recuse.report.page.blocks import Figure, Page, Rate, Section, Table
+from recuse.report.page.figures import save_figures
+from recuse.report.page.values import headings, show_table
 
 # From one half upwards a class of such probability is the answer.
 TAUS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())

@@ -25,7 +25,7 @@ from selectors_settings import CORE, LOSS, ROBUST, TRUNK, Candidates, Setting, h
 from recuse.analysis.accounting import Core
 from recuse.analysis.intervals import paired_difference, wilson_of
 from recuse.analysis.metrics import rate, robust_accuracy, robust_inaccuracy, selective_risk
-from recuse.report.page import Column, Points, Rate, Spread, Table
+from recuse.report.page.blocks import Column, Points, Rate, Spread, Table
 
 SPLITS = 20
 LOSSES = (0.0, LOSS)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from recuse.analysis.intervals import wilson_of
+from recuse.analysis.measured import judge_records, measure_all, strongest
 from recuse.analysis.verdicts import add_radii
 from recuse.cli.main import main
 from recuse.records.schema import make_record
-from recuse.report.measured import judge_records, measure_all, strongest
-from recuse.report.page import Rate
-from recuse.report.run import build_report
+from recuse.report.page.blocks import Rate
+from recuse.report.run.report import build_report
 
 
 def certified(record, samples=32):

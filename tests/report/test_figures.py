@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recuse.analysis.loss_names import LOSS_NAMES
 from recuse.errors import ConfigError
-from recuse.report.figures import save_figures, specification
-from recuse.report.frame import ticks
-from recuse.report.marks import Axes, Guide, Mark, scatter
-from recuse.report.page import Figure, Page, Section
-from recuse.report.plots import (
+from recuse.report.charts.frame import ticks
+from recuse.report.charts.marks import Axes, Guide, Mark, scatter
+from recuse.report.charts.plots import (
     CORE,
     PAPER,
     SOUND,
@@ -19,7 +18,9 @@ from recuse.report.plots import (
     natural_against_robust,
     split_bars,
 )
-from recuse.report.style import HUES, LOOKS, LOSS_NAMES, looks, page_config, paper_config
+from recuse.report.charts.style import HUES, LOOKS, looks, page_config, paper_config
+from recuse.report.page.blocks import Figure, Page, Section
+from recuse.report.page.figures import save_figures, specification
 
 
 def values(spec, part=None):

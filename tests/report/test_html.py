@@ -5,8 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from recuse.errors import RecordError
-from recuse.report.html import render_html, write_html
-from recuse.report.page import (
+from recuse.report.page.blocks import (
     Code,
     Column,
     Figure,
@@ -22,6 +21,7 @@ from recuse.report.page import (
     Tile,
     Tiles,
 )
+from recuse.report.page.html import render_html, write_html
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}<!--"
 CHART = {

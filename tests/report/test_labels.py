@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recuse.report.labels import Box, along, place_labels
+from recuse.report.charts.labels import Box, along, place_labels
 
 AREA = Box(0.0, 0.0, 300.0, 200.0)
 POINTS = st.lists(st.tuples(st.floats(0, 300), st.floats(0, 200)), max_size=12)

@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 
 from recuse.analysis.abstainers import network
+from recuse.analysis.published.book import Book
+from recuse.analysis.published.cells import Printed, cells_csv, compute_cells, half_unit, read_cells
+from recuse.analysis.published.points import compare_points
 from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
 from recuse.records.reference_logs import read_logs
 from recuse.records.schema import RecordMeta
-from recuse.report.paper import run_paper
-from recuse.report.paper_book import Book
-from recuse.report.paper_cells import Printed, cells_csv, compute_cells, half_unit, read_cells
-from recuse.report.paper_points import compare_points
+from recuse.report.paper.report import run_paper
 
 PREFIX = {"std": "m_std_", "era": "m_era_", "trades": "m_trades_"}
 FOLDERS = {

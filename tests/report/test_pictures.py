@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from recuse.errors import RecordError
-from recuse.report.curves import CertifiedCurve, certified_accuracy, training_curves
-from recuse.report.decision_regions import class_map, decision_regions, read_regions
-from recuse.report.gallery import enlarge, gallery, perturbation
+from recuse.records.regions import read_regions
+from recuse.report.charts.curves import CertifiedCurve, certified_accuracy, training_curves
+from recuse.report.charts.decision_regions import class_map, decision_regions
+from recuse.report.run.gallery import enlarge, gallery, perturbation
 
 
 def picture(pixels) -> bytes:

@@ -13,10 +13,10 @@ from recuse.cli.report import report
 from recuse.errors import ConfigError, RecordError
 from recuse.records.schema import joint_weights, make_record
 from recuse.records.store import read_records, write_record
-from recuse.report.html import render_html
-from recuse.report.page import Gallery, Points, Rate, Spread
-from recuse.report.run import build_report, write_report
-from recuse.report.values import headings
+from recuse.report.page.blocks import Gallery, Points, Rate, Spread
+from recuse.report.page.html import render_html
+from recuse.report.page.values import headings
+from recuse.report.run.report import build_report, write_report
 
 
 def table(page, title):
@@ -375,7 +375,7 @@ def test_a_report_needs_no_torch(write_run, tmp_path):
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from recuse.report.run import write_report\n"
+        "from recuse.report.run.report import write_report\n"
         f"write_report([Path({str(write_run(extras=True))!r})], Path({str(out)!r}))\n"
         "assert 'torch' not in sys.modules"
     )

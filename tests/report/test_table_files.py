@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from recuse.cli.main import main
-from recuse.report.page import Column, Points, Rate, Spread, Table
-from recuse.report.run import build_report
-from recuse.report.table_files import table_csv, table_latex
+from recuse.report.page.blocks import Column, Points, Rate, Spread, Table
+from recuse.report.page.table_files import table_csv, table_latex
+from recuse.report.run.report import build_report
 
 TABLE = Table(
     "Rates & more",

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recuse.errors import ConfigError
-from recuse.report.page import Points, Rate, Spread, Table, anchor, percent, points
-from recuse.report.values import group_starts, show, show_table
+from recuse.report.page.blocks import Points, Rate, Spread, Table, anchor, percent, points
+from recuse.report.page.values import group_starts, show, show_table
 
 
 def test_a_rate_is_percent_with_its_interval_in_small_print():

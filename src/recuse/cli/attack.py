@@ -64,12 +64,12 @@ def attack(
     """
     from recuse.attacks import Apgd
     from recuse.cli import datasets, options
-    from recuse.cli.compositions import keep_compositions, read_compositions
     from recuse.cli.console import progress_display
     from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
     from recuse.data import find_data_root
     from recuse.evaluation.attack_cascade import CascadeAttack, attack_cascade
-    from recuse.report.run_folder import ATTACKS, COMPOSITIONS
+    from recuse.records.layout import COMPOSITION_RATES, COMPOSITION_RECORDS
+    from recuse.records.run_folder import keep_compositions, read_compositions
     from recuse.threat import Threat
 
     budget, root, where = Threat.parse(threat), find_data_root(data_root), options.device(device)
@@ -88,12 +88,17 @@ def attack(
         Core(*last),
         budget,
     )
-    read_compositions(out / COMPOSITIONS)  # a file of something else is told before the work
+    read_compositions(out / COMPOSITION_RATES)  # a file of something else is told before the work
     with progress_display() as progress:
         record = attack_cascade(
-            cascade, judged.split, plan, records=out / ATTACKS, repair=repair, progress=progress
+            cascade,
+            judged.split,
+            plan,
+            records=out / COMPOSITION_RECORDS,
+            repair=repair,
+            progress=progress,
         )
-    keep_compositions(out / COMPOSITIONS, [_rates(record)])
+    keep_compositions(out / COMPOSITION_RATES, [_rates(record)])
     _print(record)
 
 

@@ -73,6 +73,7 @@ def certify(
     from recuse.data import find_data_root
     from recuse.evaluation import judged_radii
     from recuse.evaluation.certify_dataset import Certification, certify_dataset
+    from recuse.records.layout import RECORDS
 
     balls = options.threats(eps)
     asked = [ball.eps for ball in balls]
@@ -98,7 +99,7 @@ def certify(
             judged.split,
             certification,
             name=name or loaded.name,
-            records=out / "records",
+            records=out / RECORDS,
             tags={"role": role},
             repair=repair,
             progress=progress,

@@ -50,10 +50,9 @@ def compose(
     """
     from recuse.analysis.advice import advise
     from recuse.analysis.compositions import ChainRates, compose_records
-    from recuse.cli.compositions import keep_compositions
+    from recuse.records.run_folder import attack_records, keep_compositions
     from recuse.records.store import read_records
-    from recuse.report.advice_text import advice_in_full, advice_rule
-    from recuse.report.run_folder import attack_records
+    from recuse.report.run.advice_text import advice_in_full, advice_rule
 
     records = [record for run in runs for record in read_records(run)]
     chains = compose_records(

@@ -71,6 +71,7 @@ def evaluate(
     from recuse.data import find_data_root
     from recuse.evaluation import Evaluation, judged_radii
     from recuse.evaluation import evaluate as run
+    from recuse.records.layout import RECORDS
 
     balls = options.threats(threat)
     eps = [ball.eps for ball in balls]
@@ -95,7 +96,7 @@ def evaluate(
             judged.split,
             evaluation,
             name=name or loaded.name,
-            records=out / "records",
+            records=out / RECORDS,
             tags={"role": role},
             prepared=prepared,
             precision=options.screen_precision(precision, network),

@@ -252,8 +252,8 @@ def _draw_histogram(out: Path, norm: str, results: dict[str, Any], radii: dict[s
     import altair as alt
     import polars as pl
 
-    from recuse.report.figures import save_figure
-    from recuse.report.page import Figure
+    from recuse.report.page.blocks import Figure
+    from recuse.report.page.figures import save_figure
 
     rows = [
         {"kind": kind, "from": low, "share": count / results[kind]["queries"]}

@@ -16,7 +16,7 @@ def paper(logs: Path, out: Path = Path("runs/paper")) -> None:
     """
     from rich.console import Console
 
-    from recuse.report.paper import run_paper
+    from recuse.report.paper.report import run_paper
 
     report = run_paper(logs, out)
     console = Console(soft_wrap=True, highlight=False)

@@ -27,10 +27,11 @@ def report(
     """
     from recuse.cli.console import console
     from recuse.errors import ConfigError
-    from recuse.report.run import write_report
+    from recuse.records.layout import REPORT
+    from recuse.report.run.report import write_report
 
     if not runs:
         raise ConfigError("no run to report on; give at least one run folder")
-    path = out or runs[0] / "report.html"
+    path = out or runs[0] / REPORT
     write_report(runs, path, figures=path.parent / "figures" if figures else None, tables=tables)
     console.print(f"wrote {path}")

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from recuse.data.split import Split
 from recuse.evaluation import Evaluation
 from recuse.random import SampleNoise
+from recuse.records.layout import GALLERY_PICTURES
 from recuse.records.schema import Record, radius_column
 from recuse.records.store import parquet_bytes, write_atomically
 from recuse.threat import Threat
-
-FILE = "gallery.parquet"
 
 
 def write_gallery(
@@ -74,7 +73,9 @@ def write_gallery(
             "adversarial": [png_bytes(image) for image in found.x_adv.cpu()],
         }
     )
-    write_atomically(folder / FILE, parquet_bytes(frame.filter(found.success.cpu().numpy())))
+    write_atomically(
+        folder / GALLERY_PICTURES, parquet_bytes(frame.filter(found.success.cpu().numpy()))
+    )
 
 
 def png_bytes(image: Tensor) -> bytes:

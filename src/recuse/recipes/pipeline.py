@@ -21,13 +21,20 @@ from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
 from recuse.recipes.environment import environment
 from recuse.recipes.gallery import write_gallery
 from recuse.recipes.regions import write_regions
+from recuse.records.layout import (
+    CHECKPOINTS,
+    CONFIG,
+    ENVIRONMENT,
+    GALLERY,
+    RECORDS,
+    REPORT,
+    TRAINING,
+)
 from recuse.records.schema import Record
 from recuse.records.store import write_atomically
-from recuse.report.run import write_report
+from recuse.report.run.report import write_report
 from recuse.serialize import to_plain
 from recuse.training import TrainConfig, fit
-
-CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Place:
 
     def checkpoint(self, name: str) -> Path:
         """Where a model of the run is kept."""
-        return self.out / "checkpoints" / f"{name}.safetensors"
+        return self.out / CHECKPOINTS / f"{name}.safetensors"
 
 
 def run(config: RunConfig, place: Place, *, progress: Progress = silent) -> Path:
@@ -74,7 +81,7 @@ def run(config: RunConfig, place: Place, *, progress: Progress = silent) -> Path
         for plan in config.models
     ]
     picture(config, splits[config.data], records, place)
-    return write_report([place.out], place.out / "report.html")
+    return write_report([place.out], place.out / REPORT)
 
 
 def claim_folder(config: RunConfig, out: Path) -> None:
@@ -94,7 +101,7 @@ def claim_folder(config: RunConfig, out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no {CONFIG}; choose another --out")
     write_atomically(kept, text.encode())
-    write_atomically(out / "environment.json", json.dumps(environment(), indent=1).encode())
+    write_atomically(out / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
 
 
 def judge(
@@ -109,7 +116,7 @@ def judge(
         splits.test,
         config.evaluation,
         name=plan.name,
-        records=place.out / "records",
+        records=place.out / RECORDS,
         tags=plan.tags,
         repair=place.repair,
         progress=progress,
@@ -130,7 +137,7 @@ def obtain(
             splits.train,
             splits.validation,
             plan.train,
-            place.out / "training" / plan.name,
+            place.out / TRAINING / plan.name,
             name=plan.name,
             progress=progress,
         ).model
@@ -204,7 +211,7 @@ def picture(config: RunConfig, splits: Splits, records: list[Record], place: Pla
         last = robust[-1]
         model, _ = load_checkpoint(place.checkpoint(last.meta.model))
         write_gallery(
-            place.out / "gallery",
+            place.out / GALLERY,
             model.to(place.device),
             judged,
             last,

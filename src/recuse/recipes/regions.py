@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from recuse.data.split import Split
+from recuse.records.layout import REGIONS
 from recuse.records.schema import Record, radius_column
 from recuse.records.store import write_atomically
-
-FILE = "regions.npz"
 
 
 def write_regions(
@@ -58,4 +57,4 @@ def write_regions(
         robust=np.stack([by_name[name][robust].fill_null(False).to_numpy() for name in models]),
         eps=np.array(eps),
     )
-    write_atomically(folder / FILE, buffer.getvalue())
+    write_atomically(folder / REGIONS, buffer.getvalue())

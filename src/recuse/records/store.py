@@ -18,6 +18,7 @@ import polars as pl
 
 from recuse.errors import RecordError, RecuseError
 from recuse.records.duplicates import split_duplicates
+from recuse.records.layout import RECORDS
 from recuse.records.schema import Record, RecordMeta, check_record, non_monotone, typed
 from recuse.records.sealed import DamagedError, checksum, read_bytes, sealed, unsealed
 
@@ -219,7 +220,7 @@ def read_records(run: Path) -> Iterator[Record]:
     Raises:
         RecordError: No record below ``run``.
     """
-    base = run / "records" if (run / "records").is_dir() else run
+    base = run / RECORDS if (run / RECORDS).is_dir() else run
     folders = sorted(path.parent for path in base.glob(f"*/{META}"))
     if not folders:
         raise RecordError(f"no records below {run}; run recuse evaluate or recuse run first")

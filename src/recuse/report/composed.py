@@ -9,12 +9,12 @@ from recuse.analysis.chains import Chain, count_chain
 from recuse.analysis.compositions import telling
 from recuse.analysis.deployed import smoothed
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
+from recuse.analysis.measured import CERTIFIED, ROBUST, Judged
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Kind, Mask, add_radii, check_comparable, worst_case
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
 from recuse.records.schema import Record
-from recuse.report.measured import CERTIFIED, ROBUST, Judged
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Charts: marks, labels, looks, and the plots made of them."""

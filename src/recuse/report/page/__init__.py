@@ -1,0 +1,1 @@
+"""A page as a value: blocks, their values, and how they become HTML."""

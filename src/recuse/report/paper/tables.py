@@ -1,0 +1,270 @@
+"""Tables 1–3, 5 and 7–9 of the paper, in their form, for whatever models the logs hold."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from recuse.analysis.intervals import Interval, wilson_of
+from recuse.analysis.metrics import splits
+from recuse.analysis.published.book import Book, Entry
+from recuse.analysis.published.cells import Computed
+from recuse.analysis.published.points import Abstaining
+from recuse.analysis.verdicts import add_radii
+from recuse.radius import format_radius, parse_radius
+from recuse.report.page.blocks import Cell, Column, Rate, Table
+
+# Losses that fine-tune for abstention; the others are what Tables 1 and 8 report.
+ABSTENTION_LOSSES = frozenset({"era", "dga", "cra"})
+
+
+def computed_tables(
+    book: Book, cells: Sequence[Computed], models: Mapping[str, Sequence[Abstaining]]
+) -> list[Table]:
+    """The paper's tables in form, computed from all models of all data sets."""
+    tables: list[Table] = []
+    for dataset in book.datasets:
+        tables += _split_table(book, dataset)
+        tables += _abstention_table(book, dataset)
+        tables += _all_models(book, dataset)
+        tables += _abstaining(models[dataset], dataset)
+        tables += _unlabelled(book, dataset)
+    return [*tables, *_certified(book, cells)]
+
+
+def _abstaining(models: Sequence[Abstaining], dataset: str) -> Iterator[Table]:
+    """Every selector at every radius and threshold, by every rate of selection."""
+    rows = tuple(
+        (
+            m.entry.name,
+            m.published.method,
+            m.published.eps,
+            m.published.tau,
+            *(
+                Rate(value, decimals=2)
+                for value in (
+                    m.published.coverage,
+                    m.published.risk,
+                    m.published.false_abstention,
+                    m.published.selection,
+                    m.published.accuracy,
+                    m.published.inaccuracy,
+                )
+            ),
+        )
+        for m in models
+    )
+    if rows:
+        columns = (
+            "model",
+            Column("selector", meaning="RI: robustness indicator, SR: softmax response"),
+            "ε",
+            Column("τ", decimals=2),
+            Column("coverage", "%", "Selected at x"),
+            Column("selective risk", "%", "Wrong among those selected at x"),
+            Column("false abstention", "%", "Not selected at x among those right at x"),
+            Column("robust selection", "%", "Selected in the whole ball"),
+            Column("robust accuracy", "%", "Robust and right among the robustly selected"),
+            Column("robust inaccuracy", "%", "Robust and wrong among the robustly selected"),
+        )
+        yield Table(f"Every abstaining model: {dataset}", columns, rows, folded=True)
+
+
+def _unlabelled(book: Book, dataset: str) -> Iterator[Table]:
+    """What needs no label, for logs that have none."""
+    rows: list[tuple[Cell, ...]] = []
+    for entry in book.attacked(dataset):
+        if entry.raw.labelled:
+            continue
+        for eps in entry.raw.judged():
+            double = add_radii(eps, eps)
+            has_double = entry.raw.has("robust", double)
+            selection = _rate(wilson_of(entry.raw.robust(double))) if has_double else None
+            rows.append((entry.name, eps, _rate(wilson_of(entry.raw.robust(eps))), selection))
+    if rows:
+        columns = (
+            "model",
+            "ε",
+            Column("stable", "%", "No perturbation within ε was found to change the answer"),
+            Column("robust selection", "%", "Stable to 2ε"),
+        )
+        caption = "These logs do not say which answers are right: only label-free rates exist."
+        yield Table(f"Models without labels: {dataset}", columns, tuple(rows), caption)
+
+
+def _rate(interval: Interval) -> Rate:
+    return Rate(interval.estimate, interval.low, interval.high, decimals=2)
+
+
+_FOUR_SPLITS = (
+    "ε",
+    "model",
+    "loss",
+    "augmentation",
+    Column("natural", "%"),
+    Column("robust and right", "%", "Robust accuracy"),
+    Column("robust and wrong", "%", "Robust inaccuracy, the dangerous part"),
+    Column("right, not robust", "%"),
+    Column("wrong, not robust", "%"),
+    "quality of the log",
+)
+
+
+def _split_table(book: Book, dataset: str) -> Iterator[Table]:
+    """Tables 1, 7, 8 and 9: existing models at their training radius, cores at every radius."""
+    core = book.core(dataset)
+    pairs = [
+        (e, r)
+        for e in book.robust_models(dataset)
+        if e.tag("loss") not in ABSTENTION_LOSSES
+        for r in e.raw.judged()
+        if e.trained_at(r)
+    ]
+    if core is not None:
+        pairs += [(core, r) for r in core.raw.judged()]
+    rows = []
+    for entry, eps in sorted(pairs, key=lambda p: parse_radius(p[1])):
+        accurate, robust = entry.raw.accurate(), entry.raw.robust(eps)
+        part = splits(accurate, robust)
+        rows.append(
+            (
+                eps,
+                entry.name,
+                entry.loss,
+                entry.tag("augmentation"),
+                _rate(wilson_of(accurate)),
+                _rate(wilson_of(accurate & robust)),
+                _rate(wilson_of(~accurate & robust)),
+                Rate(part.fragile_accurate, decimals=2),
+                Rate(part.fragile_inaccurate, decimals=2),
+                entry.tag("quality"),
+            )
+        )
+    if rows:
+        yield Table(
+            f"Tables 1, 7, 8 and 9, the four splits: {dataset}",
+            _FOUR_SPLITS,
+            tuple(rows),
+            caption="Models without abstention training at the radius that they were trained "
+            "for, and the core at every radius. Intervals: Wilson, 95 %.",
+        )
+
+
+def _abstention_table(book: Book, dataset: str) -> Iterator[Table]:
+    """Table 5: ERA beside DGA, selection and accuracy at the training radius."""
+    models = [e for e in book.robust_models(dataset) if e.tag("loss") in ABSTENTION_LOSSES]
+    if not {"era", "dga"} <= {e.tag("loss") for e in models}:
+        return
+    settings = {(e.tag("base"), e.tag("train_eps")) for e in models if e.tag("loss") == "dga"}
+    rows: list[tuple[Cell, ...]] = []
+    for e in sorted(models, key=lambda e: (e.tag("train_eps"), e.tag("augmentation"), e.loss)):
+        eps = e.tag("train_eps")
+        if (e.tag("base"), eps) in settings and e.raw.has("robust", eps):
+            robust = e.raw.robust(eps)
+            selection, right = wilson_of(robust), wilson_of(e.raw.accurate(), robust)
+            rows.append(
+                (eps, e.tag("augmentation"), e.loss, e.name, _rate(selection), _rate(right))
+            )
+    yield Table(
+        f"Table 5, ERA against DGA: {dataset}",
+        ("ε", "augmentation", "loss", "model", Column("selection", "%"), Column("accuracy", "%")),
+        tuple(rows),
+        caption="Robustness indicator at ε: share kept, and share right of the kept.",
+        folded=True,
+    )
+
+
+def _all_models(book: Book, dataset: str) -> Iterator[Table]:
+    rows: list[tuple[Cell, ...]] = []
+    for entry in book.robust_models(dataset):
+        accurate = entry.raw.accurate()
+        for eps in entry.raw.judged():
+            robust = entry.raw.robust(eps)
+            rows.append(
+                (
+                    entry.name,
+                    entry.loss,
+                    entry.tag("train_eps"),
+                    eps,
+                    _rate(wilson_of(accurate)),
+                    _rate(wilson_of(accurate & robust)),
+                    _rate(wilson_of(~accurate & robust)),
+                    *_doubled(entry, eps),
+                )
+            )
+    if rows:
+        columns = (
+            "model",
+            "loss",
+            "trained at",
+            "ε",
+            Column("natural", "%"),
+            Column("robust accuracy", "%"),
+            Column("robust inaccuracy", "%"),
+            Column("robust selection", "%", "Stable to 2ε"),
+            Column("accuracy of the selected", "%"),
+            Column("false abstention", "%", "Right at x and not selected at x"),
+        )
+        yield Table(f"Every attacked model: {dataset}", columns, tuple(rows), folded=True)
+
+
+def _doubled(entry: Entry, eps: str) -> tuple[Cell, Cell, Cell]:
+    accurate, robust = entry.raw.accurate(), entry.raw.robust(eps)
+    missed = _rate(wilson_of(~robust, accurate))
+    double = add_radii(eps, eps)
+    if not entry.raw.has("robust", double):
+        return None, None, missed
+    selected = entry.raw.robust(double)
+    return _rate(wilson_of(selected)), _rate(wilson_of(accurate & robust, selected)), missed
+
+
+def _certified(book: Book, cells: Sequence[Computed]) -> Iterator[Table]:
+    """Tables 2 and 3, with the doubled radius that robust selection really needs."""
+    entries = [e for e in book.entries if e.kind == "smoothing" and e.raw.labelled]
+    printed = {c.printed.eps for c in cells if c.printed.formula.startswith("F_CERT")}
+    rows: list[tuple[Cell, ...]] = []
+    for entry in entries:
+        for eps in _radii(entry, printed):
+            rows.append((entry.name, entry.loss, entry.tag("sigma"), eps, *_proven(entry, eps)))
+    if rows:
+        columns = (
+            "model",
+            "loss",
+            "σ",
+            "ε",
+            Column("robust accuracy", "%"),
+            Column("robust inaccuracy", "%"),
+            Column("selection at ε", "%", "Radius at least ε: the paper's column"),
+            Column("accuracy of the selected", "%"),
+            Column("selection at 2ε", "%", "Selected at every point of the ball: radius 2ε"),
+            Column("largest radius", meaning="In this log; smoothing cannot prove more"),
+        )
+        yield Table(
+            "Tables 2 and 3, certified selection by randomized smoothing",
+            columns,
+            tuple(rows),
+            caption="The paper asks for a radius of ε. An attacker of budget ε can reach points "
+            "whose own radius is smaller, so that selection in the whole ball needs 2ε; where "
+            "2ε exceeds the largest radius that the sample budget can prove, nothing is selected.",
+        )
+
+
+def _radii(entry: Entry, printed: set[str]) -> list[str]:
+    """The printed radius nearest to twice the noise, as the paper pairs them; else that itself."""
+    sigma = float(entry.raw.meta.settings.get("sigma", 0.0))
+    if not printed:
+        return [format_radius(round(2 * sigma, 6))]
+    return [min(printed, key=lambda r: abs(parse_radius(r) - 2 * sigma))]
+
+
+def _proven(entry: Entry, eps: str) -> tuple[Cell, ...]:
+    model = entry.raw
+    accurate, proven = model.accurate(), model.certified(eps)
+    wrong = ~accurate & proven
+    return (
+        _rate(wilson_of(accurate & proven)),
+        _rate(wilson_of(wrong)),
+        _rate(wilson_of(proven)),
+        _rate(wilson_of(accurate, proven)),
+        _rate(wilson_of(model.certified(add_radii(eps, eps)))),
+        f"{np.max(model.values('radius'), initial=0.0):.3f}",
+    )

@@ -1,0 +1,178 @@
+"""What to take, in sentences: every composition beside its members alone, and what is given up."""
+
+from collections.abc import Sequence
+
+from recuse.analysis.advice import ALLOWED_LOSS, Advice, System, difference
+from recuse.analysis.intervals import Interval
+from recuse.analysis.measured import CERTIFIED, ROBUST
+from recuse.analysis.metrics import rate
+from recuse.report.page.blocks import percent, points
+
+_NAMED = 3
+_BUDGETS = {
+    "linf": "change every input value by up to {eps}",
+    "l2": "move the input by up to {eps} in Euclidean distance",
+}
+
+
+def advice_in_full(advice: Advice) -> str:
+    """A paragraph for a reader who meets the data and the threat for the first time."""
+    meta, core = advice.core.models[0].meta, advice.core
+    budget = f"when an attack may {budget_of(meta.norm, advice.eps)}"
+    return (
+        f"On {core.account.natural.size:,} samples of {meta.dataset}, {core.title} is right "
+        f"on {percentage(rate(core.account.natural))} and {_core_stays(advice, budget)}. "
+        f"{_verdict(advice)} (In brackets: 95\u00a0% intervals of paired differences.)"
+    )
+
+
+def advice_shortly(advice: Advice) -> str:
+    """The same for a further radius."""
+    core = advice.core
+    meta = core.models[0].meta
+    budget = f"at {meta.norm} {advice.eps}"
+    return f"{core.title} {_core_stays(advice, budget)}. {_verdict(advice)}"
+
+
+def budget_of(norm: str, eps: str) -> str:
+    """What an attacker may do, after "may"."""
+    return _BUDGETS[norm].format(eps=eps)
+
+
+def advice_rule(choices: int) -> str:
+    """How a recommendation was chosen among so many systems, and on what."""
+    return (
+        f"What is recommended was chosen among {choices} systems (every model alone and every "
+        "composition) on the same samples it is reported on, which favours it slightly. Of those "
+        "that no other equals or beats in both natural and robust accuracy, it is the most robust "
+        f"that gives up at most {100 * ALLOWED_LOSS:g} point of the core's natural accuracy, or, "
+        "where none is that cheap, the one with the largest sum of both."
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """A few names, and how many more there are.
+
+    >>> listed(["a", "b", "c", "d"]), listed(["a"])
+    ('a, b and 2 more', 'a')
+    """
+    most = _NAMED if len(names) > _NAMED else len(names)
+    shown = list(names[: most - (len(names) > most)])
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
+
+
+def percentage(value: float, decimals: int = 1) -> str:
+    """A share with its unit, never parted at the end of a line."""
+    return f"{percent(value, decimals)}\u00a0%"
+
+
+def _core_stays(advice: Advice, budget: str) -> str:
+    """What an attack leaves of the core, and what is proven of it, whichever is known."""
+    model = advice.core.models[0]
+    if advice.kind == ROBUST:
+        return f"stays right on {percentage(rate(advice.core.account.robust))} {budget}"
+    known = []
+    if model.has(ROBUST, advice.eps):
+        left = rate(model.accurate() & model.robust(advice.eps))
+        known.append(f"was found to stay right on {percentage(left)} {budget}")
+    if model.proves(advice.eps):
+        proven = percentage(rate(advice.core.account.robust))
+        known.append(f"provably stays right on {proven}" + ("" if known else f" {budget}"))
+    else:
+        known.append("was not certified, so that nothing is proven of it")
+    return " but ".join(known)
+
+
+def _verdict(advice: Advice) -> str:
+    taken, core = advice.taken, advice.core
+    if taken is core:
+        (other,) = advice.others
+        return (
+            f"The core alone is the better choice here: {other.name} {_stays(advice, other)}, "
+            f"{_over(other, core, advice)}."
+        )
+    parts = [] if advice.cheap else [_DEAR]
+    if taken.chain is None:
+        (other,) = advice.others
+        by_sum = "" if advice.cheap else "By the sum of both accuracies, "
+        parts += [
+            f"{by_sum}{taken.title} is the better choice: it {_stays(advice, taken)}, "
+            f"{_over(taken, core, advice)}.",
+            f"{other.name}, where {_how(advice, other)}, {_stays(advice, other)}, "
+            f"{_over(other, taken, advice)}{_where_better(other, taken)}.",
+        ]
+    else:
+        by_sum = "" if advice.cheap else "The largest sum of both accuracies: "
+        parts += [
+            f"{by_sum}{taken.name}, where {_how(advice, taken)} "
+            f"({percentage(rate(taken.chain.left))} of the samples), {_stays(advice, taken)}, "
+            f"{_over(taken, core, advice)}.",
+            *(_beside(advice, stage) for stage in advice.others),
+        ]
+    return " ".join([*parts, *_alike(advice)])
+
+
+_DEAR = (
+    f"No more robust system keeps within {100 * ALLOWED_LOSS:g} point of the core's natural "
+    "accuracy."
+)
+
+
+def _alike(advice: Advice) -> list[str]:
+    if not advice.alike:
+        return []
+    names = listed([system.title for system in advice.alike])
+    return [f"These samples do not tell it from {names}: every interval of a difference holds 0."]
+
+
+def _how(advice: Advice, system: System) -> str:
+    *stages, core = (model.meta.model for model in system.models)
+    proven = advice.kind == CERTIFIED
+    if len(stages) == 1:
+        stable = "its answer is proven constant" if proven else "no attack changes its answer"
+        return f"{stages[0]} answers if {stable} and {core} answers the rest"
+    stable = "is proven constant" if proven else "no attack changes"
+    return f"the first of {', '.join(stages)} whose answer {stable} answers, and {core} the rest"
+
+
+def _stays(advice: Advice, system: System) -> str:
+    natural, robust = rate(system.account.natural), rate(system.account.robust)
+    proven = "provably " if advice.kind == CERTIFIED else ""
+    return f"is right on {percentage(natural)} and {proven}stays right on {percentage(robust)}"
+
+
+def _beside(advice: Advice, stage: System) -> str:
+    taken = advice.taken
+    return (
+        f"{stage.title} {_stays(advice, stage)}: the composition has "
+        f"{_over(taken, stage, advice)}{_where_better(stage, taken)}."
+    )
+
+
+def _where_better(system: System, other: System) -> str:
+    """For whom the system that was not taken would be the better one, if that is established."""
+    over = difference(system, other)
+    better = [
+        name
+        for name, interval in (("natural", over.natural), ("robust", over.robust))
+        if interval.low > 0
+    ]
+    if len(better) != 1:
+        return ""
+    return f"; where {better[0]} accuracy counts most, {system.title} is the better choice"
+
+
+def _over(system: System, other: System, advice: Advice) -> str:
+    """Differences of one system over another; of proofs only where both could be proven."""
+    over = difference(system, other)
+    parts = [f"{signed(over.natural)} natural"]
+    if other is not advice.core or advice.kind == ROBUST or other.models[0].proves(advice.eps):
+        parts.append(f"{signed(over.robust)} robust")
+    return f"{' and '.join(parts)} against {other.title}"
+
+
+def signed(interval: Interval) -> str:
+    """A difference in points with its interval."""
+    between = f"{points(interval.low)} to {points(interval.high)}"
+    return f"{points(interval.estimate)} points ({between})"

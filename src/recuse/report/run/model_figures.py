@@ -1,0 +1,264 @@
+"""The marks of the model figures, from the rates of a report's records."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from recuse.analysis.intervals import Interval
+from recuse.analysis.measured import CERTIFIED, ROBUST, Judged, Measured
+from recuse.analysis.metrics import robust_selection, selective_robust_accuracy
+from recuse.analysis.verdicts import add_radii
+from recuse.report.charts.curves import CertifiedCurve
+from recuse.report.charts.marks import Mark
+from recuse.report.charts.plots import ATTACKED, CORE, PAPER, SINGLE, SOUND, SplitBar
+from recuse.report.composed import Composed, network_of
+
+_TAUS = np.linspace(0.0, 0.99, 10)
+_PLAIN = ("core", "standard")
+
+
+def panel(judged: Judged, eps: str, everyone: Sequence[Judged]) -> str:
+    """Radius, and whatever else tells the panels of one report apart."""
+    parts = [f"{judged.meta.norm} {eps}"]
+    if len({m.meta.dataset for m in everyone}) > 1:
+        parts.insert(0, judged.meta.dataset)
+    bases = {m.tag("base") for m in everyone if m.role == "robust"}
+    # A model without a base is compared with all others, so that it needs their panel.
+    if len(bases) > 1 and "" not in bases and judged.tag("base"):
+        parts.append(judged.tag("base"))
+    return ", ".join(parts)
+
+
+def hover(judged: Judged, eps: str, *, model: str = "") -> dict[str, str]:
+    """What the hover of a mark says of its model."""
+    known = {
+        "model": model or judged.meta.model,
+        "run": judged.run,
+        "β": judged.tag("beta"),
+        "ε": f"{judged.meta.norm} {eps}",
+        "training ε": judged.tag("train_eps"),
+        "base": judged.tag("base"),
+    }
+    return {name: text for name, text in known.items() if text}
+
+
+def figure2_marks(rates: Sequence[Measured]) -> list[Mark]:
+    """Robust accuracy over robust inaccuracy of every robust model, joined over beta."""
+    everyone = [m.judged for m in rates]
+    marks = [
+        Mark(
+            x=m.inaccurate.estimate,
+            y=m.robust.estimate,
+            series=m.judged.loss,
+            panel=panel(m.judged, m.eps, everyone),
+            trail=_trail(m),
+            order=_order(m.judged),
+            label=_label(m.judged),
+            hover=hover(m.judged, m.eps),
+            x_interval=_ends(m.inaccurate),
+            y_interval=_ends(m.robust),
+        )
+        for m in rates
+        if m.kind == ROBUST and m.inaccurate and m.robust and m.judged.role not in _PLAIN
+    ]
+    return distinct_labels(marks)
+
+
+def figure3_marks(rates: Sequence[Measured], models: Sequence[Judged]) -> list[Mark]:
+    """Right among the robustly selected over robust selection: RI, and SR and SN where judged."""
+    indicator = [
+        Mark(
+            x=m.selected.estimate,
+            y=m.precision.estimate,
+            series=f"{m.judged.loss} RI",
+            panel=panel(m.judged, m.eps, models),
+            trail=_trail(m),
+            order=_order(m.judged),
+            label=_label(m.judged),
+            hover=hover(m.judged, m.eps) | {"selector": "robustness indicator"},
+        )
+        for m in rates
+        if m.kind == ROBUST and m.selected and m.precision and m.judged.role not in _PLAIN
+    ]
+    others = [mark for m in rates if m.kind == ROBUST for mark in _scored(m, models)]
+    return distinct_labels(indicator + others)
+
+
+def figure4_marks(rates: Sequence[Measured], compositions: Sequence[Composed]) -> list[Mark]:
+    """Natural and robust accuracy of cores, robust models, and their compositions."""
+    everyone = [m.judged for m in rates]
+    cores: dict[tuple[str, int], Mark] = {}
+    for c in compositions:
+        where = panel(c.stage, c.eps, everyone)
+        cores.setdefault((where, id(c.core)), _core_mark(c, where))
+    stages = {(c.eps, network_of(c.stage)) for c in compositions}
+    single = [
+        Mark(
+            x=m.natural.estimate,
+            y=m.robust.estimate,
+            series=m.judged.loss,
+            kind=SINGLE,
+            panel=panel(m.judged, m.eps, everyone),
+            hover=hover(m.judged, m.eps),
+        )
+        for m in rates
+        if m.kind == ROBUST and m.natural and m.robust and (m.eps, network_of(m.judged)) in stages
+    ]
+    composed = [mark for c in compositions for mark in _composition_marks(c, everyone)]
+    return distinct_labels([*cores.values(), *single, *composed])
+
+
+def distinct_labels(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks without labels that occur twice in a panel: those say no more than the legend."""
+    seen = [(m.panel, m.label) for m in marks]
+    counts = {key: seen.count(key) for key in set(seen)}
+    return [m if counts[m.panel, m.label] == 1 else replace(m, label="") for m in marks]
+
+
+def split_bars_of(rates: Sequence[Measured]) -> list[SplitBar]:
+    """The four splits of every labelled model, a panel a radius."""
+    everyone = [m.judged for m in rates]
+    runs = {m.judged.run for m in rates}
+    return [
+        SplitBar(
+            model=m.judged.meta.model
+            if len(runs) == 1
+            else f"{m.judged.run}: {m.judged.meta.model}",
+            panel=_split_panel(m, everyone),
+            shares=(
+                m.splits.robust_accurate,
+                m.splits.fragile_accurate,
+                m.splits.fragile_inaccurate,
+                m.splits.robust_inaccurate,
+            ),
+        )
+        for m in rates
+        if m.splits
+    ]
+
+
+def certified_curves(models: Sequence[Judged]) -> list[CertifiedCurve]:
+    """Certificates of every record that holds certified radii and labels."""
+    return [
+        CertifiedCurve(
+            m.meta.model, m.meta.norm, m.verdicts.values("radius"), m.verdicts.accurate()
+        )
+        for m in models
+        if "radius" in m.verdicts.frame.columns and m.verdicts.labelled
+    ]
+
+
+def _split_panel(rate: Measured, everyone: Sequence[Judged]) -> str:
+    dataset = rate.judged.meta.dataset
+    parts = [f"{rate.judged.meta.norm} {rate.eps}"]
+    if len({m.meta.dataset for m in everyone}) > 1:
+        parts.insert(0, dataset)
+    return ", ".join(parts) + (", certified" if rate.kind == CERTIFIED else "")
+
+
+def _core_mark(c: Composed, where: str) -> Mark:
+    return Mark(
+        x=float(c.core_alone.natural.mean()),
+        y=float(c.core_alone.robust.mean()),
+        series="core",
+        kind=CORE,
+        panel=where,
+        label="core",
+        hover=hover(c.core, c.eps),
+    )
+
+
+def _composition_marks(c: Composed, everyone: Sequence[Judged]) -> list[Mark]:
+    counted = [
+        (SOUND, c.natural.estimate, c.robust.estimate, "sound"),
+        (PAPER, float(c.paper.natural.mean()), float(c.paper.robust.mean()), "the paper's"),
+    ]
+    if c.attacked is not None:
+        counted.append((ATTACKED, c.natural.estimate, c.attacked, "attacked"))
+    return [
+        Mark(
+            x=natural,
+            y=robust,
+            series=c.stage.loss,
+            kind=kind,
+            panel=panel(c.stage, c.eps, everyone),
+            trail=f"{c.stage.run}/{c.name}/{c.eps}",
+            order=float(place),
+            label=_label(c.stage) if kind == SOUND else "",
+            hover=hover(c.stage, c.eps, model=c.name) | {"accounting": accounting},
+        )
+        for place, (kind, natural, robust, accounting) in enumerate(counted)
+    ]
+
+
+def _scored(rate: Measured, models: Sequence[Judged]) -> list[Mark]:
+    """Softmax response over its thresholds, and a selection network at its own."""
+    judged, eps = rate.judged, rate.eps
+    double = add_radii(eps, eps)
+    verdict = judged.verdicts
+    if not verdict.labelled:
+        return []
+    right, stable = verdict.accurate(), verdict.robust(eps)
+    where, says = panel(judged, eps, models), hover(judged, eps)
+    marks = []
+    if "selected" in verdict.frame.columns and verdict.has("selected_robust", eps):
+        kept = verdict.selected() & verdict.selected_robust(eps)
+        marks.append(
+            Mark(
+                x=robust_selection(kept),
+                y=selective_robust_accuracy(right, stable, kept),
+                series=f"{judged.loss} SN",
+                panel=where,
+                hover=says | {"selector": "selection network"},
+            )
+        )
+    confident = next((m for m in models if _same_model(m, judged, double)), None)
+    if confident is not None:
+        confidence = confident.verdicts.adv_confidence(double)
+        for tau in _TAUS:
+            kept = confidence >= tau
+            marks.append(
+                Mark(
+                    x=robust_selection(kept),
+                    y=selective_robust_accuracy(right, stable, kept),
+                    series=f"{judged.loss} SR",
+                    panel=where,
+                    trail=f"SR/{judged.run}/{judged.meta.model}/{eps}",
+                    order=float(tau),
+                    hover=says | {"selector": "softmax response", "τ": f"{tau:.2f}"},
+                )
+            )
+    return marks
+
+
+def _same_model(other: Judged, judged: Judged, double: str) -> bool:
+    """Whether ``other`` attacked the confidence of the same model on the same samples."""
+    return (
+        (other.run, other.meta.model) == (judged.run, judged.meta.model)
+        and other.verdicts.has("adv_confidence", double)
+        and other.verdicts.ids.equals(judged.verdicts.ids)
+    )
+
+
+def _trail(rate: Measured) -> str:
+    judged = rate.judged
+    if judged.meta.tags.get("beta") is None:
+        return ""
+    parts = (judged.run, judged.meta.dataset, judged.tag("base"), judged.loss, rate.eps)
+    varied = (judged.tag("train_eps"), judged.tag("augmentation"), judged.tag("seed"))
+    return "/".join((*parts, *varied))
+
+
+def _order(judged: Judged) -> float:
+    beta = judged.meta.tags.get("beta")
+    return float(beta) if isinstance(beta, int | float) else 0.0
+
+
+def _label(judged: Judged) -> str:
+    beta = judged.tag("beta")
+    return f"β={beta}" if beta else judged.loss
+
+
+def _ends(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high

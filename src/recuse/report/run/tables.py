@@ -1,0 +1,222 @@
+"""The tables of models in a report, from the rates of its records."""
+
+import json
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+from recuse.analysis.attainable import attainable
+from recuse.analysis.intervals import Interval, wilson_of
+from recuse.analysis.measured import CERTIFIED, Judged, Measured, outcomes
+from recuse.analysis.metrics import Splits
+from recuse.analysis.searches import searches
+from recuse.analysis.verdicts import add_radii
+from recuse.analysis.winners import winners
+from recuse.report.page.blocks import Cell, Column, Points, Rate, Spread, Table
+
+_NATURAL = Column("natural accuracy", "%", "right on unperturbed images")
+_ROBUST = Column("robust accuracy", "%", "right, and no attack within ε changes it")
+_WRONG = Column("robust inaccuracy", "%", "wrong, and no attack within ε changes it")
+_SELECTED = Column("robust selection", "%", "selected everywhere in the ball: stable at 2ε")
+_NOT_JUDGED = Column("not judged", "samples", "no usable gradient; counted as not robust")
+_PRECISION = Column("right, if selected", "%", "robust and right among the robustly selected")
+
+
+def interval_rate(interval: Interval | None) -> Cell:
+    """An interval as a table cell; a dash for what was not judged."""
+    return None if interval is None else Rate(interval.estimate, interval.low, interval.high)
+
+
+def interval_points(interval: Interval) -> Points:
+    """A difference as a table cell."""
+    return Points(interval.estimate, interval.low, interval.high)
+
+
+# What bold means, for captions.
+BOLD = (
+    "Bold: the winner of its group, if there is one: the 95 % interval of every paired difference "
+    "to it leaves out 0."
+)
+
+
+def model_table(rates: Sequence[Measured]) -> Table:
+    """Natural, robust, robust-inaccurate and selected share of every attacked model and radius."""
+    lead = Lead([m.judged for m in rates])
+    gaps = (_NOT_JUDGED,) if any(m.not_judged for m in rates) else ()
+    columns = (*lead.columns("model"), _NATURAL, _ROBUST, _WRONG, *gaps, _SELECTED, _PRECISION)
+    rows = tuple(
+        (
+            *lead.cells(m.judged, m.judged.meta.model, m.eps, m.kind),
+            interval_rate(m.natural),
+            interval_rate(m.robust),
+            interval_rate(m.inaccurate),
+            *(m.not_judged for _ in gaps),
+            interval_rate(m.selected),
+            interval_rate(m.precision),
+        )
+        for m in rates
+    )
+    caption = (
+        "Small print: 95 % Wilson intervals. Robust selection asks twice the radius, because a "
+        "selector that decides at ε keeps its decision for every input within ε only if the "
+        f"answer is stable within 2ε. {BOLD}"
+    )
+    bold = _winners(rates, len(lead.columns("model")))
+    title = "Every model at every radius"
+    return Table(title, columns, rows, caption, within=("data", "ε"), winners=bold)
+
+
+def _winners(rates: Sequence[Measured], first: int) -> frozenset[tuple[int, int]]:
+    """Bold cells of natural accuracy, robust accuracy and robust inaccuracy, from ``first`` on."""
+    groups = [(m.judged.meta.dataset, m.judged.meta.norm, m.eps, m.kind) for m in rates]
+    found = [outcomes(m) for m in rates]
+    return frozenset(
+        (row, first + place)
+        for place in range(3)
+        for row in winners([o[place] for o in found], groups, smallest=place == 2)
+    )
+
+
+def certified_table(rates: Sequence[Measured]) -> Table:
+    """Certified accuracy and both readings of certified selection, of every model and radius."""
+    lead = Lead([m.judged for m in rates])
+    columns = (
+        *lead.columns("model"),
+        Column("natural accuracy", "%", "certified at radius 0 and right"),
+        Column("robust accuracy", "%", "right, and proven constant within ε"),
+        Column("robust inaccuracy", "%", "wrong, and proven constant within ε"),
+        Column("selection at ε, paper", "%", "proven within ε: the decision at the image itself"),
+        Column("right, if selected", "%", "right among those proven within ε"),
+        Column("selection at 2ε, sound", "%", "selected everywhere in the ball: proven within 2ε"),
+        Column("right, if selected", "%", "right among those proven within 2ε"),
+        Column("passes", "per image", "noisy forward passes"),
+    )
+    rows = tuple(
+        (
+            *lead.cells(m.judged, m.judged.meta.model, m.eps),
+            interval_rate(m.natural),
+            interval_rate(m.robust),
+            interval_rate(m.inaccurate),
+            interval_rate(m.stable),
+            _right_among(m, m.eps),
+            _sure(m),
+            interval_rate(m.precision),
+            _passes(m.judged),
+        )
+        for m in rates
+    )
+    caption = (
+        "Small print: 95 % Wilson intervals. The paper counts robust selection at ε. A selector "
+        "that decides at ε keeps its decision for every input within ε only if the answer is "
+        "constant within 2ε; a dash says that 2ε was not asked, unattainable that no vote count "
+        f"within the budget of draws could have proven it. {BOLD}"
+    )
+    bold = _winners(rates, len(lead.columns("model")))
+    return Table("Certified models", columns, rows, caption, within=("data", "ε"), winners=bold)
+
+
+def _right_among(m: Measured, radius: str) -> Cell:
+    proven = m.judged.verdicts.certified(radius)
+    if not m.judged.verdicts.labelled or not proven.any():
+        return None
+    return interval_rate(wilson_of(m.judged.verdicts.accurate(), proven))
+
+
+def _sure(m: Measured) -> Cell:
+    if m.selected is None or attainable(m.judged.meta, add_radii(m.eps, m.eps)):
+        return interval_rate(m.selected)
+    return "unattainable"
+
+
+def _passes(judged: Judged) -> int | None:
+    if "samples" not in judged.verdicts.frame.columns:
+        return None
+    return round(float(judged.verdicts.values("samples").mean()))
+
+
+def split_table(rates: Sequence[Measured]) -> Table:
+    """The four splits as numbers."""
+    labelled = [m for m in rates if m.splits]
+    lead = Lead([m.judged for m in labelled])
+    names = ("robust and right", "right, not robust", "wrong, not robust", "robust and wrong")
+    columns = (*lead.columns("model"), *(Column(name, "%") for name in names))
+    rows = tuple(
+        (*lead.cells(m.judged, m.judged.meta.model, m.eps, m.kind), *_shares(m.splits))
+        for m in labelled
+        if m.splits
+    )
+    return Table("The four splits as numbers", columns, rows, folded=True)
+
+
+class Lead:
+    """The columns that say which row this is; those that would say the same throughout go."""
+
+    def __init__(self, models: Sequence[Judged]) -> None:
+        self._runs = len({m.run for m in models}) > 1
+        self._data = len({m.meta.dataset for m in models}) > 1
+        self._attacks = searches(m.meta for m in models)
+
+    def columns(self, name: str) -> tuple[Column, ...]:
+        """Their headings; ``name`` is that of the model or composition."""
+        extra = [(self._runs, "run"), (self._data, "data")]
+        lead = (Column(title) for wanted, title in extra if wanted)
+        by = (Column("judged by"),) if len(self._attacks) > 1 else ()
+        return (*lead, Column(name), *by, Column("ε"))
+
+    def cells(self, judged: Judged, name: str, eps: str, kind: str = "") -> tuple[Cell, ...]:
+        """Their cells in one row."""
+        extra = [(self._runs, judged.run), (self._data, judged.meta.dataset)]
+        proof = ", certified" if kind == CERTIFIED else ""
+        radius = f"{judged.meta.norm} {eps}{proof}"
+        by = (self._attacks[judged.meta.search],) if len(self._attacks) > 1 else ()
+        return (*(text for wanted, text in extra if wanted), name, *by, radius)
+
+
+def _shares(s: Splits) -> tuple[Rate, ...]:
+    shares = (
+        s.robust_accurate,
+        s.fragile_accurate,
+        s.fragile_inaccurate,
+        s.robust_inaccurate,
+    )
+    return tuple(Rate(share) for share in shares)
+
+
+def repetition_table(rates: Sequence[Measured]) -> Table:
+    """Mean and standard deviation over seeds, of models that differ in their ``seed`` tag alone."""
+    groups: dict[tuple[str, ...], list[Measured]] = {}
+    for m in rates:
+        if m.judged.tag("seed") and m.natural:
+            groups.setdefault(_recipe(m), []).append(m)
+    repeated = {key: group for key, group in groups.items() if len(group) > 1}
+    columns = (
+        "trained by",
+        "ε",
+        Column("seeds"),
+        Column("natural accuracy", "%"),
+        Column("robust accuracy", "%"),
+        Column("robust inaccuracy", "%"),
+    )
+    rows = tuple(
+        (
+            group[0].judged.short,
+            f"{group[0].judged.meta.norm} {group[0].eps}",
+            len(group),
+            _spread([m.natural for m in group]),
+            _spread([m.robust for m in group]),
+            _spread([m.inaccurate for m in group]),
+        )
+        for group in repeated.values()
+    )
+    caption = "Mean ± standard deviation over trainings that differ in their seed alone."
+    return Table("Over several seeds", columns, rows, caption)
+
+
+def _recipe(m: Measured) -> tuple[str, ...]:
+    tags = {k: v for k, v in m.judged.meta.tags.items() if k != "seed"}
+    parts = (m.judged.run, m.judged.meta.dataset, m.judged.meta.norm, m.eps, m.kind)
+    return (*parts, json.dumps(tags, sort_keys=True, default=str))
+
+
+def _spread(intervals: Sequence[Interval | None]) -> Spread:
+    values = [i.estimate for i in intervals if i is not None]
+    return Spread(mean(values), stdev(values) if len(values) > 1 else float("nan"))
