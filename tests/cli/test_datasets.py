@@ -105,6 +105,7 @@ def test_one_file_is_trained_on_and_judged_in_parts(
     assert said == "judging 100 images of all"
     certify = ("certify", model, "--data", file, "--eps", "linf:1/255", "--part", "train")
     assert "was trained on" in refused(capsys, *certify, "--out", "no")
+    assert first_line(capsys, "data", "show", file).startswith(cut)
     attack = ("attack", model, "--core", model, "--data", file, "--part", "train")
     assert "was trained on" in refused(capsys, *attack, "--out", "no")
 

@@ -49,13 +49,13 @@ def show(
     from rich.console import Console
     from rich.table import Table
 
-    from recuse.cli.datasets import data_source
+    from recuse.cli.datasets import parts_of
     from recuse.data import find_data_root
     from recuse.data.sheet import contact_sheet
     from recuse.data.split import stratified_order
     from recuse.records.store import write_atomically
 
-    splits = data_source(data).load(find_data_root(data_root))
+    splits = parts_of(data, find_data_root(data_root))
     parts = (splits.train, splits.validation, splits.test)
     table = Table("class", *(part.name for part in parts))
     counts = [part.labels.bincount(minlength=part.classes).tolist() for part in parts]
@@ -65,8 +65,6 @@ def show(
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(f"images {list(splits.test.shape)} in [0, 1], {splits.test.classes} classes")
-    if splits.note:
-        console.print(splits.note, markup=False)
     if out is not None and splits.test.images.dim() == 4:
         some = splits.test.take(stratified_order(splits.test.labels)[:96])
         names = [some.label_names[label] for label in some.labels.tolist()]

@@ -76,6 +76,18 @@ def data_source(name: str) -> Source:
     return source_at(path) if path.exists() else source(name)
 
 
+def parts_of(name: str, root: Path | None) -> Splits:
+    """The three parts of a data set; how they were cut is said.
+
+    Raises:
+        DataError: Unknown or damaged.
+    """
+    splits = data_source(name).load(root)
+    if splits.note:
+        say(splits.note)
+    return splits
+
+
 def to_judge(
     named: Named,
     models: tuple[LoadedModel, ...],

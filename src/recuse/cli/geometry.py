@@ -47,7 +47,7 @@ def separation(
     from recuse.radius import parse_radius
 
     radii = {text: parse_radius(text) for text in eps}
-    splits = datasets.data_source(data).load(find_data_root(data_root))
+    splits = datasets.parts_of(data, find_data_root(data_root))
     study(splits, norm, out, radii, limit=limit, pairs=pairs, workers=workers)
 
 
@@ -153,7 +153,7 @@ def lipschitz(
     from recuse.threat import Threat
 
     root, ball = find_data_root(data_root), Threat.parse(threat)
-    splits = datasets.data_source(data).load(root)
+    splits = datasets.parts_of(data, root)
     parts = {
         name: _first(split, limit)
         for name, split in {"train": splits.train, "test": splits.test}.items()
