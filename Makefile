@@ -6,9 +6,8 @@ export RECUSE_DATA ?= $(abspath $(wildcard ../shared/data))
 
 .PHONY: demo test check bench docs format clean
 
-# Its networks are too small for a second thread to help.
 demo: $(VENV)/installed-core
-	OMP_NUM_THREADS=1 $(BIN)/recuse run digits --out runs/digits
+	$(BIN)/recuse run digits --out runs/digits
 
 # One thread a worker: two workers with two threads each would wait for one another.
 test: $(VENV)/installed-dev

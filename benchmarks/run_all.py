@@ -15,7 +15,7 @@ from typing import Any
 HERE = Path(__file__).parent
 SCRIPTS = ("apgd", "radii", "train_step", "indicator", "certify", "roofline")
 # Minutes long, and about choices that are made: only by name.
-BY_NAME = ("autoattack", "compiled", "accelerator")
+BY_NAME = ("autoattack", "compiled", "accelerator", "threads")
 EXACT = ("passes", "mismatches")
 PASSES = "passes"
 

@@ -19,6 +19,7 @@ from recuse.progress import Progress, silent
 from recuse.random import SampleNoise
 from recuse.records.schema import Record, RecordMeta, joint_weights, make_record, radius_column
 from recuse.serialize import to_plain
+from recuse.threads import suitable_threads
 
 CHUNK = 32
 
@@ -81,12 +82,14 @@ def attack_cascade(
     wanted = split if attack.limit is None else split.head(attack.limit)
     _require_fit(cascade, wanted)
     meta = _meta(cascade, split, attack)
+    networks, first = _networks(cascade), wanted.images[:1].to(_device(cascade))
     job = Job(
         meta,
-        answers(_networks(cascade), wanted.images[:1].to(_device(cascade))),
+        answers(networks, first),
         lambda part: _judge(cascade, part, attack, meta),
         task=f"attack {meta.model}",
         size=attack.chunk,
+        threads=max(suitable_threads(m, first, attack.chunk) for m in networks.values()),
         repair=repair,
     )
     return judge_missing(job, wanted, records, progress=progress)

@@ -9,6 +9,7 @@ from torch import nn
 
 from recuse.certify import Cohen, GroupSequential, JointCertificate, JointCertifier
 from recuse.certify.power import BETA, VotingCertifier, needed_radius
+from recuse.certify.votes import ROWS_CPU
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.admission import admit
@@ -22,6 +23,7 @@ from recuse.radius import format_radius, parse_radius
 from recuse.random import SampleNoise
 from recuse.records.schema import Record, RecordMeta, make_record, radius_column
 from recuse.serialize import to_plain
+from recuse.threads import suitable_threads
 from recuse.threat import Threat
 
 METHODS = {"GroupSequential": "smoothing", "Cohen": "smoothing", "Ibp": "ibp", "Crown": "crown"}
@@ -73,6 +75,11 @@ class Certification:
         """With the radii that the deployed ones need, for a network of so many classes."""
         needed = [r for r in self.needs(classes).values() if r is not None]
         return replace(self, radii=tuple(sorted({*self.radii, *needed})))
+
+    @property
+    def rows(self) -> int:
+        """Images of a forward pass, on a processor."""
+        return ROWS_CPU if isinstance(self.certifier, VotingCertifier) else self.chunk
 
     @property
     def asked(self) -> tuple[float, ...]:
@@ -175,6 +182,7 @@ def certify_dataset(
         lambda chunk: certify_chunk(model, chunk, certification, meta),
         task=f"certify {name}",
         size=certification.chunk,
+        threads=suitable_threads(model, x, certification.rows),
         repair=repair,
     )
     return judge_missing(job, wanted, records, progress=progress)

@@ -28,6 +28,7 @@ from recuse.radius import parse_radius
 from recuse.random import SampleNoise
 from recuse.records.schema import Record, RecordMeta, make_record, radius_column
 from recuse.serialize import to_plain
+from recuse.threads import suitable_threads
 from recuse.threat import Threat
 
 ELEMENTS_PER_BATCH = 1 << 20
@@ -77,6 +78,10 @@ class Evaluation:
     def threats(self) -> tuple[Threat, ...]:
         """One ball per radius."""
         return tuple(Threat(self.norm, r) for r in self.radii)
+
+    def rows(self, split: Split) -> int:
+        """Samples of ``split`` attacked together."""
+        return self.batch_size or suitable_batch(split.shape)
 
     def meta(self, split: Split, *, name: str, weights: str, tags: Mapping[str, Any]) -> RecordMeta:
         """What identifies the record of a model of that name and weights on ``split``."""
@@ -162,7 +167,8 @@ def evaluate(
             answers({name: model}, x),
             lambda batch: judge_batch(model, batch, searched, meta),
             task=f"attack {name}",
-            size=evaluation.batch_size or suitable_batch(wanted.shape),
+            size=evaluation.rows(wanted),
+            threads=suitable_threads(model, x, evaluation.rows(wanted)),
             repair=repair,
         )
         return judge_missing(job, wanted, records, progress=progress)

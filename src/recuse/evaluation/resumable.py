@@ -13,6 +13,7 @@ from recuse.records.answers import Answers
 from recuse.records.duplicates import split_duplicates
 from recuse.records.schema import Record, RecordMeta
 from recuse.records.writing import Opened, writing
+from recuse.threads import using_threads
 
 # Rows of a record of before networks were known by their answers that must come out again.
 CONFIRMED = 8
@@ -30,6 +31,7 @@ class Job:
         judge: The rows of a batch.
         task: What progress calls the work.
         size: Samples judged and written together: what a kill can cost.
+        threads: Processor threads to compute with.
         repair: Judge again what damaged shards held.
     """
 
@@ -38,6 +40,7 @@ class Job:
     judge: Callable[[Split], Record]
     task: str
     size: int
+    threads: int
     repair: bool = False
 
 
@@ -63,7 +66,10 @@ def judge_missing(job: Job, wanted: Split, records: Path, *, progress: Progress)
     def waiting(owner: str) -> None:
         progress(job.task, 0, total, f"waiting for {owner}, which writes this record")
 
-    with writing(records, job.meta, job.answers, repair=job.repair, waiting=waiting) as opened:
+    with (
+        using_threads(job.threads),
+        writing(records, job.meta, job.answers, repair=job.repair, waiting=waiting) as opened,
+    ):
         note = "; ".join((*opened.notes, *_confirmed(job, opened, wanted)))
         finished = set(opened.frame["sample_id"])
         missing = [row for row, i in enumerate(wanted.ids) if i not in finished]

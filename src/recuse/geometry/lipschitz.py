@@ -18,6 +18,7 @@ from recuse.geometry.steepest import gradient, jacobian, steepest_points
 from recuse.modes import evaluation_mode
 from recuse.progress import Progress, silent
 from recuse.random import SampleNoise
+from recuse.threads import suitable_threads, using_threads
 from recuse.threat import Threat, expand_as
 
 _TINY = 1e-12
@@ -206,13 +207,14 @@ def smoothness(
     measure = method or Lipschitz()
     device = next((p.device for p in model.parameters()), images.device)
     slopes, correct = [], []
-    for start in range(0, len(images), batch_size):
-        rows = slice(start, start + batch_size)
-        x = images[rows].to(device)
-        noise = SampleNoise(seed, ids[rows], "lipschitz")
-        slopes.append(measure(model, x, threat, noise=noise).cpu())
-        correct.append(_correct(model, x, labels[rows].to(device)).cpu())
-        progress("lipschitz", min(start + batch_size, len(images)), len(images))
+    with using_threads(suitable_threads(model, images[:1].to(device), batch_size)):
+        for start in range(0, len(images), batch_size):
+            rows = slice(start, start + batch_size)
+            x = images[rows].to(device)
+            noise = SampleNoise(seed, ids[rows], "lipschitz")
+            slopes.append(measure(model, x, threat, noise=noise).cpu())
+            correct.append(_correct(model, x, labels[rows].to(device)).cpu())
+            progress("lipschitz", min(start + batch_size, len(images)), len(images))
     mean = float(torch.cat(slopes).double().mean())
     if not math.isfinite(mean):
         raise DataError(

@@ -18,7 +18,7 @@ from recuse.models.zoo import load_model
 from recuse.progress import Progress, silent
 from recuse.random import stable_seed
 from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
-from recuse.recipes.environment import environment
+from recuse.recipes.environment import environment, keep_threads
 from recuse.recipes.gallery import write_gallery
 from recuse.recipes.regions import write_regions
 from recuse.records.layout import (
@@ -34,6 +34,7 @@ from recuse.records.schema import Record
 from recuse.records.store import write_atomically
 from recuse.report.run.report import write_report
 from recuse.serialize import to_plain
+from recuse.threads import suitable_threads
 from recuse.training import TrainConfig, fit
 
 
@@ -111,8 +112,10 @@ def judge(
     model, card = obtain(plan, splits, place, progress)
     # A recipe may judge training images, as Figure 1 of the paper does; its config says so.
     admitted = admit(model, card, splits.test, allow_training_data=True)
+    network = admitted.network.to(place.device)
+    keep_threads(place.out, plan.name, threads_of(network, splits, config, plan))
     return evaluate(
-        admitted.network.to(place.device),
+        network,
         splits.test,
         config.evaluation,
         name=plan.name,
@@ -121,6 +124,17 @@ def judge(
         repair=place.repair,
         progress=progress,
     )
+
+
+def threads_of(
+    network: nn.Module, splits: Splits, config: RunConfig, plan: ModelPlan
+) -> dict[str, int]:
+    """Processor threads that training and judging a network take."""
+    image = splits.test.images[:1].to(next(network.parameters()))
+    threads = {"judge": suitable_threads(network, image, config.evaluation.rows(splits.test))}
+    if plan.train is not None:
+        threads["train"] = suitable_threads(network, image, plan.train.batch_size)
+    return threads
 
 
 def obtain(

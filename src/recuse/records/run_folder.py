@@ -87,8 +87,8 @@ def read_run(path: Path, name: str = "") -> RunFolder:
         path=path,
         name=called,
         records=tuple(read_records(path)),
-        config=_read_mapping(path / CONFIG),
-        environment=_read_mapping(path / ENVIRONMENT),
+        config=read_mapping(path / CONFIG),
+        environment=read_mapping(path / ENVIRONMENT),
         training=_read_training(path / TRAINING),
         gallery=_read_gallery(path),
         attacked=_read_attacked(path / COMPOSITION_RATES),
@@ -125,7 +125,12 @@ def _damaged(path: Path, why: object) -> RecordError:
     return RecordError(f"{path} is damaged ({why}); delete it, or rerun what wrote it")
 
 
-def _read_mapping(path: Path) -> Mapping[str, Any]:
+def read_mapping(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object; empty where there is no file.
+
+    Raises:
+        RecordError: Not a JSON object.
+    """
     content = read_json(path)
     if content is None:
         return {}

@@ -12,6 +12,7 @@ from recuse.errors import ConfigError
 from recuse.evaluation.evaluate import FIRST, clean_logits
 from recuse.modes import evaluation_mode
 from recuse.progress import Progress, silent
+from recuse.threads import suitable_threads, using_threads
 from recuse.training.config import TrainConfig
 from recuse.training.run import Run
 from recuse.training.state import Files, Row, load_weights
@@ -83,11 +84,13 @@ def fit(
             f"{validation.name} is empty, so that no epoch can be judged; give images"
         )
     _require_fit(model, train, name)
-    run = Run.open(model, train, validation, config, Files(out, name), extra, progress)
-    while run.position.epoch < config.epochs:
-        run.epoch()
-    run.processes.wait()
-    return _result(run)
+    first = train.images[:1].to(next(model.parameters()))
+    with using_threads(suitable_threads(model, first, config.batch_size)):
+        run = Run.open(model, train, validation, config, Files(out, name), extra, progress)
+        while run.position.epoch < config.epochs:
+            run.epoch()
+        run.processes.wait()
+        return _result(run)
 
 
 def _require_fit(model: nn.Module, train: Split, name: str) -> None:
