@@ -36,12 +36,21 @@ LINF = ("--eps", "linf:0.1", "--certifier")
 SMALL = (*L2, "sequential(sigma=0.12, n_max=500)")
 
 
-def test_both_radii_are_certified_and_a_rerun_changes_nothing(folder):
+def test_both_radii_are_certified_and_a_rerun_changes_nothing(folder, capsys):
     certify("certify_nets:build", *SMALL)
     (record,) = read_records(folder / "run")
     assert {"certified@0.1", "certified@0.2"} <= set(record.frame.columns)
     assert record.frame.height == 6
     assert record.meta.settings["sigma"] == 0.12
+    # What a stage that draws so few votes needs to be certified at, besides.
+    needed = record.meta.settings["deployed"]["needs"]["0.1"]
+    assert float(needed) > 0.2
+    assert needed in record.meta.radii
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"A deployed stage of radius 0.1 surely answers in its whole 0.1-ball where {needed}"
+        in said
+    )
     before = sorted((folder / "run").rglob("*.parquet"))
     certify("certify_nets:build", *L2, "sequential(sigma=0.12, n_max=500, batch_size=64)")
     assert sorted((folder / "run").rglob("*.parquet")) == before

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from recuse.analysis.accounting import (
     Core as CoreVerdicts,
@@ -16,6 +17,7 @@ from recuse.analysis.mechanisms import indicator_stage
 from recuse.attacks import Apgd
 from recuse.certify import GroupSequential
 from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
+from recuse.composition.goals import Goal, scored_terms, surrogate_terms
 from recuse.errors import ConfigError
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
@@ -251,6 +253,29 @@ def test_a_certified_stage_is_attacked_by_its_votes(linear_models):
     (seen, notes), (unseen, warned) = left
     assert seen < unseen
     assert (notes, warned) == (0, 1)
+
+
+class Odd(nn.Module):
+    """Answers 1 at the very centre, and 0 everywhere else."""
+
+    def forward(self, x):
+        odd = (x == 0.5).all(1)
+        return torch.stack([~odd, odd], 1).to(x.dtype)
+
+
+def test_what_an_adversary_calls_wrong_is_what_the_stage_answers():
+    x, y = torch.full((1, 4), 0.5, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
+    l2 = Threat("l2", 0.05)
+    stage = Stage(Odd().eval(), CertifiedIndicator(l2, GroupSequential(0.05, n_max=500)))
+    cascade = Cascade((stage,), Core(Odd().eval()), l2)
+    assert cascade(x, noise=noise_for(x)).label.tolist() == [0]
+    for goal, wrong in ((Goal(0), False), (Goal(1), True)):  # the stage, and the core
+        for terms in (
+            surrogate_terms(cascade, goal, x, y, noise=noise_for(x)).wanted,
+            scored_terms(cascade, goal, x, y, noise=noise_for(x)),
+        ):
+            place = 0 if goal.stage == 0 else 1  # after the stage's abstaining
+            assert (terms[place] > 0).tolist() == [wrong]
 
 
 def test_a_selector_that_always_answers_hides_nothing(linear_models):

@@ -13,12 +13,14 @@ from recuse.selectors import (
     SELECTORS,
     CertifiedIndicator,
     EntropyResponse,
+    InnerSearch,
     RobustMargin,
     RobustnessIndicator,
     RobustSoftmaxResponse,
     SelectionNetwork,
     SoftmaxResponse,
     selected,
+    worst_margin,
 )
 from recuse.threat import Threat
 
@@ -102,3 +104,17 @@ def test_the_sign_of_the_surrogate_is_the_deployed_decision(name, threshold):
     assert float((deployed == met).double().mean()) >= 0.99
     # The threshold tells points of this grid apart, so the contract says something.
     assert 0.01 < float(deployed.double().mean()) < 0.99
+
+
+def test_of_several_starts_the_worst_counts():
+    """More starts never make a margin look larger; their mean would."""
+    model, x = small_network(1), grid()
+    labels = model(x).argmax(1)
+    one, many = (
+        worst_margin(
+            model, x, labels, EPS, noise=noise_for(x), search=InnerSearch(steps=1, restarts=starts)
+        )
+        for starts in (1, 4)
+    )
+    assert bool((many <= one + 1e-12).all())
+    assert int((many < one - 1e-3).sum()) > 100
