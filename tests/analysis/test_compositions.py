@@ -34,7 +34,8 @@ def record(name, kind, accurate, near, far, *, role="robust", radii=RADII):
     }
     columns |= dict(zip((f"{kind}@{r}" for r in radii), (near, far)[: len(radii)], strict=True))
     # Of votes, of which a stage needs what happens to be certified at the second radius.
-    told = {"alpha": 0.001, "deployed": {"beta": 0.002, "needs": {"0.12": "0.24"}}}
+    needs = {"beta": 0.002, "needs": {"0.12": "0.24"}, "alone": {"0.12": "0.12"}}
+    told = {"alpha": 0.001, "deployed": needs}
     attack, settings = ("smoothing", told) if kind == "certified" else ("apgd-ce", {})
     if kind == "bounds":
         attack, settings = "ibp", {}
@@ -72,7 +73,7 @@ def test_certificates_and_attacks_are_counted_by_the_same_formula():
         for entry in (by_proof, by_attack)
     ]
     assert numbers[0] == numbers[1]
-    assert by_proof.alone[0] == by_attack.alone[0]
+    assert replace(by_proof.alone[0], failure=0.0) == by_attack.alone[0]
     # No attack left anything of the core; whether anything is proven of it, nobody asked.
     assert [entry.alone[1].robust for entry in (by_proof, by_attack)] == [None, 0]
 
@@ -99,6 +100,26 @@ def test_the_chance_of_failure_stands_beside_what_is_proven():
     (twice,) = rates([votes, replace_model(votes, "w"), CORE], eps="0.12", stages=("v", "w"))
     assert [r.failure for r in (one, none, both, twice)] == pytest.approx([0.003, 0, 0.003, 0.006])
     assert one.as_dict()["failure"] == pytest.approx(0.003)
+
+
+def test_a_smoothed_model_alone_is_counted_as_it_is_deployed_too():
+    """It answers by votes as well: at the border of its ball these are as good as a coin."""
+    stage = random_model("m", "certified")
+    judged, told = verdicts(stage), stage.meta.settings["deployed"]
+    (found,) = rates([stage, CORE], eps="0.12")
+    assert found.alone[0].robust == np.mean(judged.accurate() & judged.certified("0.12"))
+    assert found.alone[0].failure == pytest.approx(0.003)
+    wider = changed(stage, deployed=told | {"alone": {"0.12": "0.24"}})
+    (found,) = rates([wider, CORE], eps="0.12")
+    assert found.alone[0].robust == np.mean(judged.accurate() & judged.certified("0.24"))
+    unsaid = changed(stage, deployed={k: v for k, v in told.items() if k != "alone"})
+    (found,) = rates([unsaid, CORE], eps="0.12")
+    assert found.alone[0].robust is None
+    assert found.sound is not None
+    # Bounds prove what the network itself answers, which it does without votes.
+    (bounds,) = rates([random_model("b", "bounds"), CORE], eps="0.12")
+    assert bounds.alone[0].failure == 0.0
+    assert bounds.alone[0].robust is not None
 
 
 def replace_model(found, name):

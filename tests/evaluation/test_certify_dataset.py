@@ -73,8 +73,14 @@ def test_the_radius_that_a_deployed_stage_needs_is_certified_too(tmp_path: Path)
     needed = needed_radius(wanted.certifier, 0.12, classes=2)
     record = certified(tmp_path, wanted)
     assert 0.25 < needed < 0.3
-    assert record.meta.radii == ("0.12", "0.24", format_radius(needed))
-    told = {"beta": 0.001, "needs": {"0.12": format_radius(needed)}}
+    alone = needed_radius(wanted.certifier, 0.12, classes=2, radius=0.0)
+    assert 0.12 < alone < 0.14
+    assert record.meta.radii == ("0.12", format_radius(alone), "0.24", format_radius(needed))
+    told = {
+        "beta": 0.001,
+        "needs": {"0.12": format_radius(needed)},
+        "alone": {"0.12": format_radius(alone)},
+    }
     assert record.meta.settings["deployed"] == told
     column = record.frame[f"certified@{format_radius(needed)}"].to_list()
     assert column == [abs(d) > 0.27 for d in DISTANCES]
@@ -99,7 +105,7 @@ def test_a_deployed_stage_of_bounds_needs_the_double_and_says_nothing_of_chance(
 def test_a_stage_whose_votes_are_too_few_needs_what_nobody_proves() -> None:
     certifier = GroupSequential(0.12, n_max=4000, guess_weight=1.0)
     wanted = Certification(certifier, (0.12,), deployed=(0.12,))
-    assert wanted.completed(2).radii == (0.12,)
+    assert wanted.completed(2).radii == (0.12,)  # nor alone
     settings = wanted.meta(points(), name="n", weights="", tags={}).settings
     assert settings["deployed"]["needs"] == {"0.12": None}
 

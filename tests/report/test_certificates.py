@@ -16,7 +16,8 @@ from recuse.report.run.report import build_report
 def certified(record, samples=32):
     """The same verdicts as proofs by votes, of which twice eps happens to be enough."""
     needs = {radius: add_radii(radius, radius) for radius in record.meta.radii}
-    told = {"alpha": 0.001, "deployed": {"beta": 0.002, "needs": needs}}
+    alone = {radius: radius for radius in record.meta.radii}
+    told = {"alpha": 0.001, "deployed": {"beta": 0.002, "needs": needs, "alone": alone}}
     columns = {
         name.replace("robust@", "certified@"): record.frame[name] for name in record.frame.columns
     }
@@ -74,6 +75,8 @@ def test_compositions_by_proof_stand_in_a_table_of_their_own(write_run, known_re
     names = [c if isinstance(c, str) else c.name for c in proven.columns]
     assert names.index("fails") == 6
     assert row(proven, "era_1 → core", "linf 8/255")[6] == "0.003"
+    assert row(proven, "era_1 alone", "linf 8/255")[6] == "0.003"
+    assert row(proven, "core alone", "linf 8/255")[6] is None
 
 
 def test_old_certificates_by_votes_prove_nothing_of_a_deployed_stage(

@@ -112,9 +112,10 @@ def advise(chains: Sequence[Chain]) -> Advice:
     core = max(cores, key=lambda system: rate(system.account.natural))
     stages = _distinct(
         [
-            System(account, (model,))
+            System(c.alone[place], (model,))
             for c in chains
-            for account, model in zip(c.alone[:-1], c.members[:-1], strict=True)
+            for place, model in enumerate(c.members[:-1])
+            if c.proven_alone(place)
         ]
     )
     composed = [System(c.sound, c.members, c) for c in chains]

@@ -7,7 +7,7 @@ import numpy as np
 
 from recuse.analysis.accounting import Account, Core, Stage, paper_account, sound_account
 from recuse.analysis.adversaries import Attacked, attacked
-from recuse.analysis.deployed import Promise, promise, smoothed
+from recuse.analysis.deployed import Promise, promise, promise_alone, smoothed
 from recuse.analysis.mechanisms import indicator_stage
 from recuse.analysis.verdicts import Kind, Mask, Verdicts, add_radii, check_comparable
 from recuse.errors import RecordError
@@ -33,6 +33,7 @@ class Chain:
         attacked: What adversaries of the whole composition found; None where there was none.
         refuted: Samples that the members' verdicts alone would have counted in ``sound``.
         promises: By certificates: what each stage proves as it is deployed.
+        promises_alone: By certificates: what each member proves by itself.
     """
 
     members: tuple[Verdicts, ...]
@@ -45,6 +46,7 @@ class Chain:
     attacked: Attacked | None
     refuted: Mask
     promises: tuple[Promise, ...] = ()
+    promises_alone: tuple[Promise, ...] = ()
 
     @property
     def name(self) -> str:
@@ -52,14 +54,22 @@ class Chain:
         return " → ".join(model.meta.model for model in self.members)
 
     @property
-    def lacking(self) -> str:
-        """Why the records do not support the sound count; empty where they do."""
-        return next((p.lacking for p in self.promises if p.lacking), "")
+    def promised(self) -> Promise:
+        """What stands behind the sound count by certificates, every stage's chances added."""
+        return Promise(
+            alpha=sum((p.alpha for p in self.promises), start=0.0),
+            beta=sum((p.beta for p in self.promises), start=0.0),
+            lacking=next((p.lacking for p in self.promises if p.lacking), ""),
+        )
 
     @property
-    def failure(self) -> float:
-        """Probability, per image, that the deployed system does otherwise than it is counted."""
-        return sum((p.failure for p in self.promises), start=0.0)
+    def lacking(self) -> str:
+        """Why the records do not support the sound count; empty where they do."""
+        return self.promised.lacking
+
+    def proven_alone(self, place: int) -> bool:
+        """Whether the records support the robust count of a member by itself."""
+        return self.kind == "robust" or not self.promises_alone[place].lacking
 
 
 def count_chain(
@@ -78,6 +88,7 @@ def count_chain(
         RecordError: Different samples, or a verdict that is needed was not recorded.
     """
     check_comparable(members)
+    proven = kind == "certified"
     stages = [stage_of(model, eps, kind) for model in members[:-1]]
     doubled = [stage_of(model, eps, kind, doubled=True) for model in members[:-1]]
     core = core_of(members[-1], eps, kind)
@@ -93,11 +104,12 @@ def count_chain(
         kind=kind,
         sound=replace(sound, robust=sound.robust & ~refuted),
         paper=paper_account(doubled, core),
-        alone=(*(_alone(stage) for stage in stages), _alone(core)),
+        alone=tuple(_alone(model, eps, kind) for model in members),
         left=left,
         attacked=met,
         refuted=refuted,
-        promises=tuple(promise(m, eps) for m in members[:-1]) if kind == "certified" else (),
+        promises=tuple(promise(m, eps) for m in members[:-1] if proven),
+        promises_alone=tuple(promise_alone(m, eps) for m in members if proven),
     )
 
 
@@ -139,5 +151,10 @@ def core_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Core:
     return Core(accurate, model.stable(kind, eps))
 
 
-def _alone(model: Stage | Core) -> Account:
-    return Account(model.accurate, model.accurate & model.robust)
+def _alone(model: Verdicts, eps: str, kind: Kind) -> Account:
+    """A model by itself; by certificates as it is deployed, and nothing where none says so."""
+    accurate, radius = model.accurate(), eps
+    if kind == "certified":
+        radius = promise_alone(model, eps).radius
+    stable = model.stable(kind, radius) if radius else np.zeros_like(accurate)
+    return Account(accurate, accurate & stable)

@@ -21,11 +21,13 @@ class Alone:
         natural: Its natural accuracy.
         robust: Its robust accuracy, by the verdicts that the composition is counted with; None
             where certificates count and it has none.
+        failure: By certificates: probability, per image, that it does otherwise than counted.
     """
 
     name: str
     natural: float
     robust: float | None
+    failure: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class ChainRates:
             attacked=None if met is None else rate(met.left[met.met]),
             images=0 if met is None else int(met.met.sum()),
             refuted=int(chain.refuted.sum()),
-            failure=chain.failure,
+            failure=chain.promised.failure,
             lacking=chain.lacking,
         )
 
@@ -151,9 +153,9 @@ def compose_records(
 
 def _alone(chain: Chain, place: int) -> Alone:
     model, account = chain.members[place], chain.alone[place]
-    judged = chain.kind == "robust" or model.proves(chain.eps)
-    robust = rate(account.robust) if judged else None
-    return Alone(model.meta.model, rate(account.natural), robust)
+    robust = rate(account.robust) if chain.proven_alone(place) else None
+    failure = chain.promises_alone[place].failure if chain.promises_alone else 0.0
+    return Alone(model.meta.model, rate(account.natural), robust, failure)
 
 
 def _kind(others: Sequence[Verdicts], eps: str) -> Kind:

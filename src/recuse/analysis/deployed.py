@@ -48,17 +48,30 @@ def promise(model: Verdicts, eps: str) -> Promise:
     if meta.attack == "ibp":
         return Promise(add_radii(eps, eps))
     if smoothed(meta):
-        return _by_votes(model, eps)
+        return _by_votes(model, eps, "needs")
     return Promise(
         lacking=f"{meta.model} is certified by {meta.attack}, whose bounds may be looser at a "
         "moved image: they prove its answer, but not that the stage gives it; certify it with ibp"
     )
 
 
-def _by_votes(model: Verdicts, eps: str) -> Promise:
+def promise_alone(model: Verdicts, eps: str) -> Promise:
+    """What the record of a model that answers alone proves against an attacker of radius eps.
+
+    A network that answers by itself is proven by any certificate at eps. A smoothed one answers
+    by votes, as a stage of radius 0 does.
+    """
+    if smoothed(model.meta):
+        return _by_votes(model, eps, "alone")
+    if model.proves(eps):
+        return Promise(format_radius(parse_radius(eps)))
+    return Promise(lacking=f"{model.meta.model} was not certified at {eps}")
+
+
+def _by_votes(model: Verdicts, eps: str, deployed: str) -> Promise:
     meta = model.meta
     told = meta.settings.get("deployed", {})
-    needs, own = told.get("needs", {}), format_radius(parse_radius(eps))
+    needs, own = told.get(deployed, {}), format_radius(parse_radius(eps))
     needed = needs.get(own)
     if own in needs and (needed is None or not attainable(meta, needed)):
         return Promise(
@@ -73,4 +86,4 @@ def _by_votes(model: Verdicts, eps: str) -> Promise:
     return Promise(needed, alpha=meta.settings["alpha"], beta=told["beta"])
 
 
-__all__ = ["Promise", "promise", "smoothed"]
+__all__ = ["Promise", "promise", "promise_alone", "smoothed"]

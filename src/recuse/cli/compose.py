@@ -90,18 +90,22 @@ def _print(composed: "list[ChainRates]") -> None:
     )
     for column in table.columns[1:]:
         column.justify = "right"
-    blanks = ["–"] * (proven + attacked + 2)
+    blanks = ["–"] * (attacked + 2)
     alone = {member.name: member for entry in composed for member in reversed(entry.alone)}
     for member in alone.values():
         table.add_row(
-            f"{member.name} alone", _percent(member.natural), _robust(member.robust), *blanks
+            f"{member.name} alone",
+            _percent(member.natural),
+            _robust(member.robust),
+            *([_failure(member.robust, member.failure)] * proven),
+            *blanks,
         )
     for entry in composed:
         table.add_row(
             entry.name,
             _percent(entry.natural),
             _robust(entry.sound),
-            *([_failure(entry)] * proven),
+            *([_failure(entry.sound, entry.failure)] * proven),
             *([_attacked(entry)] * attacked),
             _percent(entry.paper),
             _percent(entry.core_share),
@@ -133,8 +137,8 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:.1f}"
 
 
-def _failure(entry: "ChainRates") -> str:
-    return "–" if entry.lacking else f"{entry.failure:g}"
+def _failure(robust: float | None, failure: float) -> str:
+    return "–" if robust is None else f"{failure:g}"
 
 
 def _robust(rate: float | None) -> str:

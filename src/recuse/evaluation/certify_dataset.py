@@ -37,8 +37,9 @@ class Certification:
         certifier: Proves; draws are keyed by ``seed`` and sample id.
         radii: Ascending, positive.
         deployed: Radii eps of stages that may be deployed against an attacker of the same
-            radius. Each adds the radius that proves that such a stage surely answers: 2 eps, or
-            more where it counts votes (:func:`recuse.certify.power.needed_radius`).
+            radius. Each adds the radius that proves that such a stage surely answers, 2 eps or
+            more where it counts votes (:func:`recuse.certify.power.needed_radius`), and the one
+            that proves it of the model alone, eps or more.
         seed: Of the noise.
         limit: Certify only the first so many samples; all if absent.
         chunk: Samples certified and written together: what a kill can cost. Results do not
@@ -67,13 +68,25 @@ class Certification:
         if isinstance(self.certifier, GroupSequential | Cohen):
             self.certifier.require_attainable(self.radii[0])
 
-    def needs(self, classes: int) -> dict[float, float | None]:
-        """What to certify for each deployed radius; None where no certificate is enough."""
-        return {e: needed_radius(self.certifier, e, classes=classes) for e in self.deployed}
+    def needs(self, classes: int, *, alone: bool = False) -> dict[float, float | None]:
+        """What to certify for each deployed radius; None where no certificate is enough.
+
+        Args:
+            classes: Of the network.
+            alone: The model is no stage but answers by itself whatever has most votes: a
+                selector of radius 0.
+        """
+        radius = 0.0 if alone else None
+        return {
+            e: needed_radius(self.certifier, e, classes=classes, radius=radius)
+            for e in self.deployed
+        }
 
     def completed(self, classes: int) -> "Certification":
         """With the radii that the deployed ones need, for a network of so many classes."""
-        needed = [r for r in self.needs(classes).values() if r is not None]
+        needed = [
+            r for alone in (False, True) for r in self.needs(classes, alone=alone).values() if r
+        ]
         return replace(self, radii=tuple(sorted({*self.radii, *needed})))
 
     @property
@@ -97,8 +110,8 @@ class Certification:
     ) -> RecordMeta:
         """What identifies the record of a model of that name and weights on ``split``.
 
-        Certificates by votes say in ``settings["deployed"]`` what each deployed radius needs of a
-        network of so many ``classes``, those of ``split`` if not given.
+        Certificates by votes say in ``settings["deployed"]`` what each deployed radius needs, as a
+        stage and ``alone``, of a network of so many ``classes``, those of ``split`` if not given.
         """
         classes = classes or split.classes
         plain = to_plain(self.certifier)
@@ -110,9 +123,11 @@ class Certification:
         if isinstance(self.certifier, GroupSequential):
             settings["level"] = self.certifier.level(self.asked, classes)
         if self.deployed and isinstance(self.certifier, VotingCertifier):
-            needs = self.needs(classes).items()
-            texts = {format_radius(e): None if r is None else format_radius(r) for e, r in needs}
-            settings["deployed"] = {"beta": BETA, "needs": texts}
+            settings["deployed"] = {
+                "beta": BETA,
+                "needs": _texts(self.needs(classes)),
+                "alone": _texts(self.needs(classes, alone=True)),
+            }
         return RecordMeta(
             model=name,
             dataset=split.name,
@@ -124,6 +139,10 @@ class Certification:
             seed=self.seed,
             tags={k: known[k] for k in ("sigma",) if k in known} | dict(tags),
         )
+
+
+def _texts(needs: Mapping[float, float | None]) -> dict[str, str | None]:
+    return {format_radius(e): None if r is None else format_radius(r) for e, r in needs.items()}
 
 
 def certify_dataset(

@@ -7,6 +7,7 @@ import numpy as np
 
 from recuse.analysis.accounting import Account, explain
 from recuse.analysis.advice import Advice
+from recuse.analysis.deployed import Promise, promise_alone
 from recuse.analysis.intervals import paired_difference
 from recuse.analysis.measured import Judged
 from recuse.analysis.metrics import rate
@@ -151,11 +152,16 @@ class _System:
         return self.members == _members([self.beside.core.verdicts])
 
     @property
+    def promised(self) -> Promise:
+        """What stands behind its proofs."""
+        if self.composed is not None:
+            return self.composed.chain.promised
+        return promise_alone(self.models[0], self.eps)
+
+    @property
     def judged_robust(self) -> bool:
         """Not so where proofs count and the records of what is deployed hold none."""
-        if self.composed is not None:
-            return self.composed.supported
-        return self.beside.kind == "robust" or self.models[0].proves(self.eps)
+        return self.beside.kind == "robust" or not self.promised.lacking
 
 
 def _members(models: Sequence[Verdicts]) -> tuple[int, ...]:
@@ -191,8 +197,8 @@ def _row(lead: Lead, system: _System, attacked: bool) -> tuple[Cell, ...]:
         masks = (c.paper.natural, c.paper.robust, c.selects)
         shown = tuple(Rate(rate(mask)) for mask in masks)
     broken = None if c is None or c.attacked is None else Rate(c.attacked)
-    fails = None if c is None or not c.supported else f"{c.chain.failure:g}"
-    compared = not system.is_core and (c is None or c.supported)
+    fails = f"{system.promised.failure:g}" if system.judged_robust else None
+    compared = system.judged_robust and not system.is_core
     return (
         *lead.cells(system.judged, name, system.eps),
         Rate(rate(account.natural)),
