@@ -177,7 +177,8 @@ def compositions(records: dict[str, Record], core: Record) -> list[str]:
         (chain,) = compose_records([record, core], eps=eps, kind="certified")
         found = ChainRates.of(chain)
         rates = (found.natural, found.sound, found.paper, found.core_share)
-        lines.append(f"| {training} | {' | '.join(f'{100 * rate:.1f}' for rate in rates)} |")
+        cells = ("–" if rate is None else f"{100 * rate:.1f}" for rate in rates)
+        lines.append(f"| {training} | {' | '.join(cells)} |")
     alone = verdicts(core)
     natural, robust = natural_accuracy(alone.accurate()), alone.accurate() & alone.robust(eps)
     return [
