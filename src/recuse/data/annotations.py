@@ -255,7 +255,7 @@ def require_inside(name: str, where: Path) -> None:
         DataError: It does.
     """
     path = PureWindowsPath(name)  # knows both kinds of separators
-    if path.is_absolute() or path.drive or path.root or ".." in path.parts or "\0" in name:
+    if path.drive or path.root or ".." in path.parts or "\0" in name:
         raise DataError(
             f"{where}: the file name {name!r} leads out of the folder; annotations name files "
             "inside it"
