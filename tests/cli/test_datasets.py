@@ -1,6 +1,7 @@
 """Which images a command trains on and judges: said first, never the same, or refused."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from recuse.cli.main import main
 from recuse.models import SmallConvNet
 from recuse.models.cards import TrainedOn, card_for
 from recuse.models.checkpoint import read_card, save_checkpoint
+from recuse.records.store import read_records
 
 JUDGE = ("--threat", "linf:1/255", "--attack", "apgd(steps=2)", "--device", "cpu")
 TRAIN = ("--objective", "standard", "--epochs", "1", "--device", "cpu")
@@ -103,6 +105,9 @@ def test_one_file_is_trained_on_and_judged_in_parts(
         assert not Path("no").exists()
     said = first_line(capsys, *words, "--allow-training-data")
     assert said == "judging 100 images of all"
+    (record,) = read_records(Path("no"))
+    assert record.meta.tags["training_images"] == len(trained_on)
+    shutil.rmtree("no")
     certify = ("certify", model, "--data", file, "--eps", "linf:1/255", "--part", "train")
     assert "was trained on" in refused(capsys, *certify, "--out", "no")
     assert first_line(capsys, "data", "show", file).startswith(cut)

@@ -13,7 +13,7 @@ from recuse.data import Digits
 from recuse.data.split import Split
 from recuse.errors import DataError
 from recuse.evaluation import Evaluation, evaluate
-from recuse.evaluation.admission import admit
+from recuse.evaluation.admission import TRAINING_IMAGES, admit
 from recuse.evaluation.certify_dataset import Certification, certify_dataset
 from recuse.models import Mlp
 from recuse.models.cards import Card, TrainedOn, card_for
@@ -83,7 +83,11 @@ def test_a_network_is_not_judged_on_its_training_images(tmp_path: Path) -> None:
         allow_training_data=True,
     )
     assert len(record.frame) == 20
-    evaluate(network(), DIGITS.test, PLAN, name="net", records=tmp_path / "test", card=trained)
+    assert record.meta.tags[TRAINING_IMAGES] == 1078
+    new = evaluate(
+        network(), DIGITS.test, PLAN, name="net", records=tmp_path / "test", card=trained
+    )
+    assert TRAINING_IMAGES not in new.meta.tags
 
 
 def test_a_few_shared_images_are_told_more_are_refused() -> None:
@@ -100,6 +104,9 @@ def test_a_few_shared_images_are_told_more_are_refused() -> None:
     assert admit(network(), trained, mixed(0)).said == ()
     (said,) = admit(network(), trained, mixed(4)).said
     assert said == "4 of the 400 images of mixed are among those that 'net' was trained on (t)"
+    assert admit(network(), trained, mixed(4)).tags == {}
+    allowed = admit(network(), trained, mixed(5), allow_training_data=True)
+    assert allowed.tags == {TRAINING_IMAGES: 5}
     with pytest.raises(DataError, match="5 of the 400 images"):
         admit(network(), trained, mixed(5))
 

@@ -100,7 +100,7 @@ def certify(
             certification,
             name=name or loaded.name,
             records=out / RECORDS,
-            tags={"role": role},
+            tags={"role": role, **judged.tags},
             repair=repair,
             progress=progress,
         )

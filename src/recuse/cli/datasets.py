@@ -59,11 +59,13 @@ class ToJudge:
         split: All images of the part.
         networks: Their outputs are in the order of the data's classes.
         cards: In the order of the networks.
+        tags: What records keep of it.
     """
 
     split: Split
     networks: tuple[nn.Module, ...]
     cards: tuple[Card | None, ...]
+    tags: dict[str, int]
 
 
 def data_source(name: str) -> Source:
@@ -117,7 +119,10 @@ def to_judge(
     for sentence in dict.fromkeys(sentence for one in admitted for sentence in one.said):
         say(sentence)
     return ToJudge(
-        split, tuple(one.network for one in admitted), tuple(one.card for one in admitted)
+        split,
+        tuple(one.network for one in admitted),
+        tuple(one.card for one in admitted),
+        {name: count for one in admitted for name, count in one.tags.items()},
     )
 
 

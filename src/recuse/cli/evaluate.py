@@ -97,7 +97,7 @@ def evaluate(
             evaluation,
             name=name or loaded.name,
             records=out / RECORDS,
-            tags={"role": role},
+            tags={"role": role, **judged.tags},
             prepared=prepared,
             precision=options.screen_precision(precision, network),
             repair=repair,

@@ -11,6 +11,8 @@ from recuse.errors import ConfigError, DataError
 from recuse.models.cards import Card
 from recuse.models.class_order import Reordered
 
+TRAINING_IMAGES = "training_images"
+
 
 @dataclass(frozen=True, eq=False)
 class Admitted:
@@ -20,11 +22,18 @@ class Admitted:
         network: Its outputs are in the order of the data's classes.
         card: Its card, in that order too.
         said: What was done or found, a sentence each.
+        shared: How many of the images it was trained on, where they are more than a few.
     """
 
     network: nn.Module
     card: Card | None
     said: tuple[str, ...] = ()
+    shared: int = 0
+
+    @property
+    def tags(self) -> dict[str, int]:
+        """What a record keeps, so that nobody takes known images for new ones."""
+        return {TRAINING_IMAGES: self.shared} if self.shared else {}
 
 
 def admit(
@@ -53,18 +62,19 @@ def admit(
         )
     if card is None:
         return Admitted(network, card)
-    said = _trained_on(card, split, allow_training_data)
+    shared = card.trained_on.seen(split.images) if card.trained_on else 0
+    said = _trained_on(card, split, shared, allow_training_data)
+    shared = shared if shared > SHARED * len(split) else 0
     names = card.label_names or tuple(str(i) for i in range(card.architecture.classes))
     order = class_order(names, split.label_names, model=f"model {card.name!r}", data=split.name)
     if order is None:
-        return Admitted(network, card, said)
+        return Admitted(network, card, said, shared)
     turned = f"the outputs of {card.name!r} are re-ordered by name to the classes of {split.name}"
     named = replace(card, label_names=tuple(names[i] for i in order))
-    return Admitted(Reordered(network, order), named, (*said, turned))
+    return Admitted(Reordered(network, order), named, (*said, turned), shared)
 
 
-def _trained_on(card: Card, split: Split, allowed: bool) -> tuple[str, ...]:
-    shared = card.trained_on.seen(split.images) if card.trained_on else 0
+def _trained_on(card: Card, split: Split, shared: int, allowed: bool) -> tuple[str, ...]:
     if not card.trained_on or not shared:
         return ()
     found = (
@@ -79,4 +89,4 @@ def _trained_on(card: Card, split: Split, allowed: bool) -> tuple[str, ...]:
     return (found,)
 
 
-__all__ = ["Admitted", "admit"]
+__all__ = ["TRAINING_IMAGES", "Admitted", "admit"]

@@ -187,14 +187,15 @@ def certify_dataset(
             that are not finite, or was trained on the data.
         RecordError: The record is of another function, is damaged, or cannot be written.
     """
-    model = admit(model, card, split, allow_training_data=allow_training_data).network
+    admitted = admit(model, card, split, allow_training_data=allow_training_data)
+    model, tags = admitted.network, {**(tags or {}), **admitted.tags}
     wanted = split if certification.limit is None else split.head(certification.limit)
     first = wanted.head(FIRST)
     x = placed(model, first.images, name)
     classes = clean_logits(model, x, first, name=name).shape[1]
     weights = weights_sha256(model)
     certification = certification.completed(classes)
-    meta = certification.meta(split, name=name, weights=weights, tags=tags or {}, classes=classes)
+    meta = certification.meta(split, name=name, weights=weights, tags=tags, classes=classes)
     job = Job(
         meta,
         answers({name: model}, x),

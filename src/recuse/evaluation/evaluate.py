@@ -149,13 +149,14 @@ def evaluate(
             that are not finite, or was trained on the data.
         RecordError: The record is of another function, is damaged, or cannot be written.
     """
-    model = admit(model, card, split, allow_training_data=allow_training_data).network
+    admitted = admit(model, card, split, allow_training_data=allow_training_data)
+    model, tags = admitted.network, {**(tags or {}), **admitted.tags}
     with evaluation_mode(model):
         first = split.head(FIRST)  # a misfit leaves no folder
         x = placed(model, first.images, name)
         clean_logits(model, x, first, name=name)
         weights = weights_sha256(model)
-        meta = evaluation.meta(split, name=name, weights=weights, tags=tags or {})
+        meta = evaluation.meta(split, name=name, weights=weights, tags=tags)
         attack, copies = on_copies(
             model, evaluation.attack, split, prepared=prepared, precision=precision, name=name
         )
