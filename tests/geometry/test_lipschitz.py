@@ -1,3 +1,4 @@
+import json
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -196,3 +197,18 @@ def test_what_has_no_slope_is_refused() -> None:
         next(model.parameters()).fill_(float("nan"))
     with pytest.raises(DataError, match="NaN"):
         smoothness(model, x, y, IDS, threat)
+
+
+def test_the_page_says_what_was_measured() -> None:
+    folder = Path(__file__).parents[2] / "results" / "geometry"
+    page = (folder / "README.md").read_text()
+    for row in json.loads((folder / "lipschitz.json").read_text())["rows"]:
+        cells = (
+            "{train_probabilities:.0f} / {test_probabilities:.0f}",
+            "{train_logits:.0f} / {test_logits:.0f}",
+            "{train_accuracy:.3g} / {test_accuracy:.3g}",
+        )
+        shares = {k: 100 * v for k, v in row.items() if k.endswith("accuracy")}
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| {row['model']} |")]
+        for cell in cells:
+            assert f"| {cell.format(**row | shares)} |" in line.replace(".0 ", " ")
