@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+import torch
 from torch import Tensor
 
 from recuse.arrays import Counts, Images, Labels, Mask, PerSample
@@ -18,12 +19,25 @@ class AttackOutcome:
         success: The criterion holds at ``x_adv``, which is inside the threat.
         forwards: Forward passes spent per sample, the verification included.
         backwards: Backward passes to the input spent per sample.
+        searched: Inputs at which the search had something to follow: a gradient that was not 0
+            throughout, and a loss that rose above its clean value. None where an attack does not
+            say, which counts as everywhere.
     """
 
     x_adv: Images
     success: Mask
     forwards: Counts
     backwards: Counts
+    searched: Mask | None = None
+
+    @property
+    def judged(self) -> Mask:
+        """Inputs of which this outcome says something: broken, or searched without success."""
+        return (
+            torch.ones_like(self.success)
+            if self.searched is None
+            else (self.success | self.searched)
+        )
 
 
 class Status(Enum):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from recuse.arrays import Images, Mask
+from recuse.arrays import Images, Mask, PerSample
 from recuse.errors import DataError
 from recuse.results import AttackOutcome
 
@@ -64,9 +64,19 @@ class Compaction:
         return cls(at_powers_of_two, padded_size)
 
 
+def total_size(images: Tensor) -> Tensor:
+    """Sum of the absolute values of each row, in one pass and without a copy.
+
+    It is not finite where a row holds NaN or infinity, and 0 where a row is 0 throughout.
+    """
+    dimensions = tuple(range(1, images.dim()))
+    total: Tensor = torch.linalg.vector_norm(images, ord=1, dim=dimensions)
+    return total
+
+
 def not_finite(images: Tensor) -> Mask:
-    """Whether each row holds NaN or infinity, in one pass and without a copy: so does its sum."""
-    return ~images.sum(dim=tuple(range(1, images.dim()))).isfinite()
+    """Whether each row holds NaN or infinity."""
+    return ~total_size(images).isfinite()
 
 
 def require_gradients(blind: Mask) -> None:
@@ -93,6 +103,8 @@ class ActiveSet:
         forwards: Forward passes spent per input of the whole batch.
         backwards: Backward passes to the input spent per input of the whole batch.
         undefined: Inputs of the whole batch at which a gradient was not finite.
+        followed: Inputs of the whole batch at which a gradient was not 0, or none was needed.
+        highest: Highest value of the loss seen at each input of the whole batch.
     """
 
     def __init__(self, x: Images, success: Mask, compaction: Compaction) -> None:
@@ -101,6 +113,8 @@ class ActiveSet:
         self.forwards = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         self.backwards = torch.zeros_like(self.forwards)
         self.undefined = torch.zeros_like(self.success)
+        self.followed = torch.zeros_like(self.success)
+        self.highest = x.new_full((len(x),), -torch.inf)
         self.rows = (~success).nonzero().squeeze(1)
         self._compaction = compaction
         self._restart()
@@ -121,9 +135,20 @@ class ActiveSet:
         if backwards:
             self.backwards[self.rows] += backwards
 
-    def look_at(self, grad: Tensor) -> None:
-        """Note which active rows have no gradient to follow; nothing is read back."""
-        self.undefined[self.rows] |= not_finite(grad)
+    def look_at(self, value: PerSample, grad: Tensor | None = None) -> None:
+        """Note how high the active rows came and what there was to follow; nothing is read back.
+
+        Args:
+            value: The loss of each active row.
+            grad: Its gradient; None in a search that needs none.
+        """
+        self.highest[self.rows] = torch.maximum(self.highest[self.rows], value.to(self.highest))
+        if grad is None:
+            self.followed[self.rows] = True
+            return
+        size = total_size(grad)
+        self.undefined[self.rows] |= ~size.isfinite()
+        self.followed[self.rows] |= size > 0
 
     def settle(self, points: Images, hit: Mask, step: int, *, last: bool = False) -> Tensor | None:
         """Note which active rows are adversarial at ``points`` and shrink the set if it is time.
@@ -174,9 +199,23 @@ class ActiveSet:
         left = (~self.success[self.rows]).nonzero().squeeze(1)
         self.x_adv[self.rows[left]] = points[left]
 
-    def outcome(self) -> AttackOutcome:
-        """What was found, still to be verified."""
-        return AttackOutcome(self.x_adv, self.success, self.forwards, self.backwards)
+    def outcome(self, clean: PerSample) -> AttackOutcome:
+        """What was found, still to be verified.
+
+        Args:
+            clean: The loss at the unperturbed inputs of the whole batch.
+        """
+        return AttackOutcome(
+            self.x_adv, self.success, self.forwards, self.backwards, self.searched(clean)
+        )
+
+    def searched(self, clean: PerSample) -> Mask:
+        """Inputs of the whole batch at which there was something to follow, and it led up.
+
+        Args:
+            clean: The loss at the unperturbed inputs of the whole batch.
+        """
+        return self.followed & (self.highest > clean.to(self.highest))
 
 
 __all__ = [
@@ -189,4 +228,5 @@ __all__ = [
     "not_finite",
     "padded_size",
     "require_gradients",
+    "total_size",
 ]

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from recuse.arrays import Counts, Images, Labels, Logits, PerSample
+from recuse.arrays import Counts, Images, Labels, Logits, Mask, PerSample
 from recuse.attacks.active import ActiveSet, Compaction, Rows, require_gradients
 from recuse.attacks.binding import as_defined, bind, rounded
 from recuse.attacks.margins import CrossEntropy
@@ -34,12 +34,15 @@ class Maximum:
         value: The loss there, from a fresh float32 forward pass.
         forwards: Forward passes spent per sample, the fresh one included.
         backwards: Backward passes to the input spent per sample.
+        searched: Inputs at which a gradient led above the clean value; the value at the others
+            bounds nothing.
     """
 
     x_adv: Images
     value: PerSample
     forwards: Counts
     backwards: Counts
+    searched: Mask
 
 
 def ascend(
@@ -67,7 +70,7 @@ def ascend(
         last = step == steps
         logits, value, grad = _evaluate(problem, x_adv, active.rows, last=last)
         active.spend(forwards=1, backwards=int(not last))
-        active.look_at(grad)
+        active.look_at(value, grad)
         hit = problem.hits(x_adv, logits, active.rows)
         if state is None:
             centre = problem.x[active.rows]
@@ -194,7 +197,8 @@ class Apgd:
             require_gradients(active.undefined)
             x_best = threat.project(x_best, x)
             reached = as_defined(self.loss, logits, y)(forward(model, x_best), rows)
-            return Maximum(x_best, reached, active.forwards, active.backwards)
+            searched = active.searched(value(logits, rows))
+            return Maximum(x_best, reached, active.forwards, active.backwards, searched)
 
     def _start(
         self,

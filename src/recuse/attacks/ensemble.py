@@ -1,11 +1,12 @@
 """Several attacks as one: an input is broken if any of them breaks it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from recuse.arrays import Images, Labels, Logits
+from recuse.arrays import Images, Labels, Logits, Mask
+from recuse.attacks.active import Rows
 from recuse.attacks.apgd import Apgd
 from recuse.attacks.criteria import LabelChanged
 from recuse.attacks.margins import CrossEntropy, Dlr, TargetedDlr
@@ -56,6 +57,7 @@ class Ensemble:
         outcome = AttackOutcome(
             x.detach().clone(), test(x, logits, y), forwards, torch.zeros_like(forwards)
         )
+        evidence = _Evidence(torch.zeros_like(outcome.success), torch.zeros_like(outcome.success))
         for number, member in enumerate(self.members):
             rows = (~outcome.success).nonzero().squeeze(1)
             if len(rows) == 0:
@@ -71,7 +73,28 @@ class Ensemble:
                 clean_logits=logits[rows],
             )
             outcome = merged(outcome, rows, found)
-        return outcome
+            evidence.note(rows, found)
+        return replace(outcome, searched=evidence.searched(outcome))
+
+
+@dataclass
+class _Evidence:
+    """Which inputs members searched along a gradient, and which without one.
+
+    A search without gradients may break what has none. Where it breaks nothing it proves little:
+    an input at which the others had no gradient stays unjudged.
+    """
+
+    by_gradient: Mask
+    without: Mask
+
+    def note(self, rows: Rows, found: AttackOutcome) -> None:
+        used = found.backwards > 0
+        self.by_gradient[rows] |= found.judged & used
+        self.without[rows] |= found.judged & ~used
+
+    def searched(self, outcome: AttackOutcome) -> Mask:
+        return torch.where(outcome.backwards > 0, self.by_gradient, self.without)
 
 
 def standard_ensemble(classes: int, *, steps: int = 40, queries: int = 500) -> Ensemble:

@@ -151,11 +151,11 @@ class Pgd:
         length = self.step_size_relative * threat.eps
         for step in range(self.steps):
             rows = active.rows
-            logits, _, grad = input_gradient(
+            logits, value, grad = input_gradient(
                 problem.model, x_adv, partial(problem.value, rows=rows)
             )
             active.spend(forwards=1, backwards=1)
-            active.look_at(grad)
+            active.look_at(value, grad)
             keep = active.settle(x_adv, problem.hits(x_adv, logits, rows), step)
             if keep is not None:
                 centre, x_adv, grad = centre[keep], x_adv[keep], grad[keep]

@@ -28,6 +28,8 @@ class RadiiOutcome:
     Attributes:
         threats: The balls, ascending.
         broken: Per ball, which inputs have an adversarial point in it; never shrinks.
+        judged: Per ball, the inputs of which something is known: broken, or searched in it or in
+            a larger ball without success.
         x_adv: Per ball, one point per input: the adversarial one of the smallest ball that has
             one, else the best point found in this ball.
         forwards: Forward passes spent per input, over all balls.
@@ -36,6 +38,7 @@ class RadiiOutcome:
 
     threats: tuple[Threat, ...]
     broken: tuple[Mask, ...]
+    judged: tuple[Mask, ...]
     x_adv: tuple[Images, ...]
     forwards: Counts
     backwards: Counts
@@ -91,10 +94,10 @@ def attack_radii(
     found = test(x, logits, y)
     forwards = torch.full_like(y, spent, dtype=torch.int64)
     backwards = torch.zeros_like(forwards)
-    points, broken, x_adv = x.detach(), [], []
+    points, broken, searched, x_adv = x.detach(), [], [], []
     for threat in threats:
         rows = (~found).nonzero().squeeze(1)
-        found, points = found.clone(), points.clone()
+        found, points, judged = found.clone(), points.clone(), found.clone()
         if len(rows):
             outcome = attack(
                 model,
@@ -106,11 +109,22 @@ def attack_radii(
                 clean_logits=logits[rows],
             )
             found[rows], points[rows] = outcome.success, outcome.x_adv
+            judged[rows] = outcome.judged
             forwards[rows] += outcome.forwards
             backwards[rows] += outcome.backwards
         broken.append(found)
+        searched.append(judged)
         x_adv.append(points)
-    return RadiiOutcome(threats, tuple(broken), tuple(x_adv), forwards, backwards)
+    judged_in = _carried_inward(broken, searched)
+    return RadiiOutcome(threats, tuple(broken), judged_in, tuple(x_adv), forwards, backwards)
+
+
+def _carried_inward(broken: Sequence[Mask], searched: Sequence[Mask]) -> tuple[Mask, ...]:
+    """What was judged in each ball; a search of a larger ball without success covers it too."""
+    found = [searched[-1]]
+    for hit, judged in zip(reversed(broken[1:]), reversed(searched[:-1]), strict=True):
+        found.append(judged | (found[-1] & ~hit))
+    return tuple(reversed(found))
 
 
 __all__ = ["RadiiOutcome", "attack_radii", "check_ascending"]

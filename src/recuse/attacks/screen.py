@@ -29,8 +29,8 @@ class Screened:
         screen: The fast copy, for example the same network prepared in bf16.
         first: The search on the fast copy; fewer steps suffice, most inputs break early.
         same_function: The copy is the model up to rounding, so that ``first`` decides: the full
-            search meets only what the copy claims and the model denies, or all inputs if the copy
-            has no gradient to search with.
+            search meets only what the copy claims and the model denies, and what could not be
+            searched on the copy.
     """
 
     attack: Attack
@@ -55,11 +55,11 @@ class Screened:
         with evaluation_mode(model):
             logits, spent = clean_pass(model, x, clean_logits)
             found, decides = self._screened(x, y, threat, noise, test, start, logits)
-            claimed = found.success
+            claimed, searched = found.success, found.judged
             found = replace(found, forwards=found.forwards + spent)
             found = verified(found, model, x, y, threat, test)
-        open_rows = claimed & ~found.success if decides else ~found.success
-        rows = open_rows.nonzero().squeeze(1)
+        closed = found.success | (searched & ~claimed) if decides else found.success
+        rows = (~closed).nonzero().squeeze(1)
         if len(rows) == 0:
             return found
         full = self.attack(

@@ -1,7 +1,7 @@
 """What every attack strategy shares: the clean test, restarts over survivors, verification."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -62,14 +62,27 @@ def input_gradient(
     """Logits, objective and its gradient with respect to the input, weights left alone.
 
     Returns:
-        Logits and objective per sample (both detached), and the gradient per sample.
+        Logits and objective per sample (both detached), and the gradient per sample: 0 where no
+        graph leads from the value back to the input.
     """
     leaf = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = full_precision(model(leaf))
         value = objective(logits)
-        (grad,) = torch.autograd.grad(value.sum(), leaf)
+        grad = slope(value, leaf)
     return logits.detach(), value.detach(), grad
+
+
+def slope(value: PerSample, leaf: Images, *, retain_graph: bool = False) -> Images:
+    """Gradient of a value per sample; 0 where the model is cut off from its input.
+
+    A model that leaves the graph (an image codec, a cast to integers, a threshold) has no
+    gradient, and autograd raises; an attack has to meet it all the same.
+    """
+    if not value.requires_grad:
+        return torch.zeros_like(leaf)
+    (grad,) = torch.autograd.grad(value.sum(), leaf, retain_graph=retain_graph, allow_unused=True)
+    return torch.zeros_like(leaf) if grad is None else grad
 
 
 def clean_pass(model: nn.Module, x: Images, clean_logits: Logits | None) -> tuple[Logits, int]:
@@ -91,6 +104,7 @@ def merged(whole: AttackOutcome, rows: Rows, part: AttackOutcome) -> AttackOutco
         whole.success.index_copy(0, rows, part.success),
         whole.forwards.index_add(0, rows, part.forwards),
         whole.backwards.index_add(0, rows, part.backwards),
+        whole.judged.index_copy(0, rows, part.judged),
     )
 
 
@@ -145,7 +159,10 @@ def attack_batch(
             active.survivors()
             if len(active.rows):
                 run(problem, starts(restart, active.rows), active)
-        outcome = verified(active.outcome(), model, x, y, threat, test)
+        found = active.outcome(problem.value(logits, torch.arange(len(x), device=x.device)))
+        if threat.eps == 0:
+            found = replace(found, searched=None)  # nowhere to go, and nothing to look for
+        outcome = verified(found, model, x, y, threat, test)
         require_gradients(active.undefined & ~outcome.success)
         return outcome
 
@@ -159,4 +176,5 @@ __all__ = [
     "clean_pass",
     "input_gradient",
     "merged",
+    "slope",
 ]

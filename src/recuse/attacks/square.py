@@ -267,6 +267,7 @@ class Square:
             logits = forward(problem.model, trial)
             active.spend(forwards=1)
             value = problem.value(logits, active.rows)
+            active.look_at(value)
             hit = problem.hits(trial, logits, active.rows)
             better = (value > highest) | hit
             best = torch.where(expand_as(better, best), trial, best)
