@@ -11,7 +11,7 @@ from recuse.attacks.criteria import (
 from recuse.attacks.ensemble import Ensemble, standard_ensemble
 from recuse.attacks.indicator import Decision, StreamSettings, decide_stream
 from recuse.attacks.margins import LOSSES, Confidence, CrossEntropy, Dlr, Margin, TargetedDlr
-from recuse.attacks.masking import MaskingCheck, MaskingFlags
+from recuse.attacks.masking import MaskingCheck, MaskingSigns
 from recuse.attacks.names import ATTACKS, attack_name
 from recuse.attacks.pgd import Pgd, pgd
 from recuse.attacks.radii import RadiiOutcome, attack_radii
@@ -33,7 +33,7 @@ __all__ = [
     "LabelChanged",
     "Margin",
     "MaskingCheck",
-    "MaskingFlags",
+    "MaskingSigns",
     "Maximum",
     "Pgd",
     "RadiiOutcome",

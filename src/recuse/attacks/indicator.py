@@ -14,7 +14,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from recuse.attacks.active import not_finite, require_gradients
+from recuse.attacks.active import not_finite, require_gradients, total_size
 from recuse.attacks.apgd import Apgd
 from recuse.attacks.binding import TargetedLoss, at_temperature, temperature
 from recuse.attacks.search import input_gradient
@@ -32,9 +32,11 @@ class Decision:
     Attributes:
         sample_id: The input's id.
         label: The classifier's answer F(x).
-        robust: No other label was found in the ball: select. Otherwise abstain.
+        robust: The ball was searched and no other label was found: select. Otherwise abstain.
         forwards: Forward passes spent.
         backwards: Backward passes to the input spent.
+        judged: Another label was found, or there was a gradient to search with; without one an
+            input is not robust, and nothing is known of it.
     """
 
     sample_id: str
@@ -42,6 +44,7 @@ class Decision:
     robust: bool
     forwards: int
     backwards: int
+    judged: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,24 @@ class StreamSettings:
 
 @dataclass
 class _Pool:
-    """The inputs under attack: trajectories, labels, temperatures, steps made, lost gradients."""
+    """The inputs under attack: trajectories, labels, temperatures, steps made, gradients met."""
 
     paths: Trajectories
     labels: Tensor
     temperatures: Tensor
+    clean: Tensor
     clock: Tensor
     undefined: Tensor
+    followed: Tensor
     ids: list[str]
 
     def changed(self, logits: Tensor) -> Tensor:
         """Which rows have another label; after a step without a gradient a point can be NaN."""
         return (logits.argmax(1) != self.labels) & ~not_finite(self.paths.x_adv)
+
+    def searched(self, last: Tensor) -> Tensor:
+        """Which rows a gradient led above their clean value; ``last`` is that of the last point."""
+        return self.followed & (torch.maximum(self.paths.best, last) > self.clean)
 
     def take(self, keep: Tensor) -> "_Pool":
         ids = [self.ids[i] for i in keep.tolist()]
@@ -88,8 +97,10 @@ class _Pool:
             self.paths.take(keep),
             self.labels[keep],
             self.temperatures[keep],
+            self.clean[keep],
             self.clock[keep],
             self.undefined[keep],
+            self.followed[keep],
             ids,
         )
 
@@ -98,8 +109,10 @@ class _Pool:
             self.paths.joined(other.paths),
             torch.cat([self.labels, other.labels]),
             torch.cat([self.temperatures, other.temperatures]),
+            torch.cat([self.clean, other.clean]),
             torch.cat([self.clock, other.clock]),
             torch.cat([self.undefined, other.undefined]),
+            torch.cat([self.followed, other.followed]),
             self.ids + other.ids,
         )
 
@@ -165,16 +178,17 @@ class _Engine:
         pool, decisions = self._without_gradient(pool, fresh)
         if pool is None or len(pool.ids) == 0:
             return None, decisions
-        objective = partial(
-            at_temperature, self.attack.loss, y=pool.labels, temperatures=pool.temperatures
+        logits, value, grad = input_gradient(
+            self.model, pool.paths.x_adv, partial(self._value, pool)
         )
-        logits, value, grad = input_gradient(self.model, pool.paths.x_adv, objective)
         changed = pool.changed(logits)
         decisions += self._decided(pool, changed, robust=False)
         if bool(changed.any()):
             keep = (~changed).nonzero().squeeze(1)
             pool, value, grad = pool.take(keep), value[keep], grad[keep]
-        pool.undefined |= not_finite(grad)
+        size = total_size(grad)
+        pool.undefined |= ~size.isfinite()
+        pool.followed |= size > 0
         if len(pool.ids) == 0:
             return None, decisions
         self._step(pool, value, grad)
@@ -196,10 +210,13 @@ class _Engine:
         logits = forward(self.model, torch.cat(parts))
         decisions: list[Decision] = []
         if ending is not None and pool is not None:
-            changed = ending.changed(logits[: len(ending.ids)])
+            reached = logits[: len(ending.ids)]
+            changed = ending.changed(reached)
             decisions += self._decided(ending, changed, robust=False)
             require_gradients(ending.undefined & ~changed)
-            decisions += self._decided(ending, ~changed, robust=True)
+            searched = ending.searched(self._value(ending, reached))
+            decisions += self._decided(ending, ~changed & searched, robust=True)
+            decisions += self._decided(ending, ~changed & ~searched, robust=False, judged=False)
             pool = pool.take(_rows(pool.clock < self.attack.steps))
         if fresh:
             admitted = self._admit(parts[-1], logits[-len(fresh) :], fresh)
@@ -211,15 +228,22 @@ class _Engine:
         noise = SampleNoise(self.settings.seed, tuple(ids), self.settings.stream)
         start = self.threat.random_start(x, noise.substream("apgd", 0))
         unknown = x.new_full((len(x),), -torch.inf)
-        labels = logits.argmax(1)
+        labels, none = logits.argmax(1), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        temperatures = temperature(self.attack.loss, logits)
         return _Pool(
             Trajectories.begin(x, start, unknown, torch.zeros_like(x), self.threat.eps),
             labels,
-            temperature(self.attack.loss, logits),
+            temperatures,
+            at_temperature(self.attack.loss, logits, labels, temperatures),
             torch.zeros_like(labels),
-            torch.zeros_like(labels, dtype=torch.bool),
+            none,
+            none.clone(),
             ids,
         )
+
+    def _value(self, pool: _Pool, logits: Tensor) -> Tensor:
+        """What the rows of a pool ascend."""
+        return at_temperature(self.attack.loss, logits, pool.labels, pool.temperatures)
 
     def _step(self, pool: _Pool, value: Tensor, grad: Tensor) -> None:
         """Note the value of each row's current iterate and move it to the next."""
@@ -246,7 +270,9 @@ class _Engine:
         )
         return windows
 
-    def _decided(self, pool: _Pool, which: Tensor, *, robust: bool) -> list[Decision]:
+    def _decided(
+        self, pool: _Pool, which: Tensor, *, robust: bool, judged: bool = True
+    ) -> list[Decision]:
         found = []
         for row in _rows(which).tolist():
             steps = int(pool.clock[row])
@@ -257,6 +283,7 @@ class _Engine:
                     robust=robust,
                     forwards=steps + 2,
                     backwards=min(steps + 1, self.attack.steps),
+                    judged=judged,
                 )
             )
         return found

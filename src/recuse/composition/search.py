@@ -3,13 +3,15 @@
 import torch
 from torch import Tensor
 
-from recuse.arrays import Images, Labels, PerSample
+from recuse.arrays import Images, Labels
+from recuse.attacks.search import slope
 from recuse.composition.cascade import Cascade
 from recuse.composition.goals import Goal, scored_terms, surrogate_terms
 from recuse.random import SampleNoise
 from recuse.threat import Threat, expand_as, per_sample_l2
 
 _TINY = 1e-12
+_LEAST, _MOST = 0.03, 1e3
 _FAR = 1e30
 _IMAGE = 4
 
@@ -26,9 +28,10 @@ def ascend(
 ) -> Images:
     """Push a batch towards a goal by gradients; the point whose worst term is best.
 
-    The terms come from different networks on different scales. Each step follows the unit
-    gradients of the terms not yet met, or of the smallest one when all are, with a step that
-    shrinks from the radius to a tenth of it. Guides steer and are not asked for.
+    The terms come from different networks on different scales: each is measured by its first
+    value and its reach, see :func:`_reach`. Each step follows the unit gradients of the terms not
+    yet met, or of the smallest one when all are, with a step that shrinks from the radius to a
+    tenth of it. Guides steer and are not asked for.
     """
     threat = cascade.budget
     x_adv = threat.project(start, x)
@@ -44,8 +47,10 @@ def ascend(
             every = [*terms.wanted, *terms.guides]
             # A selector that always answers is infinitely far from abstaining.
             values = torch.stack([v.detach() for v in every]).clamp(-_FAR, _FAR)
-            scale = 1 + values.abs() if scale is None else scale
-            grads = [] if step == steps else _gradients(every, leaf)
+            slopes = [] if step == steps else [slope(v, leaf, retain_graph=True) for v in every]
+            grads = [g / expand_as(per_sample_l2(g).clamp_min(_TINY), g) for g in slopes]
+            if scale is None:
+                scale = _reach(slopes, threat) + values.abs()
         worst = (values / scale)[: len(terms.wanted)].amin(0)
         better = worst > best_value
         best_value = torch.maximum(best_value, worst)
@@ -57,12 +62,15 @@ def ascend(
     return best
 
 
-def _gradients(terms: list[PerSample], leaf: Tensor) -> list[Tensor]:
-    found = []
-    for term in terms:
-        (grad,) = torch.autograd.grad(term.sum(), leaf, retain_graph=True)
-        found.append(grad / expand_as(per_sample_l2(grad).clamp_min(_TINY), grad))
-    return found
+def _reach(slopes: list[Tensor], threat: Threat) -> Tensor:
+    """How far each term can move in the ball, by its slope; 1 where that is of an ordinary size.
+
+    Multiplying a network's logits by a number multiplies its terms, their slopes and their reach.
+    """
+    moves = [threat.eps * (threat.ascent_direction(g) * g).flatten(1).sum(1) for g in slopes]
+    reach = torch.stack(moves)
+    ordinary = (reach > _LEAST) & (reach < _MOST) | (reach == 0)
+    return torch.where(ordinary, 1.0, reach)
 
 
 def _combined(grads: list[Tensor], values: Tensor) -> Tensor:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from recuse.attacks import Apgd, attack_name, attack_radii
+from recuse.attacks import Apgd, MaskingCheck, attack_name, attack_radii
 from recuse.attacks.verify import evaluation_mode
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
 from recuse.evaluation.admission import admit
 from recuse.evaluation.copies import on_copies
 from recuse.evaluation.identity import answers
+from recuse.evaluation.masking import rechecked, verdict_columns
 from recuse.evaluation.resumable import Job, judge_missing
 from recuse.images import dtype_of
 from recuse.models.cards import Card
@@ -26,7 +27,7 @@ from recuse.progress import Progress, silent
 from recuse.protocols import Attack
 from recuse.radius import parse_radius
 from recuse.random import SampleNoise
-from recuse.records.schema import Record, RecordMeta, make_record, radius_column
+from recuse.records.schema import Record, RecordMeta, make_record
 from recuse.serialize import to_plain
 from recuse.threads import suitable_threads
 from recuse.threat import Threat
@@ -59,6 +60,8 @@ class Evaluation:
         limit: Judge only the first so many samples; all if absent.
         batch_size: Samples attacked together; chosen from the image size if absent. Results do
             not depend on it.
+        recheck: What some of the answers called robust are searched again by, for signs of a
+            hidden gradient; None for nothing.
     """
 
     norm: str
@@ -67,6 +70,7 @@ class Evaluation:
     seed: int = 0
     limit: int | None = None
     batch_size: int | None = None
+    recheck: MaskingCheck | None = field(default_factory=MaskingCheck)
 
     def __post_init__(self) -> None:
         if not self.radii or list(self.radii) != sorted(set(self.radii)):
@@ -92,7 +96,11 @@ class Evaluation:
             norm=self.norm,
             radii=tuple(t.radius for t in self.threats),
             weights=weights,
-            settings={"attack": to_plain(self.attack), "data": fingerprint(split)},
+            settings={
+                "attack": to_plain(self.attack),
+                "recheck": to_plain(self.recheck),
+                "data": fingerprint(split),
+            },
             seed=self.seed,
             tags=dict(tags),
         )
@@ -163,10 +171,11 @@ def evaluate(
         meta = replace(meta, settings=meta.settings | copies)
         searched = replace(evaluation, attack=attack)
         wanted = split if evaluation.limit is None else split.head(evaluation.limit)
+        first_ids = frozenset(wanted.ids[: evaluation.recheck.samples if evaluation.recheck else 0])
         job = Job(
             meta,
             answers({name: model}, x),
-            lambda batch: judge_batch(model, batch, searched, meta),
+            lambda batch: judge_batch(model, batch, searched, meta, again=first_ids),
             task=f"attack {name}",
             size=evaluation.rows(wanted),
             threads=suitable_threads(model, x, evaluation.rows(wanted)),
@@ -175,8 +184,22 @@ def evaluate(
         return judge_missing(job, wanted, records, progress=progress)
 
 
-def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: RecordMeta) -> Record:
+def judge_batch(
+    model: nn.Module,
+    batch: Split,
+    evaluation: Evaluation,
+    meta: RecordMeta,
+    *,
+    again: frozenset[str] = frozenset(),
+) -> Record:
     """The rows of one batch.
+
+    Args:
+        model: The network.
+        batch: Samples.
+        evaluation: Radii and attack, which may search on copies of the network.
+        meta: Of the record.
+        again: Samples that the masking check searches again, if they are called robust.
 
     Raises:
         DataError: The model does not fit the data or returns values that are not finite.
@@ -193,6 +216,16 @@ def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: Re
         noise=SampleNoise(evaluation.seed, batch.ids, "evaluate"),
         clean_logits=logits,
     )
+    found, second = rechecked(
+        model,
+        x,
+        prediction,
+        found,
+        batch.ids,
+        check=evaluation.recheck,
+        again=again,
+        seed=evaluation.seed,
+    )
     columns: dict[str, Any] = {
         "sample_id": list(batch.ids),
         "label": batch.labels.numpy(),
@@ -202,9 +235,7 @@ def judge_batch(model: nn.Module, batch: Split, evaluation: Evaluation, meta: Re
         "forwards": found.forwards.cpu().numpy(),
         "backwards": found.backwards.cpu().numpy(),
     }
-    for threat, broken in zip(evaluation.threats, found.broken, strict=True):
-        columns[radius_column("robust", threat.eps)] = (~broken).cpu().numpy()
-    return make_record(meta, columns)
+    return make_record(meta, columns | second | verdict_columns(found))
 
 
 def placed(model: nn.Module, images: torch.Tensor, name: str) -> torch.Tensor:

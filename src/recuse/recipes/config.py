@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from recuse.attacks import ATTACKS, CRITERIA, LOSSES
+from recuse.attacks import ATTACKS, CRITERIA, LOSSES, MaskingCheck
 from recuse.data import DATASETS, Source
 from recuse.data.augment import AUGMENTATIONS
 from recuse.errors import ConfigError
@@ -111,7 +111,7 @@ class RunConfig:
 
 def config_classes() -> Mapping[str, type]:
     """Every dataclass that a run config can hold, by class name."""
-    own = (Fresh, Pretrained, Earlier, ModelPlan, RunConfig, Evaluation, Threat)
+    own = (Fresh, Pretrained, Earlier, ModelPlan, RunConfig, Evaluation, MaskingCheck, Threat)
     tables = (ATTACKS, LOSSES, CRITERIA, DATASETS, OBJECTIVES, AUGMENTATIONS)
     found = [*own, *TRAINING_CLASSES, *(kind for table in tables for kind in table.values())]
     return {kind.__name__: kind for kind in found} | dict(architecture_classes())

@@ -13,6 +13,9 @@ Columns (all but ``sample_id`` may be absent or null when unknown):
 ``flat``             bool      some radius is not judged, for want of a usable gradient
 ``adv_confidence@R`` f32       largest wrong-class or overall softmax found within R (APGDconf)
 ``certified@R``      bool      proven constant on the ball of radius R
+``recheck``          str       what further searches said where the attack's said robust, see
+                               :class:`Recheck`; null where none was asked
+``recheck_passes``   i32       forward and backward passes they spent
 ``radius``           f64       certified radius in ``meta.norm``
 ``selected``         bool      a selector of its own accepted x
 ``selected_robust@R``  bool    ... and no attack within R made it reject
@@ -28,6 +31,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -47,6 +51,8 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "accurate": pl.Boolean,
     "confidence": pl.Float32,
     "flat": pl.Boolean,
+    "recheck": pl.String,
+    "recheck_passes": pl.Int32,
     "radius": pl.Float64,  # single precision may raise a radius, and so claim what is not proven
     "selected": pl.Boolean,
     "score": pl.Float64,
@@ -61,6 +67,15 @@ RADIUS_COLUMNS: dict[str, type[pl.DataType]] = {
     "selected_robust": pl.Boolean,
     "selected_certified": pl.Boolean,
 }
+
+
+class Recheck(StrEnum):
+    """What further searches said of an answer that an attack called robust."""
+
+    HELD = "held"
+    BLACK_BOX = "black box"
+    FEWER_STEPS = "fewer steps"
+    RANDOM = "random"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import nn
 
 from recuse.arrays import Images, Labels, Logits, Mask, PerSample
 from recuse.attacks.margins import margin
+from recuse.attacks.search import input_gradient
 from recuse.errors import ConfigError
 from recuse.protocols import Attack
 from recuse.random import SampleNoise
@@ -234,15 +235,13 @@ def _looked_first(
 ) -> tuple[Logits, Mask]:
     """Logits and robustness: one full step from the input, then the attack on what withstood it.
 
+    What the attack could not search is not robust: without a gradient nothing is selected.
+
     Most inputs that are not robust fall to the first step, which costs them three passes with
     the one that gives the label; the attack goes on from where the step ended.
     """
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        logits = model(leaf)
-        labels = logits.detach().argmax(1)
-        (grad,) = torch.autograd.grad(margin(logits, labels).sum(), leaf)
-    logits = logits.detach()
+    logits, _, grad = input_gradient(model, x, lambda z: margin(z, z.detach().argmax(1)))
+    labels = logits.argmax(1)
     point = threat.project(x + threat.eps * threat.ascent_direction(grad), x)
     lost = AnswerLost()
     robust = answered(logits) & ~lost(point, model(point), labels)
@@ -259,7 +258,7 @@ def _looked_first(
             clean_logits=logits[rows],
         )
         # A point that is no image was reached by a gradient that is none: found, not verified.
-        searched = outcome.x_adv.flatten(1).isfinite().all(1)
+        searched = outcome.judged & outcome.x_adv.flatten(1).isfinite().all(1)
         robust[rows] = ~outcome.success & searched
     return logits, robust
 
@@ -267,14 +266,18 @@ def _looked_first(
 def _smallest_margin(
     model: nn.Module, x: Images, threat: Threat, attack: Attack, noise: SampleNoise
 ) -> tuple[Logits, PerSample]:
-    """Logits, and the smallest probability margin of their class at the points found."""
+    """Logits, and the smallest probability margin of their class at the points found.
+
+    Where the attack could not search it is -1, the least there is: nothing is known of it.
+    """
     logits = model(x)
     labels = logits.argmax(1)
     outcome = attack(
         model, x, labels, threat, noise=noise, criterion=AnswerLost(), clean_logits=logits
     )
     found = model(outcome.x_adv)
-    return logits, -torch.maximum(*(margin(z.softmax(1), labels) for z in (logits, found)))
+    smallest = -torch.maximum(*(margin(z.softmax(1), labels) for z in (logits, found)))
+    return logits, torch.where(outcome.judged, smallest, -1.0)
 
 
 @torch.no_grad()

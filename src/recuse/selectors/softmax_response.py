@@ -146,7 +146,8 @@ class RobustSoftmaxResponse:
         found = max_softmax(model(outcome.x_adv))
         # A changed label was crossed to, and at the crossing no class has more than a half.
         found = torch.where(outcome.success, found.clamp_max(_TIE), found)
-        return logits, torch.minimum(max_softmax(logits), found)
+        lowest = torch.minimum(max_softmax(logits), found)
+        return logits, torch.where(outcome.judged, lowest, 0.0)  # not searched: nothing is known
 
     def surrogate(
         self, model: nn.Module, x: Images, labels: Labels, *, noise: SampleNoise

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Logits, PerSample
 from recuse.attacks.margins import logit_of, margin, without_class
+from recuse.attacks.search import slope
 from recuse.random import SampleNoise
 from recuse.threat import Threat
 
@@ -135,7 +136,7 @@ def _descend(
 ) -> Tensor:
     with torch.enable_grad():
         point = x.detach().requires_grad_(True)
-        (grad,) = torch.autograd.grad(-value(model(point), labels).sum(), point)
+        grad = slope(-value(model(point), labels), point)
     with torch.no_grad():
         moved = point + step * threat.eps * threat.ascent_direction(grad)
         return threat.project(moved, centre)
