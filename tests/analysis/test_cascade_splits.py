@@ -1,5 +1,6 @@
 """Pools of records, halves that choose and halves that report, and the authors' logs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,15 @@ def test_networks_of_one_name_are_told_apart_by_their_weights() -> None:
 
 
 def test_several_attacks_on_a_model_count_as_the_worst_of_them() -> None:
-    one, two = model("a", 2), model("a", 3, attack="square")
-    cores = [model("core", 0, loss="std"), model("core", 1, loss="std", attack="square")]
+    one, core = model("a", 2), model("core", 0, loss="std")
+    two, again = (
+        make_record(
+            replace(first.meta, attack="square"),
+            model("a", seed).frame.with_columns(first.frame["accurate"]).to_dict(),
+        )
+        for seed, first in ((3, one), (1, core))
+    )
+    cores = [core, again]
     pool = pool_of(*cores, one, two)
     both = one.frame["robust@1/255"] & two.frame["robust@1/255"]
     np.testing.assert_array_equal(pool.stages[0].selects, both.to_numpy())
@@ -234,7 +242,8 @@ def test_cascades_of_the_published_models_beat_the_best_composition(
     assert signs[0] == pytest.approx(69.1, abs=0.1)
     assert signs[1] == pytest.approx(72.1, abs=0.1)
     assert signs[1] < signs[2] < signs[3]
-    assert sound("mtsd_l", "2/255", 0.01, 1) == pytest.approx(71.0, abs=0.1)
-    assert sound("mtsd_l", "2/255", 0.01, 2) == pytest.approx(75.9, abs=0.1)
+    # With what the attack on the confidence broke; by the attack on the answer alone 71.0 and 75.9.
+    assert sound("mtsd_l", "2/255", 0.01, 1) == pytest.approx(70.7, abs=0.1)
+    assert sound("mtsd_l", "2/255", 0.01, 2) == pytest.approx(75.3, abs=0.1)
     assert sound("cifar10", "1/255", 0.01, 1) == pytest.approx(85.8, abs=0.1)
     assert sound("cifar10", "1/255", 0.01, 2) == pytest.approx(87.6, abs=0.1)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from recuse.analysis.cascade_pool import build_pool
+from recuse.analysis.networks import worst_case
 from recuse.analysis.searches import searches
-from recuse.analysis.verdicts import verdicts, worst_case
+from recuse.analysis.verdicts import verdicts
 from recuse.errors import RecordError
 from recuse.records.schema import RecordMeta, make_record
 

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from recuse.analysis.accounting import Core, paper_account, sound_account
 from recuse.analysis.intervals import wilson_of
 from recuse.analysis.mechanisms import indicator_stage
+from recuse.cli.main import main
 from recuse.cli.report import report
 from recuse.errors import ConfigError, RecordError
 from recuse.records.schema import joint_weights, make_record
@@ -273,11 +275,42 @@ def test_the_stronger_attack_decides(write_run, known_records):
     weak = replace(era, meta=replace(era.meta, attack="pgd"), frame=weaker)
     alone = build_report([write_run("alone")])
     both = build_report([write_run("both", [*known_records, weak])])
-    assert len(table(both, "Every model at every radius").rows) == 8
-    # The page says which attack judged; the compositions are the same as without the weak one.
-    expected = {r[0]: r[2:] for r in table(alone, "Compositions").rows if r[1] == "linf 8/255"}
-    found = {r[0]: r[2:] for r in table(both, "Compositions").rows if r[1] == "linf 8/255"}
-    assert found == expected
+    # One row a network, which says what it met; every number is the same as without the weak one.
+    for title in ("Every model at every radius", "Compositions"):
+        expected = {r[:2]: r[2:] for r in table(alone, title).rows}
+        rows = table(both, title).rows
+        assert {(r[0], r[2]): r[3:] for r in rows} == expected
+        assert len(rows) == len(expected)
+        assert {r[1] for r in rows} == {"apgd", "apgd and pgd"}
+
+
+def test_every_table_and_command_counts_what_any_record_broke(
+    write_run, known_records, tmp_path, capsys
+):
+    """The core again in another folder, under another name, by an attack that broke more of it."""
+    core, era, _ = (
+        replace(r, meta=replace(r.meta, weights=name * 64))
+        for r, name in zip(known_records, "abc", strict=True)
+    )
+    columns = {c: core.frame[c] for c in core.frame.columns}
+    columns["robust@8/255"] = core.frame["robust@8/255"] & pl.Series(np.arange(200) >= 30)
+    again = make_record(replace(core.meta, model="resnet", attack="apgd-dlr"), columns)
+    runs = [write_run("one", [core, era]), write_run("two", [again])]
+    page = build_report(runs)
+    shown = row(table(page, "Compositions"), "era_1 → core", "linf 8/255")
+    main(["compose", *map(str, runs), "--eps", "8/255", "--out", str(tmp_path / "c.json")])
+    (counted,) = json.loads((tmp_path / "c.json").read_text())
+    alone = {entry["name"]: entry["robust"] for entry in counted["alone"]}
+    # Right and robust on 10 to 29 no more: 10 of the 30 that it was robust on.
+    assert alone["core"] == pytest.approx(10 / 200)
+    cells = [c.name for c in headings(table(page, "Compositions"))]
+    place = cells.index("robust, sound")
+    assert shown[place].value == counted["sound"] < 0.85
+    first = row(table(page, "Every model at every radius"), "one", "core")
+    assert first[5].value == pytest.approx(10 / 200)
+    capsys.readouterr()
+    main(["show", str(runs[0])])
+    assert "15.0" in capsys.readouterr().out  # one folder knows what lies in it
 
 
 def test_what_any_attack_broke_is_not_in_the_sound_number(write_run, known_records):

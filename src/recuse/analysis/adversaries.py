@@ -1,14 +1,16 @@
 """What adaptive adversaries left of a composition, sample by sample."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from recuse.analysis.verdicts import Mask, Verdicts, same_question, verdicts
 from recuse.radius import parse_radius
-from recuse.records.schema import Record, joint_weights
+from recuse.records.schema import Record, joint_weights, radius_column
 
 ADAPTIVE = "adaptive"
 _INDICATOR = "RobustnessIndicator"
@@ -75,3 +77,81 @@ def _plain(selector: dict[str, Any], eps: str) -> bool:
     radius = selector.get("radius")
     own = radius is None or parse_radius(radius) == parse_radius(eps)
     return selector.get("kind") == _INDICATOR and own
+
+
+def refute_members(found: Sequence[Verdicts], attacks: Sequence[Record]) -> list[Verdicts]:
+    """Networks without the verdicts that an attack on a composition of them showed to be wrong.
+
+    At the point that was found, the member that answered wrongly (``broken_by``) broke, if it is
+    right at the sample itself; and a robustness indicator that abstained there found another
+    answer within its own radius. Records that do not say who answered tell this of the first
+    stage alone: where it is right, it either answered wrongly or abstained.
+
+    Args:
+        found: Networks, which an attack finds by their weights.
+        attacks: Records of attacks on compositions.
+    """
+    networks = list(found)
+    for record in attacks:
+        attack = verdicts(record)
+        if attack.meta.attack != ADAPTIVE:
+            continue
+        members = _members(attack, networks)
+        for place, network in enumerate(networks):
+            if network.meta.weights in members and same_question(attack.meta, network.meta):
+                networks[place] = _refuted(network, attack, members)
+    return networks
+
+
+def _members(attack: Verdicts, networks: Sequence[Verdicts]) -> tuple[str, ...]:
+    """Weights of the attacked members in order; empty where the networks are not at hand.
+
+    Older records give no list, but the names and a fingerprint of all weights together.
+    """
+    if listed := attack.meta.tags.get("members"):
+        return tuple(listed)
+    named = [
+        {n.meta.weights for n in networks if n.meta.model == name and n.meta.weights}
+        for name in attack.meta.model.split(" → ")
+    ]
+    fit = (w for w in product(*named) if joint_weights(w) == attack.meta.weights)
+    return next(fit, ())
+
+
+def _refuted(network: Verdicts, attack: Verdicts, members: tuple[str, ...]) -> Verdicts:
+    frame = network.frame
+    if "accurate" not in frame.columns:
+        return network
+    row = {sample: number for number, sample in enumerate(network.ids)}
+    for eps in attack.judged():
+        near, far = _lost(attack, eps, network.meta.weights, members)
+        lost = np.zeros((2, len(row)), dtype=np.bool_)
+        for number, sample in enumerate(attack.ids):
+            if sample in row:
+                lost[:, row[sample]] = near[number], far[number]
+        lost[0] &= network.accurate()
+        if "broken_by" not in attack.frame.columns:
+            lost[1] &= network.accurate()
+        for radius in network.judged():
+            size, within = parse_radius(radius), parse_radius(eps)
+            gone = (lost[0] & (size >= within)) | (lost[1] & (size >= 2 * within))
+            name = radius_column("robust", radius)
+            frame = frame.with_columns(frame[name] & ~pl.Series(gone))
+    return replace(network, frame=frame)
+
+
+def _lost(attack: Verdicts, eps: str, weights: str, members: tuple[str, ...]) -> tuple[Mask, Mask]:
+    """Rows on which a member broke within eps if it is right at x, and within twice eps."""
+    broken, core = attack.broken(eps), len(members) - 1
+    near, far = np.zeros((2, attack.samples), dtype=np.bool_)
+    selectors = attack.meta.settings.get("selectors", [])
+    for place in (n for n, member in enumerate(members) if member == weights):
+        plain = place < min(core, len(selectors)) and _plain(selectors[place], eps)
+        if "broken_by" in attack.frame.columns:
+            by = attack.frame["broken_by"].fill_null(-1).to_numpy()
+            near |= broken & (by == place)
+            far |= broken & (by > place) & plain
+        elif place == 0:
+            near |= broken & (core == 0)
+            far |= broken & plain
+    return near, far

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from recuse.analysis.accounting import Core, Stage
-from recuse.analysis.mechanisms import indicator_stage
+from recuse.analysis.chains import core_of, stage_of
+from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import (
-    Mask,
     Verdicts,
     add_radii,
     by_model,
@@ -17,7 +17,7 @@ from recuse.analysis.verdicts import (
 )
 from recuse.errors import RecordError
 from recuse.radius import format_radius, parse_radius
-from recuse.records.schema import Record
+from recuse.records.schema import Record, RecordMeta
 
 # Losses of models trained for natural accuracy alone: what a core is.
 NATURAL_LOSSES = frozenset({"std", "standard", "wstd"})
@@ -54,20 +54,25 @@ class Pool:
 
 
 def build_pool(
-    records: Sequence[Record], *, dataset: str, eps: str, core: str | None = None
+    records: Sequence[Record],
+    *,
+    dataset: str,
+    eps: str,
+    core: str | None = None,
+    attacks: Sequence[Record] = (),
 ) -> Pool:
     """Every model of a data set that was judged at eps and twice eps, and a core.
 
     The core is ``core``, or the most accurate among the models tagged as a core or trained
-    with a standard loss. A pool compares like with like: verdicts come from the attacks that
-    judged the core, point by point the worst where there are several; an attack on the
-    confidence answers another question and is left aside.
+    with a standard loss. A pool compares like with like: a stage met every attack that the core
+    met. What any attack on a network broke is broken, whatever the attack was after.
 
     Args:
         records: Of any data sets and attacks.
         dataset: ``"cifar10"`` or ``"cifar10/test"``.
         eps: The attacker's radius.
         core: Name of the core.
+        attacks: Of attacks on compositions of these models.
 
     Raises:
         RecordError: No record of the data set or radius, no core, no stage, mixed norms, or
@@ -77,7 +82,17 @@ def build_pool(
     if not here:
         known = ", ".join(sorted({r.meta.dataset for r in records})) or "none"
         raise RecordError(f"no record of data set {dataset!r}; there are: {known}")
-    attacked = [verdicts(r) for r in here if _answers_robustness(r)]
+    return pool_of(gather([verdicts(r) for r in here], attacks), eps=eps, core=core)
+
+
+def pool_of(networks: Sequence[Verdicts], *, eps: str, core: str | None = None) -> Pool:
+    """:func:`build_pool` of networks whose attacks were gathered, all of one data set.
+
+    Raises:
+        RecordError: As there.
+    """
+    dataset = networks[0].meta.dataset
+    attacked = [v for v in networks if v.judged() and not _on_confidence(v.meta)]
     judged = [v for v in attacked if v.has("robust", eps)]
     if not judged:
         radii = sorted({r for v in attacked for r in v.judged()}, key=parse_radius)
@@ -86,15 +101,12 @@ def build_pool(
         )
     models = by_model(judged)
     core_name = _core_name(models, core)
-    attacks = {v.meta.search: v.meta.attack for v in models[core_name]}
-    return _pool(models, core_name, attacks, format_radius(parse_radius(eps)))
+    return _pool(models, core_name, format_radius(parse_radius(eps)))
 
 
-def _answers_robustness(record: Record) -> bool:
-    names = record.frame.columns
-    return any(c.startswith("robust@") for c in names) and not any(
-        c.startswith("adv_confidence@") for c in names
-    )
+def _on_confidence(meta: RecordMeta) -> bool:
+    """Whether an attack was after the confidence, and found other answers by the way only."""
+    return meta.attack.endswith("-conf")
 
 
 def _core_name(models: dict[str, list[Verdicts]], wanted: str | None) -> str:
@@ -118,46 +130,50 @@ def is_core(model: Verdicts) -> bool:
     )
 
 
-def _pool(
-    models: dict[str, list[Verdicts]], core_name: str, attacks: dict[str, str], eps: str
-) -> Pool:
+def _pool(models: dict[str, list[Verdicts]], core_name: str, eps: str) -> Pool:
     twice = add_radii(eps, eps)
-    core_records = models[core_name]
+    core = _widest(models[core_name])
+    wanted = _met(core)
     names, stages, left_out = [], [], []
     for name, found in models.items():
-        if name == core_name:
+        stage = _widest(found)
+        same = core.meta.weights and stage.meta.weights == core.meta.weights
+        if name == core_name or same:
             continue
-        usable = [v for v in found if v.meta.search in attacks]
-        if {v.meta.search for v in usable} != attacks.keys():
-            left_out.append((name, f"not judged by {_wanting(found, attacks)}"))
-        elif not all(v.has("robust", twice) for v in usable):
+        if not wanted.keys() <= _met(stage).keys():
+            left_out.append((name, f"not judged by {_wanting(stage, wanted)}"))
+        elif not stage.has("robust", twice):
             left_out.append((name, f"not judged at {twice}"))
         else:
-            check_comparable([core_records[0], *usable])
+            check_comparable([core, stage])
             names.append(name)
-            stages.append(_stage(usable, eps, twice))
+            stages.append(stage_of(stage, eps))
     if not stages:
         why = "; ".join(f"{name} {reason}" for name, reason in left_out[:3])
         raise RecordError(f"no model can be a stage at {eps}" + (f": {why}" if why else ""))
-    meta = core_records[0].meta
-    core = Core(core_records[0].accurate(), _worst([v.robust(eps) for v in core_records]))
     return Pool(
-        meta.dataset, meta.norm, eps, tuple(names), tuple(stages), core_name, core, tuple(left_out)
+        core.meta.dataset,
+        core.meta.norm,
+        eps,
+        tuple(names),
+        tuple(stages),
+        core_name,
+        core_of(core, eps),
+        tuple(left_out),
     )
 
 
-def _wanting(found: Sequence[Verdicts], attacks: dict[str, str]) -> str:
-    wanted = " and ".join(sorted(set(attacks.values())))
-    named = set(attacks.values()) <= {v.meta.attack for v in found}
-    return wanted + (" with the settings that the core was judged with" if named else "")
+def _widest(found: Sequence[Verdicts]) -> Verdicts:
+    """The record of a network with the most samples; all know what any attack broke."""
+    return max(found, key=lambda v: v.samples)
 
 
-def _stage(found: Sequence[Verdicts], eps: str, twice: str) -> Stage:
-    robust = _worst([v.robust(eps) for v in found])
-    return indicator_stage(
-        found[0].accurate(), robust, robust, robust & _worst([v.robust(twice) for v in found])
-    )
+def _met(model: Verdicts) -> dict[str, str]:
+    """Attacks on the answer that met a network: what tells them apart, and their names."""
+    return {meta.search: meta.attack for meta in model.met if not _on_confidence(meta)}
 
 
-def _worst(masks: Sequence[Mask]) -> Mask:
-    return np.asarray(np.logical_and.reduce(masks))
+def _wanting(model: Verdicts, wanted: dict[str, str]) -> str:
+    names = " and ".join(sorted(set(wanted.values())))
+    named = set(wanted.values()) <= set(_met(model).values())
+    return names + (" with the settings that the core was judged with" if named else "")

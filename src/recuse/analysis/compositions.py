@@ -7,7 +7,8 @@ from typing import Any
 from recuse.analysis.chains import Chain, count_chain
 from recuse.analysis.deployed import smoothed
 from recuse.analysis.metrics import rate
-from recuse.analysis.verdicts import Kind, Verdicts, add_radii, by_model, verdicts, worst_case
+from recuse.analysis.networks import gather
+from recuse.analysis.verdicts import Kind, Verdicts, add_radii, by_model, verdicts
 from recuse.errors import RecordError
 from recuse.records.schema import Record
 
@@ -132,23 +133,30 @@ def compose_records(
         RecordError: A name that does not occur, no core, models judged on different samples,
             or without the doubled radius.
     """
-    judged = by_model([verdicts(record) for record in records])
+    found = [verdicts(record) for record in records]
+    apart, judged = by_model(gather(found)), by_model(gather(found, attacks))
     core_name = core or _core_name(judged)
     chosen = kind or _kind([v for name in judged if name != core_name for v in judged[name]], eps)
-    if core_name in judged:
-        found = judged[core_name]
-        judged[core_name] = [v for v in found if not smoothed(v.meta)] or found
-    models = {name: _as_one(name, found, eps, chosen) for name, found in judged.items()}
+    best = {n: _most_telling(judged[n], eps, chosen, core=n == core_name) for n in judged}
+    models, before = (
+        {name: _named(name, found[name][best[name]]) for name in found} for found in (judged, apart)
+    )
     if missing := [name for name in (core_name, *stages) if name not in models]:
         raise RecordError(f"no record of model {missing[0]!r}; there are: {', '.join(models)}")
-    single = [name for name in models if name != core_name]
+    core_weights = models[core_name].meta.weights
+    single = [
+        name
+        for name, model in models.items()
+        if name != core_name and (not core_weights or model.meta.weights != core_weights)
+    ]
     if chosen == "certified":
         single = [name for name in single if models[name].proves(eps)] or single
     chains = [tuple(stages)] if stages else [(name,) for name in single]
-    return [
-        count_chain([models[name] for name in (*chain, core_name)], eps, chosen, attacks)
-        for chain in chains
-    ]
+
+    def count(names: Sequence[str], known: Mapping[str, Verdicts]) -> Chain:
+        return count_chain([known[name] for name in (*names, core_name)], eps, chosen, attacks)
+
+    return [replace(count(names, models), refuted=count(names, before).refuted) for names in chains]
 
 
 def _alone(chain: Chain, place: int) -> Alone:
@@ -167,29 +175,30 @@ def _kind(others: Sequence[Verdicts], eps: str) -> Kind:
     return "certified" if proven or (listed and not attacked) else "robust"
 
 
-def _as_one(name: str, found: Sequence[Verdicts], eps: str, kind: Kind) -> Verdicts:
-    """All that the records of one network say, under its name among the models compared."""
+def _most_telling(found: Sequence[Verdicts], eps: str, kind: Kind, *, core: bool) -> int:
+    """Which record of a network says most; a core answers with the network itself."""
+    fit = [i for i, v in enumerate(found) if not (core and smoothed(v.meta))]
+    return max(fit or range(len(found)), key=lambda i: telling(found[i], eps, kind))
 
-    def says(model: Verdicts) -> tuple[bool, bool, int, float]:
-        judged, doubled, most = telling(model, eps, kind)
-        return judged, doubled, model.samples, most
 
-    ranked = sorted(found, key=says, reverse=True)
-    model = worst_case(ranked) if kind == "robust" else ranked[0]
+def _named(name: str, model: Verdicts) -> Verdicts:
+    """A network under its name among the models compared."""
     return replace(model, meta=replace(model.meta, model=name))
 
 
-def telling(model: Verdicts, eps: str, kind: Kind) -> tuple[bool, bool, float]:
-    """Orders records of one model: judged at eps, at 2 eps, and then how much they say.
+def telling(model: Verdicts, eps: str, kind: Kind) -> tuple[bool, bool, int, float]:
+    """Orders records of one network: judged at eps, at 2 eps, samples, and how much they say.
 
     An attack says more the more it broke, a certificate the more it proves.
     """
     double = add_radii(eps, eps)
     if kind == "robust":
         judged, doubled = model.has(kind, eps), model.has(kind, double)
-        return judged, doubled, rate(model.broken(eps)) if judged else -1.0
-    judged, doubled = model.proves(eps), model.proves(double)
-    return judged, doubled, rate(model.certified(double if doubled else eps)) if judged else 0.0
+        most = rate(model.broken(eps)) if judged else -1.0
+    else:
+        judged, doubled = model.proves(eps), model.proves(double)
+        most = rate(model.certified(double if doubled else eps)) if judged else 0.0
+    return judged, doubled, model.samples, most
 
 
 def _core_name(judged: Mapping[str, Sequence[Verdicts]]) -> str:
@@ -198,8 +207,10 @@ def _core_name(judged: Mapping[str, Sequence[Verdicts]]) -> str:
         for name, found in judged.items()
         if any(v.meta.tags.get("role") == "core" for v in found)
     ]
-    if len(names) != 1:
+    # One network under several names is one core.
+    networks = {judged[name][0].meta.weights or name for name in names}
+    if len(networks) != 1:
         raise RecordError(
-            f"{len(names)} models have the role core; name the core model (--core NAME)"
+            f"{len(networks)} models have the role core; name the core model (--core NAME)"
         )
     return names[0]

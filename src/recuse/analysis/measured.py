@@ -1,7 +1,7 @@
 """What a record says of its model at each radius: rates with intervals, for tables and figures."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.loss_names import loss_name, loss_rank
 from recuse.analysis.metrics import Splits, splits
+from recuse.analysis.networks import essential, gather
 from recuse.analysis.verdicts import Kind, Mask, Verdicts, add_radii, verdicts
 from recuse.analysis.winners import Outcome
 from recuse.radius import parse_radius
@@ -170,6 +171,18 @@ def _size(value: object) -> float:
 def judge_records(run: str, records: Iterable[Record]) -> list[Judged]:
     """The records of a run."""
     return [Judged(run, verdicts(record)) for record in records]
+
+
+def gathered(records: Sequence[Judged], attacks: Sequence[Record]) -> list[Judged]:
+    """Each network of each run once, with all that any record of a report says of it.
+
+    Args:
+        records: Of all runs.
+        attacks: Of attacks on whole compositions.
+    """
+    homes = [m.run for m in records]
+    together = gather([m.verdicts for m in records], attacks, homes)
+    return [replace(records[i], verdicts=together[i]) for i in essential(together, homes)]
 
 
 def number(value: object) -> str:

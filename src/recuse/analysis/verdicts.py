@@ -6,7 +6,7 @@ radius or differing sample is refused in one sentence, in one place.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
@@ -31,10 +31,18 @@ class Verdicts:
     Attributes:
         meta: What was measured.
         frame: One row per sample, in the order of ``sample_id``.
+        attacks: Of every record of all these samples whose verdicts are in here; empty where
+            there is one alone.
     """
 
     meta: RecordMeta
     frame: pl.DataFrame
+    attacks: tuple[RecordMeta, ...] = ()
+
+    @property
+    def met(self) -> tuple[RecordMeta, ...]:
+        """What was measured by each attack that met this network."""
+        return self.attacks or (self.meta,)
 
     @property
     def ids(self) -> pl.Series:
@@ -222,38 +230,6 @@ def same_question(first: RecordMeta, second: RecordMeta) -> bool:
     """Whether two records judged the same images in the same norm, as far as they say."""
     data = {first.settings.get("data"), second.settings.get("data")} - {None}
     return (first.dataset, first.norm) == (second.dataset, second.norm) and len(data) <= 1
-
-
-def worst_case(found: Sequence[Verdicts]) -> Verdicts:
-    """Verdicts of several attacks on one network: robust where none of them broke it.
-
-    What is broken at one radius is broken at every larger one, and an attack on some of the
-    samples counts on these. What the first did not judge stays so until another one breaks it.
-
-    Args:
-        found: Records of one network. The first gives the samples, the radii and all that is no
-            attack's verdict; those of another norm or other data are passed over.
-    """
-    first, frame = found[0], found[0].frame
-    for other in found[1:]:
-        if not same_question(first.meta, other.meta):
-            continue
-        judged = robust_columns(other.frame)
-        theirs = frame.select("sample_id").join(
-            other.frame.select("sample_id", *judged),
-            on="sample_id",
-            how="left",
-            maintain_order="left",
-        )
-        for mine in robust_columns(frame):
-            for column in judged:
-                if _radius_of(column) <= _radius_of(mine):
-                    frame = frame.with_columns(frame[mine] & theirs[column].fill_null(True))
-    return replace(first, frame=frame)
-
-
-def _radius_of(column: str) -> float:
-    return parse_radius(column.partition("@")[2])
 
 
 def check_comparable(models: Sequence[Verdicts]) -> None:

@@ -48,11 +48,13 @@ def search(
     from recuse.analysis.cascade_pool import build_pool
     from recuse.analysis.cascade_splits import search_splits
     from recuse.cli.console import progress_display
+    from recuse.records.run_folder import attack_records
     from recuse.records.sources import load_records
     from recuse.records.store import write_atomically
 
     records = [record for path in logs for record in load_records(path)]
-    pool = build_pool(records, dataset=dataset, eps=eps, core=core)
+    attacks = [record for path in logs for record in attack_records(path)]
+    pool = build_pool(records, dataset=dataset, eps=eps, core=core, attacks=attacks)
     with progress_display() as progress:
         result = search_splits(
             pool,

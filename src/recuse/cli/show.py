@@ -14,26 +14,31 @@ if TYPE_CHECKING:
 def show(run: Annotated[Positional[Path], arg(metavar="RUN")], /) -> None:
     """Print what a run folder holds: every model at every radius.
 
+    What any attack on a model broke is broken, also where it was attacked in a composition.
     Behind each rate stands the longer arm of its 95 % interval.
 
     Args:
         run: A run folder, or the records folder inside it.
     """
+    from recuse.records.run_folder import attack_records
     from recuse.records.store import read_records
 
-    print_summary(list(read_records(run)))
+    print_summary(list(read_records(run)), attack_records(run))
 
 
-def print_summary(records: "Sequence[Record]") -> None:
+def print_summary(records: "Sequence[Record]", attacks: "Sequence[Record]" = ()) -> None:
     """A table of natural, robust, robustly wrong and robustly selected rates, in percent.
 
     Where answers could not be judged, their number has a column of its own.
     """
     from rich.table import Table
 
+    from recuse.analysis.networks import essential, gather
+    from recuse.analysis.verdicts import verdicts
     from recuse.cli.console import table_console
 
-    rows = [row for record in records for row in _rows(record)]
+    found = gather([verdicts(record) for record in records], attacks)
+    rows = [row for place in essential(found) for row in _rows(found[place])]
     titles = ["model", "samples", "radius", "natural", "robust", "robustly wrong", "selected"]
     if gaps := any(row[-1] != "0" for row in rows):
         titles.append("not judged")
@@ -45,11 +50,10 @@ def print_summary(records: "Sequence[Record]") -> None:
     table_console().print(table)
 
 
-def _rows(record: "Record") -> list[tuple[str, ...]]:
+def _rows(judged: "Verdicts") -> list[tuple[str, ...]]:
     """Attacked radii, then certified ones, which say so; last the number of gaps."""
-    from recuse.analysis.verdicts import Kind, verdicts
+    from recuse.analysis.verdicts import Kind
 
-    judged = verdicts(record)
     kinds: tuple[Kind, ...] = ("robust", "certified")
     return [_row(judged, kind, radius) for kind in kinds for radius in judged.judged(kind)]
 

@@ -72,7 +72,8 @@ def attack_cascade(
     Returns:
         The record: ``accurate`` (right without an attack) and ``robust`` at the budget's radius
         (right, and no point of the ball was found where the composition answers wrongly), so that
-        its robust accuracy is the attacked accuracy; ``selected`` where a stage answers.
+        its robust accuracy is the attacked accuracy; ``selected`` where a stage answers;
+        ``broken_by``, the member that answers wrongly at the point found.
 
     Raises:
         ConfigError: Members that do not fit together.
@@ -104,20 +105,21 @@ def _require_fit(cascade: Cascade, split: Split) -> None:
 
 
 def _meta(cascade: Cascade, split: Split, attack: CascadeAttack) -> RecordMeta:
+    weights = [weights_sha256(model) for model in cascade.models]
     return RecordMeta(
         model=" → ".join(cascade.names),
         dataset=split.name,
         attack="adaptive",
         norm=cascade.budget.norm,
         radii=(cascade.budget.radius,),
-        weights=joint_weights([weights_sha256(model) for model in cascade.models]),
+        weights=joint_weights(weights),
         settings={
             "adversary": to_plain(attack.adversary),
             "selectors": [_settings(stage.selector) for stage in cascade.stages],
             "data": fingerprint(split),
         },
         seed=attack.seed,
-        tags={"role": "composition"},
+        tags={"role": "composition", "members": weights},
     )
 
 
@@ -155,6 +157,7 @@ def _judge(cascade: Cascade, part: Split, attack: CascadeAttack, meta: RecordMet
         "accurate": found.correct.cpu().numpy(),
         "selected": (answers.stage < len(cascade.stages)).cpu().numpy(),
         radius_column("robust", cascade.budget.eps): found.robust.cpu().numpy(),
+        "broken_by": [None if stage < 0 else stage for stage in found.broken_by.tolist()],
     }
     return make_record(meta, columns)
 

@@ -10,6 +10,8 @@ Columns (all but ``sample_id`` may be absent or null when unknown):
 ``confidence``       f32       softmax of F(x) at x
 ``robust@R``         bool      no adversarial point found within R (``"1/255"``, ``"0.25"``);
                                null where ``flat``: nothing was found without a usable gradient
+``broken_by``        i32       member of a composition that answered wrongly at the point found
+                               for it, the core last; null where none was found
 ``flat``             bool      some radius is not judged, for want of a usable gradient
 ``adv_confidence@R`` f32       largest wrong-class or overall softmax found within R (APGDconf)
 ``certified@R``      bool      proven constant on the ball of radius R
@@ -53,6 +55,7 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "flat": pl.Boolean,
     "recheck": pl.String,
     "recheck_passes": pl.Int32,
+    "broken_by": pl.Int32,
     "radius": pl.Float64,  # single precision may raise a radius, and so claim what is not proven
     "selected": pl.Boolean,
     "score": pl.Float64,
@@ -93,7 +96,8 @@ class RecordMeta:
         settings: Attack or certification settings, JSON values only.
         seed: Seed of the evaluation.
         tags: What a figure groups by, not part of the key: ``loss``, ``beta``, ``base``,
-            ``train_eps``, ``augmentation``, ``sigma``, ``role``, ``log``, ``quality`` ...
+            ``train_eps``, ``augmentation``, ``sigma``, ``role``, ``log``, ``quality`` ...; of a
+            composition ``members``, the weights of each in the order in which they answer.
     """
 
     model: str

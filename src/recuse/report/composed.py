@@ -1,7 +1,7 @@
 """Compositions of the robust models of a report with its cores, counted soundly and otherwise."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from recuse.analysis.accounting import Account
 from recuse.analysis.advice import Advice, advise
@@ -11,7 +11,7 @@ from recuse.analysis.deployed import smoothed
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
 from recuse.analysis.measured import CERTIFIED, ROBUST, Judged
 from recuse.analysis.metrics import rate
-from recuse.analysis.verdicts import Kind, Mask, add_radii, check_comparable, worst_case
+from recuse.analysis.verdicts import Kind, Mask, add_radii, check_comparable
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
 from recuse.records.schema import Record
@@ -122,11 +122,11 @@ def compose_all(
     """Every robust model before every core that was judged on the same samples.
 
     A robust model meets the cores of its own run, or any other run's if its own has none.
-    What any attack on a model broke is broken; of its certificates the most telling count. A
-    record of a smoothed core is passed over: the core answers with the network itself.
+    Of several certificates of a model the most telling count. A record of a smoothed core is
+    passed over: the core answers with the network itself.
 
     Args:
-        models: All records of a report.
+        models: All records of a report, each with the verdicts of every attack on its network.
         wanted: Radii to report; by default all that were judged together with their double.
         attacked: Robust accuracy under attack by (run, name of the composition, eps).
         attacks: Rows of such attacks, which say more: what they broke is not counted as sound.
@@ -137,9 +137,8 @@ def compose_all(
     """
     known = attacked or {}
     models = [m for m in models if not (m.role == "core" and smoothed(m.meta))]
-    whole = {id(m): _worst_case(m, models) if kind == ROBUST else m for m in models}
     composed = [
-        count(whole[id(stage)], whole[id(core)], eps, kind, attacks, known)
+        count(stage, core, eps, kind, attacks, known)
         for stage in models
         if stage.role == "robust" and stage.verdicts.labelled
         for core in _cores(stage, models)
@@ -212,12 +211,6 @@ def _telling_most(model: Judged, models: Sequence[Judged], eps: str, kind: Kind)
     """Whether no other record of the same model says more at eps, the first of equal ones."""
     rivals = _records_of(model, models)
     return max(rivals, key=lambda m: telling(m.verdicts, eps, kind)) is model
-
-
-def _worst_case(model: Judged, models: Sequence[Judged]) -> Judged:
-    """The model with the verdicts of all attacks on it together."""
-    others = [m.verdicts for m in _records_of(model, models) if m is not model]
-    return replace(model, verdicts=worst_case([model.verdicts, *others]))
 
 
 def _records_of(model: Judged, models: Sequence[Judged]) -> list[Judged]:

@@ -1,12 +1,13 @@
 """Published logs, found by the folder that the printed cells name."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from recuse.analysis.cascade_pool import is_core
 from recuse.analysis.loss_names import loss_name
 from recuse.analysis.metrics import natural_accuracy
+from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
@@ -27,7 +28,8 @@ class Entry:
     Attributes:
         item: The import.
         raw: Verdicts as published; what the paper's numbers were computed from.
-        repaired: Verdicts with every break carried outward.
+        repaired: Verdicts with every break carried outward, also what an attack on the confidence
+            of the same model broke.
     """
 
     item: Imported
@@ -89,7 +91,9 @@ class Book:
     """
 
     def __init__(self, imports: tuple[Imported, ...]) -> None:
-        self.entries = tuple(Entry.of(item) for item in imports)
+        found = [Entry.of(item) for item in imports]
+        whole = gather([e.repaired for e in found], homes=[e.tag("log_dir") for e in found])
+        self.entries = tuple(replace(e, repaired=v) for e, v in zip(found, whole, strict=True))
         self._folders: dict[str, list[Entry]] = defaultdict(list)
         for entry in self.entries:
             self._folders[entry.tag("log_dir")].append(entry)

@@ -33,7 +33,8 @@ def summary(
     if broken := sum(item.non_monotone for item in logs.imports):
         text.append(
             f"{broken} verdicts call a sample robust at a radius beyond one that already broke it. "
-            "Printed numbers are recomputed with them; the sound counts carry the break outward."
+            "Printed numbers are recomputed with them; the sound counts carry the break outward, "
+            "and what an attack on the confidence of a model broke is broken there too."
         )
     text += _largest(counted)
     return tuple(text)

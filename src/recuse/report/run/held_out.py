@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_core
-from recuse.analysis.cascade_pool import Pool, build_pool
+from recuse.analysis.cascade_pool import Pool, pool_of
 from recuse.analysis.cascade_splits import SearchResult, search_splits
 from recuse.errors import RecordError
-from recuse.records.schema import Record
 from recuse.report.composed import Composed
 from recuse.report.page.blocks import Cell, Column, Spread, Table
 from recuse.report.run.tables import interval_points
@@ -100,13 +99,9 @@ def held_out_table(searches: Sequence[HeldOut]) -> Table:
 def _search(run: str, group: Sequence[Composed]) -> HeldOut | None:
     """None where the models were not all judged by the attacks that judged the core."""
     core = group[0].core
-    records: list[Record] = [
-        Record(v.meta, v.frame) for v in [core.verdicts, *(c.stage.verdicts for c in group)]
-    ]
+    networks = [core.verdicts, *(c.stage.verdicts for c in group)]
     try:
-        pool = build_pool(
-            records, dataset=core.meta.dataset, eps=group[0].eps, core=core.meta.model
-        )
+        pool = pool_of(networks, eps=group[0].eps, core=core.meta.model)
     except RecordError:
         return None
     results = tuple(

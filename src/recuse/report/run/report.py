@@ -10,6 +10,7 @@ from recuse.analysis.measured import (
     ROBUST,
     Judged,
     Measured,
+    gathered,
     in_order,
     judge_records,
     measure_all,
@@ -84,15 +85,16 @@ def build_report(runs: Sequence[Path]) -> Page:
     if not runs:
         raise RecordError("no run to report on; give at least one run folder")
     folders = [read_run(path, name) for path, name in zip(runs, _names(runs), strict=True)]
-    models = in_order(
+    records = in_order(
         model for folder in folders for model in judge_records(folder.name, folder.records)
     )
+    attacks = [record for folder in folders for record in folder.attacks]
+    models = gathered(records, attacks)
     wanted = frozenset(eps for folder in folders for eps in folder.eps)
     rates = measure_all(models, wanted)
     attacked = {
         (folder.name, *key): value for folder in folders for key, value in folder.attacked.items()
     }
-    attacks = [record for folder in folders for record in folder.attacks]
     compositions = compose_all(models, wanted, attacked, attacks=attacks)
     advice = advise_each(compositions)
     proven = compose_all(models, wanted, kind=CERTIFIED)
@@ -105,7 +107,7 @@ def build_report(runs: Sequence[Path]) -> Page:
         _certificates(rates, models, proven),
         _training(folders),
         _pictures(folders),
-        origin(folders, models),
+        origin(folders, records),
     )
     return Page(
         title=_title(folders),

@@ -49,7 +49,9 @@ def caveats(rates: Sequence[Measured], advice: Sequence[Advice]) -> tuple[str, .
             "an attacker can make answer there is wrong."
         )
     if any(m.kind == ROBUST for m in rates):
-        attacks = sorted({m.judged.meta.attack for m in rates if m.kind == ROBUST})
+        attacks = sorted(
+            {met.attack for m in rates if m.kind == ROBUST for met in m.judged.verdicts.met}
+        )
         notes.append(
             f"Robust means that an attack ({', '.join(attacks)}) found nothing, which is not a "
             "proof: a stronger attack can only lower the robust numbers."

@@ -153,13 +153,14 @@ class Lead:
     def __init__(self, models: Sequence[Judged]) -> None:
         self._runs = len({m.run for m in models}) > 1
         self._data = len({m.meta.dataset for m in models}) > 1
-        self._attacks = searches(m.meta for m in models)
+        self._attacks = searches(meta for m in models for meta in m.verdicts.met)
+        self._told = len({self._by(m) for m in models}) > 1
 
     def columns(self, name: str) -> tuple[Column, ...]:
         """Their headings; ``name`` is that of the model or composition."""
         extra = [(self._runs, "run"), (self._data, "data")]
         lead = (Column(title) for wanted, title in extra if wanted)
-        by = (Column("judged by"),) if len(self._attacks) > 1 else ()
+        by = (Column("judged by"),) if self._told else ()
         return (*lead, Column(name), *by, Column("ε"))
 
     def cells(self, judged: Judged, name: str, eps: str, kind: str = "") -> tuple[Cell, ...]:
@@ -167,8 +168,12 @@ class Lead:
         extra = [(self._runs, judged.run), (self._data, judged.meta.dataset)]
         proof = ", certified" if kind == CERTIFIED else ""
         radius = f"{judged.meta.norm} {eps}{proof}"
-        by = (self._attacks[judged.meta.search],) if len(self._attacks) > 1 else ()
+        by = (self._by(judged),) if self._told else ()
         return (*(text for wanted, text in extra if wanted), name, *by, radius)
+
+    def _by(self, judged: Judged) -> str:
+        """Every attack that met the model."""
+        return " and ".join(sorted({self._attacks[m.search] for m in judged.verdicts.met}))
 
 
 def _shares(s: Splits) -> tuple[Rate, ...]:
