@@ -1,10 +1,10 @@
 """Our ensemble against AutoAttack's standard version: broken sets and passes on 200 images.
 
-AutoAttack needs minutes per network, so the work goes in chunks that are kept in ``--work`` and a
-rerun continues where the last one stopped.
+AutoAttack needs minutes per network, so the work goes in chunks that are kept in ``--work``: a
+rerun of the same code on the same threads continues where the last one stopped.
 """
 
-import argparse
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -14,16 +14,16 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
+import recuse
 from counting import count_passes
 from harness import (
     Row,
     cifar_test,
-    environment,
+    options,
     predictions,
-    print_table,
+    report,
     seconds,
     shared_model,
-    write_rows,
 )
 from harness_anchor import OFFICIAL_NORM
 from recuse.attacks import standard_ensemble
@@ -67,18 +67,28 @@ def chunk_result(model: nn.Module, part: Split) -> dict[str, Any]:
     return result
 
 
-def work_through(name: str, folder: Path) -> list[dict[str, Any]]:
-    """All chunks of one network, those already done read back."""
-    model, split = shared_model(name), cifar_test(IMAGES)
+def version() -> str:
+    """Eight hex digits over the source of the package and of the benchmarks."""
+    digest = hashlib.sha256()
+    for folder in (Path(recuse.__file__).parent, Path(__file__).parent):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def work_through(name: str, folder: Path, images: int) -> list[dict[str, Any]]:
+    """All chunks of one network, those already done by this code read back."""
+    model, split = shared_model(name), cifar_test(images)
+    kept = folder / f"{version()}-{torch.get_num_threads()}-threads"
     chunks = []
     for number, part in enumerate(split.batches(CHUNK)):
-        path = folder / f"{name}-{number:02d}.json"
+        path = kept / f"{name}-{number:02d}-{len(part)}.json"
         if not path.is_file():
             torch.manual_seed(0)
             text = json.dumps(chunk_result(model, part))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-            print(f"{name}: {(number + 1) * CHUNK} of {IMAGES}", flush=True)
+            print(f"{name}: {min((number + 1) * CHUNK, images)} of {images}", flush=True)
         chunks.append(json.loads(path.read_text()))
     return chunks
 
@@ -123,15 +133,19 @@ def rows_of(name: str, chunks: list[dict[str, Any]]) -> list[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
+    parser = options(__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--work", type=Path, default=Path("runs/bench-autoattack"))
-    options = parser.parse_args()
-    before = environment()
-    rows = [row for name in NETWORKS for row in rows_of(name, work_through(name, options.work))]
-    print_table(rows)
-    if options.json:
-        write_rows(options.json, rows, before)
+    parser.add_argument("--images", type=int, default=IMAGES)
+    chosen = parser.parse_args()  # repeats play no part: passes and verdicts are exact
+
+    def run() -> list[Row]:
+        return [
+            row
+            for name in NETWORKS
+            for row in rows_of(name, work_through(name, chosen.work, chosen.images))
+        ]
+
+    report(run, chosen.threads, chosen.json)
 
 
 if __name__ == "__main__":

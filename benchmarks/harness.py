@@ -1,7 +1,8 @@
 """What the benchmarks share: alternate timing, rows, the table, JSON, and where the data lie.
 
 Every script runs ours and the anchor in turn (A, B, A, B, ...) in one process, so that both meet
-the same machine; ratios are of medians. Pass counts are exact and are what a gate may fail on.
+the same machine; ratios are of medians. They run on one thread unless ``--threads`` says otherwise,
+whatever the environment says. Pass counts are exact and are what a gate may fail on.
 """
 
 import argparse
@@ -170,6 +171,15 @@ def environment() -> dict[str, Any]:
     }
 
 
+def options(description: str) -> argparse.ArgumentParser:
+    """The command line that every benchmark has; one thread unless more are asked for."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
 def run_script(run: Callable[[int], list[Row]], description: str) -> None:
     """The command line of a benchmark: print environment and table, write JSON.
 
@@ -177,21 +187,22 @@ def run_script(run: Callable[[int], list[Row]], description: str) -> None:
         run: Takes the number of repeats and returns the rows.
         description: One line for ``--help``.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--json", type=Path, help="write the rows here")
-    parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    chosen = options(description).parse_args()
+    report(lambda: run(chosen.repeats), chosen.threads, chosen.json)
+
+
+def report(run: Callable[[], list[Row]], threads: int, json_file: Path | None) -> None:
+    """Pin the threads, print environment and table, write JSON."""
+    torch.set_num_threads(threads)
     before = environment()
     print(
         f"{before['processor']}, {before['threads']} threads, load {before['load']}, "
         f"{before['clock']} time"
     )
-    rows = run(options.repeats)
+    rows = run()
     print_table(rows)
-    if options.json:
-        write_rows(options.json, rows, before)
+    if json_file:
+        write_rows(json_file, rows, before)
 
 
 def write_rows(path: Path, rows: list[Row], before: dict[str, Any]) -> None:

@@ -78,8 +78,13 @@ def run(repeats: int) -> list[Row]:
 def exact(name: str, spent: Tensor, robust: Tensor, broken: Tensor) -> list[Row]:
     """Passes of selected and abstained inputs, and strength against the anchor."""
     selected, abstained = spent[robust].double(), spent[~robust].double()
-    weaker = int((broken & robust).sum()) - int((~broken & ~robust).sum())
-    meaning = {"meaning": "different random starts; 0.5 points are allowed"}
+    only_anchor, only_ours = int((broken & robust).sum()), int((~broken & ~robust).sum())
+    weaker = only_anchor - only_ours
+    detail = {
+        "meaning": "different random starts; 0.5 points are allowed",
+        "only_ours": only_ours,
+        "only_anchor": only_anchor,
+    }
     return [
         _passes(f"{name}: selected, most", float(selected.max()), 82),
         _passes(f"{name}: abstained, mean", float(abstained.mean()), 8),
@@ -91,7 +96,7 @@ def exact(name: str, spent: Tensor, robust: Tensor, broken: Tensor) -> list[Row]
             weaker,
             0.005 * len(robust),
             "mismatches",
-            meaning,
+            detail,
         ),
     ]
 

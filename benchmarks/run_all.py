@@ -1,7 +1,8 @@
 """Run every benchmark, write its JSON, print the table; fail when a pass count has grown.
 
-Seconds are reported and never fail the run: they belong to the machine. Pass counts and verdict
-mismatches are exact, so a row of these kinds that does not meet its goal fails it.
+Every script runs on one thread. Seconds are reported and never fail the run: they belong to the
+machine. Pass counts and verdict mismatches are exact, so a row of these kinds that does not meet
+its goal fails it.
 """
 
 import argparse
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SCRIPTS = ("apgd", "radii", "train_step", "indicator", "certify", "roofline")
-# Minutes long, and about choices that are made: only by name.
-BY_NAME = ("autoattack", "compiled", "accelerator", "threads")
+SCRIPTS = ("apgd", "radii", "train_step", "indicator", "certify", "roofline", "autoattack")
+# About choices that are made, or for another machine: only by name.
+BY_NAME = ("compiled", "accelerator", "threads")
+# Before torch starts, so that no library has more; a script's --threads sets torch's own.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 EXACT = ("passes", "mismatches")
 PASSES = "passes"
 
@@ -25,7 +28,7 @@ def run_one(name: str, out: Path, arguments: list[str]) -> list[dict[str, Any]] 
     path = out / f"{name}.json"
     command = [sys.executable, str(HERE / f"{name}.py"), "--json", str(path), *arguments]
     print(f"== {name}", flush=True)
-    if subprocess.run(command, check=False, env=os.environ).returncode != 0:
+    if subprocess.run(command, check=False, env=os.environ | ONE_THREAD).returncode != 0:
         return None
     written = json.loads(path.read_text())
     rows: list[dict[str, Any]] = written["rows"] if isinstance(written, dict) else written

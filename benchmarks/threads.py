@@ -11,7 +11,7 @@ import os
 import torch
 from torch import Tensor, nn
 
-from harness import Row, alternate, run_script, shared_model
+from harness import Row, alternate, options, report, shared_model
 from recuse.models import Mlp, SmallConvNet, build_seeded
 from recuse.threads import VARIABLES, multiply_adds, suitable_threads, using_threads
 
@@ -67,5 +67,7 @@ if __name__ == "__main__":
     # What the environment says wins, and this script is about what happens where it says nothing.
     for variable in VARIABLES:
         os.environ.pop(variable, None)
-    torch.set_num_threads(os.cpu_count() or 1)
-    run_script(run, __doc__ or "")
+    chosen = options(__doc__ or "")
+    chosen.set_defaults(threads=os.cpu_count() or 1)
+    given = chosen.parse_args()
+    report(lambda: run(given.repeats), given.threads, given.json)
