@@ -33,6 +33,7 @@ def print_summary(records: "Sequence[Record]", attacks: "Sequence[Record]" = ())
     """
     from rich.table import Table
 
+    from recuse.analysis.masking import masking_warning
     from recuse.analysis.networks import essential, gather
     from recuse.analysis.verdicts import verdicts
     from recuse.cli.console import table_console
@@ -47,7 +48,11 @@ def print_summary(records: "Sequence[Record]", attacks: "Sequence[Record]" = ())
         column.justify = "right"
     for row in rows:
         table.add_row(*(row if gaps else row[:-1]))
-    table_console().print(table)
+    shown = table_console()
+    shown.print(table)
+    for judged in map(verdicts, records):
+        if warning := masking_warning(judged):
+            shown.print(f"warning: {warning}", markup=False)
 
 
 def _rows(judged: "Verdicts") -> list[tuple[str, ...]]:

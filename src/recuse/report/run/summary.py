@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from recuse.analysis.advice import Advice
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
+from recuse.analysis.masking import masking_warning
 from recuse.analysis.measured import CERTIFIED, ROBUST, Measured, outcomes
 from recuse.analysis.metrics import rate
 from recuse.analysis.winners import beats
@@ -56,6 +57,8 @@ def caveats(rates: Sequence[Measured], advice: Sequence[Advice]) -> tuple[str, .
             f"Robust means that an attack ({', '.join(attacks)}) found nothing, which is not a "
             "proof: a stronger attack can only lower the robust numbers."
         )
+    judged = {id(m.judged): m.judged.verdicts for m in rates if m.kind == ROBUST}
+    notes += filter(None, map(masking_warning, judged.values()))
     if advice:
         notes.append(advice_rule(max(entry.choices for entry in advice)))
     return tuple(notes)
