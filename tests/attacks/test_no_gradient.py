@@ -8,7 +8,6 @@ from recuse.attacks import (
     Apgd,
     Dlr,
     Ensemble,
-    MaskingCheck,
     Pgd,
     Screened,
     Square,
@@ -72,14 +71,6 @@ def test_an_attack_without_gradients_still_works(conv, photos):
     found = Square(30)(model, photos, y, LINF, noise=make_noise(24))
     expected = Square(30)(conv, photos, y, LINF, noise=make_noise(24))
     assert torch.equal(found.success, expected.success)
-
-
-@pytest.mark.parametrize("threat", [LINF, Threat("l2", 0.5)])
-def test_the_masking_check_calls_it_flat(conv, photos, threat):
-    y = conv(photos).argmax(1)
-    check = MaskingCheck(white=Square(2), few=Square(2), black=Square(2))
-    flags = check(Rootless(conv).eval(), photos, y, threat, noise=make_noise(24))
-    assert flags.flat.all()
 
 
 @pytest.mark.parametrize("same", [False, True])

@@ -129,7 +129,10 @@ def test_evaluate_show_compose_and_report(
         "apgd(steps=5)",
     ]
     main(["evaluate", str(tiny), *words, "--out", str(out), "--name", "a", "--role", "core"])
-    main(["evaluate", str(tiny), *words, "--out", str(out), "--name", "b"])
+    torch.manual_seed(1)
+    other = card_for("other", Mlp(shape=(1, 8, 8), classes=10, width=8, hidden=1))
+    save_checkpoint(tmp_path / "b.safetensors", other.build(), other)
+    main(["evaluate", str(tmp_path / "b.safetensors"), *words, "--out", str(out), "--name", "b"])
     assert "precision 'half' is unknown" in refused(
         capsys, "evaluate", str(tiny), *words, "--out", str(out), "--precision", "half"
     )
@@ -138,10 +141,8 @@ def test_evaluate_show_compose_and_report(
     numbers = tmp_path / "composed.json"
     main(["compose", str(out), "--eps", "0.05", "--out", str(numbers)])
     (composed,) = json.loads(numbers.read_text())
-    # A model in front of itself answers as itself.
-    single = json.loads(numbers.read_text())[0]["natural"]
     assert composed["name"] == "b → a"
-    assert composed["sound"] <= composed["paper"] <= single
+    assert composed["sound"] <= composed["paper"]
     main(["report", str(out), "--out", str(tmp_path / "report.html")])
     assert "<html" in (tmp_path / "report.html").read_text()
 

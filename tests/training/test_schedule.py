@@ -91,7 +91,7 @@ def split(n, name="own"):
         images,
         torch.zeros(n, dtype=torch.int64),
         tuple(f"{name}/{i}" for i in range(n)),
-        ("a",),
+        ("a", "b"),
     )
 
 
@@ -136,6 +136,6 @@ def test_no_room_for_labelled_data_is_refused():
 
 def test_extra_images_of_another_shape_are_refused():
     other = split(4, "extra")
-    wide = replace(other, images=torch.zeros(4, *(2 * n for n in other.shape)))
+    wide = replace(other, images=torch.zeros(4, 1, 4, 4))
     with pytest.raises(ConfigError, match="cannot be mixed"):
         Batches(split(4), 4, seed=0, extra=wide, share=0.5)
