@@ -13,7 +13,7 @@ from recuse.errors import RecordError
 from recuse.records import lock
 from recuse.records.answers import Answers
 from recuse.records.store import Shards, read_record
-from recuse.records.writing import writing
+from recuse.records.writing import LOCK, writing
 
 from .conftest import ANSWERS, META, opened, rows
 
@@ -32,6 +32,11 @@ with opened(Path({records!r}), waiting=lambda who: print("waits for", who, flush
         if f"p{{i:03d}}" not in finished:
             record.shards.append(rows(i, i + 1))
 """
+
+
+def shards_and_meta(folder: Path) -> dict[str, bytes]:
+    """What lies in a record; the lock file says who held it last, and when."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LOCK}
 
 
 def writer(records: Path) -> subprocess.Popen:
@@ -205,13 +210,13 @@ def test_rows_of_a_network_that_answers_otherwise_are_not_gone_on_with(folder: P
             opened(folder.parent, answers={"m": other}).__enter__()
     with pytest.raises(RecordError, match="another function"):
         opened(folder.parent, answers={**ANSWERS, "n": kept}).__enter__()
-    left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    left = shards_and_meta(folder)
     other = replace(META, tags={"role": "core"})
     with pytest.raises(RecordError, match="another function"):
         writing(
             folder.parent, other, {"m": others["moved"]}, repair=True, waiting=print
         ).__enter__()
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == left
+    assert shards_and_meta(folder) == left
     near = {"m": replace(kept, outputs=((1.004, -2.0), (0.5, 0.25)))}
     with opened(folder.parent, answers=near) as record:
         assert record.known
