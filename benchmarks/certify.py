@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness import Row, cifar_test, clock, run_script, shared_model
-from recuse.certify import Cohen, GroupSequential, JointCertificate
+from recuse.certify import Cohen, GroupSequential
 from recuse.certify.bounds import betting_log_wealth
 from recuse.certify.tables import (
     OperatingPoint,
@@ -183,7 +183,7 @@ def wall_clock_rows(repeats: int) -> list[Row]:
     ours = GroupSequential(MODEL_SIGMA, alpha=ALPHA)
     anchor = Cohen(MODEL_SIGMA, FIXED, CHOICE, alpha=ALPHA)
 
-    def run(certifier: GroupSequential | Cohen) -> tuple[JointCertificate, float]:
+    def run(certifier: GroupSequential | Cohen) -> tuple[Certificate, float]:
         begin = clock()
         found = certifier.decide(model, split.images, (MODEL_EPS,), noise=noise)
         return found, clock() - begin

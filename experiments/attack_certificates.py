@@ -19,7 +19,6 @@ from certified import FAMILIES, SIGMAS, certifier_of, trained_network
 from torch import nn
 
 from recuse.attacks import Apgd
-from recuse.certify import JointCertificate
 from recuse.certify.surrogate import SmoothedSurrogate
 from recuse.certify.votes import DrawSource, Voters
 from recuse.cli.console import progress_display
@@ -83,7 +82,7 @@ def attack(
 ) -> Outcome:
     """Certify, attack, ask again."""
     noise = SampleNoise(1, split.ids, "attack")
-    found: JointCertificate = certifier_of(FAMILIES[0], sigma).decide(
+    found: Certificate = certifier_of(FAMILIES[0], sigma).decide(
         model, split.images, (radius,), noise=SampleNoise(0, split.ids, "certify")
     )
     labels = found.prediction

@@ -13,10 +13,11 @@ import polars as pl
 import torch
 
 from recuse.attacks import Pgd
-from recuse.certify import Crown, Ibp, JointCertifier
+from recuse.certify import Crown, Ibp
 from recuse.cli.console import progress_display
 from recuse.data import Cifar10, Mnist, Source, find_data_root
 from recuse.models.zoo import load_model
+from recuse.protocols import Certifier
 from recuse.radius import format_radius
 from recuse.random import SampleNoise
 from recuse.records.store import write_atomically
@@ -28,7 +29,7 @@ NETWORKS: tuple[tuple[str, Source, tuple[float, ...]], ...] = (
     ("cifar10_wide_kw", CIFAR, (1 / 255, 2 / 255)),
     ("mnist_small_kw03", MNIST, (0.1, 0.2, 0.3)),
 )
-CERTIFIERS: dict[str, JointCertifier] = {"ibp": Ibp(), "crown": Crown()}
+CERTIFIERS: dict[str, Certifier] = {"ibp": Ibp(), "crown": Crown()}
 
 
 def measure(

@@ -4,6 +4,7 @@ Labels given to an attack are *reference* labels: the clean predictions F(x) whe
 is asked for (label-free), the true labels when an accuracy attack or a training loss is.
 """
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import nn
@@ -112,12 +113,25 @@ class Selector(Protocol):
 
 @runtime_checkable
 class Certifier(Protocol):
-    """Proves, per input, that a classifier is constant on a ball."""
+    """Proves, per input, that a classifier is constant on balls.
 
-    def __call__(
-        self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
+    It decides several radii at once, so that 2 eps is not forgotten.
+    """
+
+    @property
+    def norm(self) -> str:
+        """Norm of the balls it certifies."""
+        ...
+
+    @property
+    def method(self) -> str:
+        """Name of the kind of proof in records and reports, for example ``"smoothing"``."""
+        ...
+
+    def decide(
+        self, model: nn.Module, x: Images, radii: Sequence[float], *, noise: SampleNoise
     ) -> Certificate:
-        """Certify a batch at the threat's radius."""
+        """Certify a batch at ascending radii, in the norm's pixel units."""
         ...
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from recuse.arrays import Counts, Images, Labels, Mask, PerSample
@@ -54,19 +55,45 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Certificate:
-    """One certification per input; abstention is a status and never a class.
+    """Decisions at several radii for every input; abstention is a status and never a class.
 
     Attributes:
-        status: One :class:`Status` per input.
-        prediction: The candidate class (meaningful also where nothing was certified).
-        radius: Certified radius in the norm's pixel units, 0 where not certified.
+        radii: Ascending radii in the norm's pixel units.
+        certified: The certified classifier (with smoothing: the smoothed one) provably keeps
+            ``prediction`` on each ball; certified at one radius implies certified at the smaller
+            ones.
+        attainable: Whether the sample budget can prove each radius at all.
+        prediction: The certified class, else the class with most votes (the model's own
+            prediction where nothing was drawn).
         samples: Noisy forward passes spent.
+        bound: The largest radius proven, where the certifier finds it exactly.
     """
 
-    status: tuple[Status, ...]
+    radii: tuple[float, ...]
+    certified: Bool[Tensor, "batch radii"]
+    attainable: tuple[bool, ...]
     prediction: Labels
-    radius: PerSample
     samples: Counts
+    bound: PerSample | None = None
+
+    @property
+    def radius(self) -> PerSample:
+        """The largest radius known to be certified, 0 where there is none."""
+        if self.bound is not None:
+            return self.bound
+        steps = torch.tensor((0.0, *self.radii), dtype=torch.float64, device=self.certified.device)
+        largest: PerSample = steps[self.certified.sum(dim=1)]
+        return largest
+
+    def status(self, radius: float) -> tuple[Status, ...]:
+        """How the certification of each input ended at one of the radii.
+
+        Raises:
+            ValueError: A radius that was not asked for.
+        """
+        column = self.radii.index(radius)
+        no = Status.ABSTAINED if self.attainable[column] else Status.UNATTAINABLE
+        return tuple(Status.CERTIFIED if ok else no for ok in self.certified[:, column].tolist())
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,3 @@ def test_layers_without_a_line_are_refused(architecture):
     x = torch.rand(1, 3, architecture.size, architecture.size)
     with pytest.raises(CertificationError, match="no rule for module"):
         Crown().decide(architecture.build().eval(), x, (0.01,), noise=NOISE)
-
-
-def test_l2_is_refused():
-    with pytest.raises(CertificationError, match="Linf balls"):
-        Crown()(build("small"), torch.rand(1, 3, 8, 8), Threat("l2", 0.1), noise=NOISE)

@@ -183,8 +183,8 @@ def test_certificates_shrink_with_the_radius_and_cost_no_samples():
     assert not found.certified[:, 3].all()
     assert (found.certified[:, 1:] <= found.certified[:, :-1]).all()
     assert found.samples.sum() == 0
-    single = Ibp(batch_size=5)(model, x, Threat("linf", 0.001), noise=noise)
-    assert [s is Status.CERTIFIED for s in single.status] == found.certified[:, 1].tolist()
+    single = Ibp(batch_size=5).decide(model, x, (0.001,), noise=noise)
+    assert [s is Status.CERTIFIED for s in single.status(0.001)] == found.certified[:, 1].tolist()
     radius = largest_radius(model, x, most=0.3, steps=14)
     assert ((radius >= 0.001) == found.certified[:, 1]).all()
     proven = Margins.of(model).prove(x, found.prediction, radius)
@@ -227,8 +227,6 @@ def test_inputs_that_are_no_images_are_refused(shift):
     for certify in (
         lambda: Ibp().decide(model, x, (0.9,), noise=noise),
         lambda: Crown().decide(model, x, (0.9,), noise=noise),
-        lambda: Ibp()(model, x, Threat("linf", 0.9), noise=noise),
-        lambda: Crown()(model, x, Threat("linf", 0.9), noise=noise),
         lambda: output_bounds(model, x, Threat("linf", 0.9)),
         lambda: largest_radius(model, x, most=0.9),
         lambda: network.prove(x, torch.zeros(4).long(), 0.9),
@@ -247,7 +245,7 @@ def test_a_proof_speaks_of_the_network_and_not_of_votes():
         model[0].bias.zero_()
     x, noise = torch.tensor([[1.0, 0.0], [0.5, 0.51]]), SampleNoise(0, ("a", "b"))
     for certifier in (Ibp(), Crown()):
-        status = certifier(model, x, Threat("linf", 0.1), noise=noise).status
+        status = certifier.decide(model, x, (0.1,), noise=noise).status(0.1)
         assert status == (Status.CERTIFIED, Status.ABSTAINED)
         assert not any(word in s.value for s in status for word in ("smooth", "vote", "sample"))
 
@@ -283,13 +281,13 @@ def test_models_that_cannot_be_certified_are_refused():
     x, noise = torch.rand(1, 3, 4, 4), SampleNoise(0, ("a",))
     linear = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
     with pytest.raises(CertificationError, match="training mode"):
-        Ibp()(linear.train(), x, Threat("linf", 0.1), noise=noise)
+        Ibp().decide(linear.train(), x, (0.1,), noise=noise)
     with pytest.raises(CertificationError, match="Linf balls"):
-        Ibp()(linear.eval(), x, Threat("l2", 0.1), noise=noise)
+        output_bounds(linear.eval(), x, Threat("l2", 0.1))
     with torch.no_grad():
         linear[1].weight.fill_(float("nan"))
     with pytest.raises(CertificationError, match="NaN"):
-        Ibp()(linear, x, Threat("linf", 0.1), noise=noise)
+        Ibp().decide(linear, x, (0.1,), noise=noise)
 
 
 def test_points_of_the_plane_are_certified_too():

@@ -14,7 +14,6 @@ from recuse.certify.tables import make_table, needed_probability, operating_poin
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
 from recuse.results import Status
-from recuse.threat import Threat
 
 TEST = GroupSequential(0.12)
 
@@ -89,10 +88,7 @@ def test_decisions_are_right_where_the_truth_is_known(half_space):
     assert found.prediction.tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
     assert found.radius.tolist() == [0.25, 0, 0, 0, 0.12, 0.12, 0.25, 0.25]
     assert found.samples.min() < 1000 < 100_000 / 10
-    at_eps = found.at(0.12)
-    assert at_eps.status[0] is Status.CERTIFIED
-    assert at_eps.status[1] is Status.ABSTAINED
-    assert torch.equal(at_eps.radius, 0.12 * truth[:, 0].double())
+    assert found.status(0.12)[:2] == (Status.CERTIFIED, Status.ABSTAINED)
 
 
 def test_batching_order_and_sharding_change_nothing(half_space):
@@ -130,8 +126,8 @@ class Refuses(nn.Module):
 
 def test_what_no_budget_proves_is_answered_without_a_draw():
     x, noise = torch.full((4, 1, 2, 2), 0.5), SampleNoise(0, ("a", "b", "c", "d"))
-    found = TEST(Refuses().eval(), x, Threat("l2", 0.5), noise=noise)
-    assert found.status == (Status.UNATTAINABLE,) * 4
+    found = TEST.decide(Refuses().eval(), x, (0.5,), noise=noise)
+    assert found.status(0.5) == (Status.UNATTAINABLE,) * 4
     assert found.samples.tolist() == [0] * 4
     assert found.radius.tolist() == [0] * 4
     with pytest.raises(CertificationError, match="at least 453,794 draws"):
@@ -148,7 +144,7 @@ def test_an_unattainable_double_radius_leaves_the_single_one_alone(half_space):
     assert both.attainable == (True, False)
     assert torch.equal(both.certified[:, :1], alone.certified)
     assert torch.equal(both.samples, alone.samples)
-    assert both.at(0.5).status == (Status.UNATTAINABLE,) * 3
+    assert both.status(0.5) == (Status.UNATTAINABLE,) * 3
 
 
 def test_a_grid_of_radii_brackets_the_distance(half_space):
@@ -189,11 +185,9 @@ def test_settings_that_are_no_test_are_refused(settings, words):
         replace(TEST, **settings)
 
 
-def test_radii_must_ascend_and_the_norm_must_be_l2(half_space):
+def test_radii_must_ascend_and_the_model_be_in_eval_mode(half_space):
     model, x, noise = half_space([0.1])
     with pytest.raises(CertificationError, match="ascend"):
         TEST.decide(model, x, (0.25, 0.12), noise=noise)
-    with pytest.raises(CertificationError, match="L2 balls"):
-        TEST(model, x, Threat("linf", "1/255"), noise=noise)
     with pytest.raises(CertificationError, match="training mode"):
-        TEST(model.train(), x, Threat("l2", 0.12), noise=noise)
+        TEST.decide(model.train(), x, (0.12,), noise=noise)

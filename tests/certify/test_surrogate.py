@@ -47,7 +47,7 @@ def test_surrogate_gradient_points_to_the_boundary(half_space):
 
 def test_an_attack_reaches_a_half_space_and_certificates_hold_short_of_it(half_space):
     model, x, noise = half_space([0.1, 0.2, 0.3])
-    certificate = GroupSequential(0.12, n_max=5000)(model, x, Threat("l2", 0.12), noise=noise)
+    certificate = GroupSequential(0.12, n_max=5000).decide(model, x, (0.12,), noise=noise)
     surrogate = SmoothedSurrogate(torch.nn.Sequential(model, Scale(20.0)).eval(), sigma=0.12)
     attacked = Apgd(steps=20).maximise(
         surrogate, x, certificate.prediction, Threat("l2", 0.12), noise=noise
@@ -63,7 +63,7 @@ def test_no_certificate_of_a_real_network_is_broken(shared_data):
     model = prepare(load_model("cifar10_cnn_a_mix", data_root=shared_data)[0])
     split = Cifar10(test="lossless").load_test(shared_data).head(32)
     noise, sigma, eps = SampleNoise(0, split.ids), 0.08, Threat("l2", 0.12)
-    found = GroupSequential(sigma, n_max=4000)(model, split.images, eps, noise=noise)
+    found = GroupSequential(sigma, n_max=4000).decide(model, split.images, (eps.eps,), noise=noise)
     certified = (found.radius > 0).numpy()
     assert 10 <= certified.sum() < 32
     surrogate = SmoothedSurrogate(model, sigma=sigma, k=8)

@@ -12,7 +12,6 @@ from recuse.certify.ibp import Margins
 from recuse.errors import CertificationError, ConfigError
 from recuse.integrations.auto_lirpa import AutoLirpa, differences
 from recuse.random import SampleNoise
-from recuse.threat import Threat
 
 
 class PerturbationLpNorm:
@@ -99,15 +98,13 @@ def test_differences_give_margins():
     torch.testing.assert_close(margins, expected[others].view(5, 2))
 
 
-def test_a_single_threat_and_what_is_refused(library):
+def test_a_single_radius_and_what_is_refused(library):
     model, x, noise = linear()
-    found = AutoLirpa()(model, x, Threat("linf", 0.05), noise=noise)
+    found = AutoLirpa().decide(model, x, (0.05,), noise=noise)
     proven = Margins.of(model).prove(x, found.prediction, 0.05)
-    assert [s.name == "CERTIFIED" for s in found.status] == proven.tolist()
-    with pytest.raises(CertificationError, match="linf balls"):
-        AutoLirpa()(model, x, Threat("l2", 0.05), noise=noise)
+    assert [s.name == "CERTIFIED" for s in found.status(0.05)] == proven.tolist()
     with pytest.raises(CertificationError, match="training mode"):
-        AutoLirpa()(model.train(), x, Threat("linf", 0.05), noise=noise)
+        AutoLirpa().decide(model.train(), x, (0.05,), noise=noise)
     with pytest.raises(ConfigError, match="norm"):
         AutoLirpa("l1")
 

@@ -30,10 +30,10 @@ def without(monkeypatch):
                 raise ModuleNotFoundError(f"No module named {package!r}", name=package)
             return plain_import(name, *rest, **options)
 
-        def guarded_module(name, *rest):
+        def guarded_module(name, *rest, **options):
             if name.partition(".")[0] == package:
                 raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-            return plain_module(name, *rest)
+            return plain_module(name, *rest, **options)
 
         monkeypatch.setattr(builtins, "__import__", guarded)
         monkeypatch.setattr(importlib, "import_module", guarded_module)

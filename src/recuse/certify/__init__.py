@@ -8,7 +8,6 @@ from recuse.certify.bounds import (
     clopper_pearson_upper,
 )
 from recuse.certify.crown import Crown
-from recuse.certify.decision import JointCertificate, JointCertifier
 from recuse.certify.ibp import Ibp, largest_radius, output_bounds
 from recuse.certify.power import VotingCertifier, needed_radius
 from recuse.certify.sequential import GroupSequential
@@ -21,8 +20,9 @@ from recuse.certify.tables import (
     needed_probability,
     operating_point,
 )
+from recuse.protocols import Certifier
 
-CERTIFIERS: dict[str, type[JointCertifier]] = {
+CERTIFIERS: dict[str, type[Certifier]] = {
     "sequential": GroupSequential,
     "fixed": Cohen,
     "ibp": Ibp,
@@ -35,8 +35,6 @@ __all__ = [
     "Crown",
     "GroupSequential",
     "Ibp",
-    "JointCertificate",
-    "JointCertifier",
     "OperatingPoint",
     "Table",
     "VotingCertifier",

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recuse.arrays import Images, Labels, Mask, PerSample
-from recuse.certify.decision import JointCertificate, check_batch_size, check_radii
-from recuse.certify.ibp import Margins, ball, require_linf, require_pixels
+from recuse.certify.decision import check_batch_size, check_radii
+from recuse.certify.ibp import Margins, ball, require_pixels
 from recuse.certify.intervals import Box, propagate_all
 from recuse.certify.tracing import output_node
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
 from recuse.results import Certificate
-from recuse.threat import Threat
 
 Node = torch.fx.Node
 
@@ -84,26 +83,20 @@ class Crown:
         """Norm of the balls it certifies."""
         return "linf"
 
-    def __call__(
-        self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
-    ) -> Certificate:
-        """Certify a batch at the threat's radius; no sample is spent and no noise is used.
-
-        Raises:
-            CertificationError: A norm other than Linf, a model in training mode, one that
-                returns NaN, or one with a layer that has no rule.
-        """
-        require_linf(threat)
-        return self.decide(model, x, (threat.eps,), noise=noise).at(threat.eps)
+    @property
+    def method(self) -> str:
+        """Name of the kind of proof in records."""
+        return "crown"
 
     @torch.no_grad()
     def decide(
         self, model: nn.Module, x: Images, radii: Sequence[float], *, noise: SampleNoise
-    ) -> JointCertificate:
+    ) -> Certificate:
         """Certify a batch at several radii; what fails at one is not tried at a larger one.
 
         Raises:
-            CertificationError: As for a single radius, or radii that do not ascend.
+            CertificationError: Radii that do not ascend, a model in training mode, one that
+                returns NaN, or one with a layer that has no rule.
         """
         radii, network = check_radii(radii), Margins.of(model)
         require_pixels(x)
@@ -118,7 +111,7 @@ class Crown:
             ]
             open_ = open_[torch.cat(proven)] if proven else open_
             certified[open_, column] = True
-        return JointCertificate(
+        return Certificate(
             radii=radii,
             certified=certified,
             attainable=(True,) * len(radii),

@@ -3,19 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from recuse.arrays import Counts, Images, Labels, PerSample
 from recuse.certify.votes import Piece, packed
 from recuse.errors import CertificationError
-from recuse.random import SampleNoise
-from recuse.results import Certificate, Status
+from recuse.results import Certificate
 
 OPEN, CLAIMED, GIVEN_UP = 0, 1, -1
 
@@ -40,67 +35,6 @@ def check_batch_size(size: int) -> None:
     """
     if size < 1:
         raise CertificationError(f"batch size is {size}; a forward pass needs at least one row")
-
-
-@dataclass(frozen=True)
-class JointCertificate:
-    """Decisions at several radii, from one stream of draws per input.
-
-    Attributes:
-        radii: Ascending radii in pixel units.
-        certified: The certified classifier (with smoothing: the smoothed one) provably keeps
-            ``prediction`` on each ball; certified at one radius implies certified at the smaller
-            ones.
-        attainable: Whether the sample budget can prove each radius at all.
-        prediction: The certified class, else the class with most votes (the model's own
-            prediction where nothing was drawn).
-        samples: Noisy forward passes spent.
-        bound: The largest radius proven, where the certifier finds it exactly.
-    """
-
-    radii: tuple[float, ...]
-    certified: Bool[Tensor, "batch radii"]
-    attainable: tuple[bool, ...]
-    prediction: Labels
-    samples: Counts
-    bound: PerSample | None = None
-
-    @property
-    def radius(self) -> PerSample:
-        """The largest radius known to be certified, 0 where there is none."""
-        if self.bound is not None:
-            return self.bound
-        steps = torch.tensor((0.0, *self.radii), dtype=torch.float64, device=self.certified.device)
-        largest: PerSample = steps[self.certified.sum(dim=1)]
-        return largest
-
-    def at(self, radius: float) -> Certificate:
-        """The certificate of one of the radii.
-
-        Raises:
-            ValueError: A radius that was not asked for.
-        """
-        column = self.radii.index(radius)
-        yes = self.certified[:, column]
-        no = Status.ABSTAINED if self.attainable[column] else Status.UNATTAINABLE
-        status = tuple(Status.CERTIFIED if ok else no for ok in yes.tolist())
-        return Certificate(status, self.prediction, yes.double() * radius, self.samples)
-
-
-@runtime_checkable
-class JointCertifier(Protocol):
-    """A certifier that decides several radii at once, so that 2 eps is not forgotten."""
-
-    @property
-    def norm(self) -> str:
-        """Norm of the balls it certifies."""
-        ...
-
-    def decide(
-        self, model: nn.Module, x: Images, radii: Sequence[float], *, noise: SampleNoise
-    ) -> JointCertificate:
-        """Certify a batch at ascending radii."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,12 +123,12 @@ class Run:
         loser = claims.any(axis=1)[:, None] & (np.arange(state.shape[2]) != best[:, None])
         self.state[rows] = np.where(dead | loser[:, None, :], GIVEN_UP, state)
 
-    def result(self, device: torch.device) -> JointCertificate:
+    def result(self, device: torch.device) -> Certificate:
         """What has been decided."""
         claimed = self.state == CLAIMED
         leader = np.where(self.drawn > 0, (2 * self.votes - self.kind).argmax(axis=1), self.guess)
         prediction = np.where(claimed[:, 0].any(axis=1), claimed[:, 0].argmax(axis=1), leader)
-        return JointCertificate(
+        return Certificate(
             radii=self.plan.radii,
             certified=torch.from_numpy(claimed.any(axis=2)).to(device),
             attainable=tuple(bool(kinds.any()) for kinds in self.plan.attainable),
@@ -203,4 +137,4 @@ class Run:
         )
 
 
-__all__ = ["JointCertificate", "JointCertifier", "Plan", "Run", "check_batch_size", "check_radii"]
+__all__ = ["Plan", "Run", "check_batch_size", "check_radii"]

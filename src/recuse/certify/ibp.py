@@ -8,7 +8,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Mask, PerSample
-from recuse.certify.decision import JointCertificate, check_batch_size, check_radii
+from recuse.certify.decision import check_batch_size, check_radii
 from recuse.certify.intervals import Box, propagate
 from recuse.certify.tracing import output_node, trace
 from recuse.errors import CertificationError
@@ -40,22 +40,15 @@ class Ibp:
         """Norm of the balls it certifies."""
         return "linf"
 
-    def __call__(
-        self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
-    ) -> Certificate:
-        """Certify a batch at the threat's radius; no sample is spent and no noise is used.
-
-        Raises:
-            CertificationError: A norm other than Linf, a model in training mode, one that
-                returns NaN, or one with a layer that has no rule.
-        """
-        require_linf(threat)
-        return self.decide(model, x, (threat.eps,), noise=noise).at(threat.eps)
+    @property
+    def method(self) -> str:
+        """Name of the kind of proof in records."""
+        return "ibp"
 
     @torch.no_grad()
     def decide(
         self, model: nn.Module, x: Images, radii: Sequence[float], *, noise: SampleNoise
-    ) -> JointCertificate:
+    ) -> Certificate:
         """Certify a batch at several radii, for example eps and 2 eps.
 
         Args:
@@ -68,7 +61,8 @@ class Ibp:
             One decision per input and radius.
 
         Raises:
-            CertificationError: As for a single radius, or radii that do not ascend.
+            CertificationError: Radii that do not ascend, a model in training mode, one that
+                returns NaN, or one with a layer that has no rule.
         """
         radii = check_radii(radii)
         network = Margins.of(model)
@@ -78,7 +72,7 @@ class Ibp:
             proven = [network.prove(part, prediction, r) for r in radii]
             certified.append(torch.stack(proven, dim=1).cummin(dim=1).values)
             predictions.append(prediction)
-        return JointCertificate(
+        return Certificate(
             radii=radii,
             certified=torch.cat(certified) if certified else x.new_zeros((0, len(radii))).bool(),
             attainable=(True,) * len(radii),

@@ -11,10 +11,10 @@ import math
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
-from recuse.certify.decision import JointCertifier
 from recuse.certify.ibp import Ibp
 from recuse.certify.tables import needed_probability
 from recuse.errors import CertificationError
+from recuse.protocols import Certifier
 
 # Of a deployed stage to miss an answer that it owes; as the usual level of a certificate.
 BETA = 0.001
@@ -24,7 +24,7 @@ _MOST = 8.0  # standard deviations: Phi is 1 beyond
 
 
 @runtime_checkable
-class VotingCertifier(JointCertifier, Protocol):
+class VotingCertifier(Certifier, Protocol):
     """A certifier that decides from finitely many votes under noise, and may miss what is true."""
 
     @property
@@ -41,6 +41,14 @@ class VotingCertifier(JointCertifier, Protocol):
         """Hash of its settings."""
         ...
 
+    def require_attainable(self, radius: float) -> None:
+        """Refuse a radius that no number of votes within the budget proves.
+
+        Raises:
+            CertificationError: Says how many draws are needed.
+        """
+        ...
+
     def acceptance(self, radius: float, p: float, *, classes: int) -> float:
         """Lower bound on the probability that a class of vote probability ``p`` is certified.
 
@@ -55,7 +63,7 @@ class VotingCertifier(JointCertifier, Protocol):
 
 
 def needed_radius(
-    certifier: JointCertifier,
+    certifier: Certifier,
     eps: float,
     *,
     classes: int,

@@ -15,14 +15,13 @@ from torch import nn
 
 from recuse.arrays import Images
 from recuse.certify.bounds import check_alpha, check_sigma
-from recuse.certify.decision import JointCertificate, Plan, Run, check_radii
-from recuse.certify.smoothing import require_draws, require_l2
+from recuse.certify.decision import Plan, Run, check_radii
+from recuse.certify.smoothing import require_draws
 from recuse.certify.tables import Table, make_table, needed_probability, operating_point
 from recuse.certify.votes import DrawSource, Voters
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
 from recuse.results import Certificate
-from recuse.threat import Threat
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -72,23 +71,17 @@ class GroupSequential:
         """Norm of the balls it certifies."""
         return "l2"
 
-    def __call__(
-        self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
-    ) -> Certificate:
-        """Decide for a batch whether the smoothed classifier is constant on the threat's ball.
-
-        UNATTAINABLE costs no draw.
-
-        Raises:
-            CertificationError: A norm other than L2, or a model that cannot be certified.
-        """
-        require_l2(threat)
-        return self.decide(model, x, (threat.eps,), noise=noise).at(threat.eps)
+    @property
+    def method(self) -> str:
+        """Name of the kind of proof in records."""
+        return "smoothing"
 
     def decide(
         self, model: nn.Module, x: Images, radii: Sequence[float], *, noise: SampleNoise
-    ) -> JointCertificate:
+    ) -> Certificate:
         """Decide several radii at once, for example eps and 2 eps, or a grid to bracket a radius.
+
+        A radius that no number of votes proves costs no draw.
 
         Args:
             model: Classifier in eval mode; the guess and the votes come from this very network.
@@ -214,4 +207,4 @@ def _thresholds(rows: list[list[tuple[int, ...]]], looks: tuple[int, ...]) -> ND
     return np.array([[row or never for row in pair] for pair in rows], dtype=np.int64)
 
 
-__all__ = ["GroupSequential", "JointCertificate"]
+__all__ = ["GroupSequential", "make_plan"]

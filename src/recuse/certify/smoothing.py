@@ -14,13 +14,12 @@ from torch import nn
 
 from recuse.arrays import Images
 from recuse.certify.bounds import certified_radius, check_alpha, check_sigma
-from recuse.certify.decision import JointCertificate, check_radii
+from recuse.certify.decision import check_radii
 from recuse.certify.tables import draws_needed, needed_probability
 from recuse.certify.votes import DrawSource, Voters
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
-from recuse.results import Certificate, Status
-from recuse.threat import Threat
+from recuse.results import Certificate
 
 
 @dataclass(frozen=True)
@@ -61,61 +60,47 @@ class Cohen:
         """Norm of the balls it certifies."""
         return "l2"
 
-    def __call__(
-        self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
-    ) -> Certificate:
-        """Certify a batch at the threat's radius: CERTIFIED where the radius reaches it.
-
-        Raises:
-            CertificationError: A norm other than L2, or a model that cannot be certified.
-        """
-        require_l2(threat)
-        return self.decide(model, x, (threat.eps,), noise=noise).at(threat.eps)
+    @property
+    def method(self) -> str:
+        """Name of the kind of proof in records."""
+        return "smoothing"
 
     def decide(
         self, model: nn.Module, x: Images, radii: Sequence[float], *, noise: SampleNoise
-    ) -> JointCertificate:
-        """Certify a batch at several radii, all from its one certified radius.
+    ) -> Certificate:
+        """Certify a batch at several radii, all from the one radius that the votes prove.
 
-        Raises:
-            CertificationError: Radii that do not ascend, or a model that cannot be certified.
-        """
-        radii = check_radii(radii)
-        found = self.certify(model, x, noise=noise)
-        proven = torch.tensor(
-            [s is Status.CERTIFIED for s in found.status], dtype=torch.bool, device=x.device
-        )
-        steps = torch.tensor(radii, dtype=torch.float64, device=x.device)
-        return JointCertificate(
-            radii=radii,
-            certified=proven[:, None] & (found.radius[:, None] >= steps),
-            attainable=tuple(draws_needed(r, self.sigma, self.alpha) <= self.n for r in radii),
-            prediction=found.prediction,
-            samples=found.samples,
-            bound=found.radius,
-        )
-
-    def certify(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> Certificate:
-        """The largest radius that the votes prove, with probability ``1 - alpha`` per input.
+        That radius is the certificate's ``bound``; it holds with probability ``1 - alpha`` per
+        input.
 
         Args:
             model: Classifier in eval mode.
             x: Inputs in [0, 1].
+            radii: Ascending radii in pixel units.
             noise: Keys the draws.
 
         Returns:
-            CERTIFIED with a radius, or ABSTAINED with radius 0.
+            One decision per input and radius.
 
         Raises:
-            CertificationError: The model is in training mode or returns NaN.
+            CertificationError: Radii that do not ascend, a model in training mode or one that
+                returns NaN.
         """
+        radii = check_radii(radii)
         voters = Voters(model, x, self.sigma, noise, self.batch_size)
         candidate = self._votes(voters, "select", self.n0).argmax(axis=1)
         votes = self._votes(voters, "estimate", self.n)
         mine = torch.from_numpy(votes[np.arange(len(votes)), candidate])
-        radius = certified_radius(mine, self.n, alpha=self.alpha, sigma=self.sigma)
-        status = tuple(Status.CERTIFIED if r > 0 else Status.ABSTAINED for r in radius.tolist())
-        return _certificate(status, candidate, radius.numpy(), self.n + self.n0, x.device)
+        bound = certified_radius(mine, self.n, alpha=self.alpha, sigma=self.sigma).to(x.device)
+        steps = torch.tensor(radii, dtype=torch.float64, device=x.device)
+        return Certificate(
+            radii=radii,
+            certified=(bound > 0)[:, None] & (bound[:, None] >= steps),
+            attainable=tuple(draws_needed(r, self.sigma, self.alpha) <= self.n for r in radii),
+            prediction=torch.from_numpy(candidate).to(x.device),
+            samples=torch.full((len(x),), self.n + self.n0, dtype=torch.int64, device=x.device),
+            bound=bound,
+        )
 
     def require_attainable(self, radius: float) -> None:
         """Refuse a radius that ``n`` agreeing votes do not prove.
@@ -150,7 +135,7 @@ class Cohen:
         answer then differs from G(x) with probability at most ``alpha``.
 
         Returns:
-            CERTIFIED (at radius 0) or ABSTAINED.
+            Certified, at radius 0, or not.
 
         Raises:
             CertificationError: The model is in training mode or returns NaN.
@@ -160,10 +145,13 @@ class Cohen:
         first, second = -np.sort(-np.pad(votes, ((0, 0), (0, 1))), axis=1)[:, :2].T
         # P(|X - n/2| >= first - n/2) for X ~ Bin(n, 1/2) is twice the upper tail.
         p_value = np.minimum(2 * stats.binom.sf(first - 1, first + second, 0.5), 1.0)
-        status = tuple(
-            Status.CERTIFIED if p <= self.alpha else Status.ABSTAINED for p in p_value.tolist()
+        return Certificate(
+            radii=(0.0,),
+            certified=torch.from_numpy(p_value <= self.alpha)[:, None].to(x.device),
+            attainable=(True,),
+            prediction=torch.from_numpy(votes.argmax(axis=1)).to(x.device),
+            samples=torch.full((len(x),), self.n, dtype=torch.int64, device=x.device),
         )
-        return _certificate(status, votes.argmax(axis=1), np.zeros(len(votes)), self.n, x.device)
 
     def _votes(self, voters: Voters, stream: str, n: int) -> NDArray[np.int64]:
         return voters.count_all(n, DrawSource.of(voters.noise.substream(stream)))
@@ -184,32 +172,4 @@ def require_draws(radius: float, sigma: float, alpha: float, n: int) -> None:
         )
 
 
-def require_l2(threat: Threat) -> None:
-    """Refuse a threat that Gaussian smoothing says nothing about.
-
-    Raises:
-        CertificationError: A norm other than L2.
-    """
-    if threat.norm != "l2":
-        raise CertificationError(
-            f"Gaussian smoothing certifies L2 balls, not {threat}; write for example l2:0.12, or "
-            "use interval bounds for linf"
-        )
-
-
-def _certificate(
-    status: tuple[Status, ...],
-    prediction: NDArray[np.int64],
-    radius: NDArray[np.float64],
-    samples: int,
-    device: torch.device,
-) -> Certificate:
-    return Certificate(
-        status=status,
-        prediction=torch.from_numpy(prediction).to(device),
-        radius=torch.from_numpy(radius).to(device),
-        samples=torch.full((len(status),), samples, dtype=torch.int64, device=device),
-    )
-
-
-__all__ = ["Cohen", "require_draws", "require_l2"]
+__all__ = ["Cohen", "require_draws"]

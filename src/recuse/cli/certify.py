@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from recuse.certify import JointCertifier
+    from recuse.protocols import Certifier
     from recuse.records.schema import Record
 
 AUTO = {"l2": "sequential(sigma=0.12)", "linf": "ibp"}
@@ -107,11 +107,11 @@ def certify(
     print_certificates(record)
 
 
-def _certifier(text: str, norm: str) -> "JointCertifier":
+def _certifier(text: str, norm: str) -> "Certifier":
     from recuse.cli import options
     from recuse.errors import ConfigError
 
-    certifier: JointCertifier = options.value(AUTO[norm] if text == "auto" else text, "certifier")
+    certifier: Certifier = options.value(AUTO[norm] if text == "auto" else text, "certifier")
     if certifier.norm != norm:
         raise ConfigError(
             f"certifier {text} certifies {certifier.norm} balls, not {norm}; for {norm} take "
@@ -120,7 +120,7 @@ def _certifier(text: str, norm: str) -> "JointCertifier":
     return certifier
 
 
-def _grid(certifier: "JointCertifier", step: float | None) -> tuple[float, ...]:
+def _grid(certifier: "Certifier", step: float | None) -> tuple[float, ...]:
     from recuse.certify import GroupSequential
     from recuse.errors import ConfigError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from recuse.certify import Cohen, GroupSequential, JointCertificate, JointCertifier
+from recuse.certify import GroupSequential
 from recuse.certify.power import BETA, VotingCertifier, needed_radius
 from recuse.certify.votes import ROWS_CPU
 from recuse.data.split import Split
@@ -19,14 +19,14 @@ from recuse.evaluation.resumable import Job, judge_missing
 from recuse.models.cards import Card
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent
+from recuse.protocols import Certifier
 from recuse.radius import format_radius, parse_radius
 from recuse.random import SampleNoise
 from recuse.records.schema import Record, RecordMeta, make_record, radius_column
+from recuse.results import Certificate
 from recuse.serialize import to_plain
 from recuse.threads import suitable_threads
 from recuse.threat import Threat
-
-METHODS = {"GroupSequential": "smoothing", "Cohen": "smoothing", "Ibp": "ibp", "Crown": "crown"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Certification:
             depend on it.
     """
 
-    certifier: JointCertifier
+    certifier: Certifier
     radii: tuple[float, ...]
     deployed: tuple[float, ...] = ()
     seed: int = 0
@@ -65,7 +65,7 @@ class Certification:
                 f"limit {self.limit} and chunk {self.chunk} leave no sample to certify; give 1 or "
                 "more"
             )
-        if isinstance(self.certifier, GroupSequential | Cohen):
+        if isinstance(self.certifier, VotingCertifier):
             self.certifier.require_attainable(self.radii[0])
 
     def needs(self, classes: int, *, alone: bool = False) -> dict[float, float | None]:
@@ -131,7 +131,7 @@ class Certification:
         return RecordMeta(
             model=name,
             dataset=split.name,
-            attack=METHODS.get(type(self.certifier).__name__, "certified"),
+            attack=self.certifier.method,
             norm=self.certifier.norm,
             radii=tuple(Threat(self.certifier.norm, r).radius for r in self.radii),
             weights=weights,
@@ -236,7 +236,7 @@ def certify_chunk(
     return make_record(meta, columns | _certified(found, certification.radii))
 
 
-def _certified(found: JointCertificate, radii: Iterable[float]) -> dict[str, Any]:
+def _certified(found: Certificate, radii: Iterable[float]) -> dict[str, Any]:
     return {
         radius_column("certified", r): found.certified[:, found.radii.index(r)].cpu().numpy()
         for r in radii

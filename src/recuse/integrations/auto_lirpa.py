@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Mask
-from recuse.certify.decision import JointCertificate, check_radii
+from recuse.certify.decision import check_radii
 from recuse.certify.ibp import ball, require_pixels
 from recuse.errors import CertificationError, ConfigError
 from recuse.random import SampleNoise
 from recuse.results import Certificate
-from recuse.threat import Threat
 
 Method = Literal["IBP", "CROWN-IBP", "CROWN", "CROWN-Optimized"]
 
@@ -44,23 +43,10 @@ class AutoLirpa:
         if self.norm not in ("linf", "l2"):
             raise ConfigError(f"norm {self.norm!r} is unknown; write 'linf' or 'l2'")
 
-    def __call__(
-        self, model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
-    ) -> Certificate:
-        """Certify a batch at the threat's radius; no noise is used.
-
-        Raises:
-            ConfigError: auto_LiRPA is not installed.
-            CertificationError: Another norm, or a model that cannot be certified.
-        """
-        if threat.norm != self.norm:
-            raise CertificationError(f"this certifier bounds {self.norm} balls, not {threat}")
-        return self.decide(model, x, (threat.eps,), noise=noise).at(threat.eps)
-
     @torch.no_grad()
     def decide(
         self, model: nn.Module, x: Images, radii: Sequence[float], *, noise: SampleNoise
-    ) -> JointCertificate:
+    ) -> Certificate:
         """Certify a batch at several radii.
 
         Args:
@@ -85,7 +71,7 @@ class AutoLirpa:
                 torch.split(x, self.batch_size), torch.split(labels, self.batch_size), strict=True
             )
             proven.append(torch.cat([self._prove(library, bounded, *p, r, classes) for p in parts]))
-        return JointCertificate(
+        return Certificate(
             radii=radii,
             certified=torch.stack(proven, dim=1).cummin(dim=1).values,
             attainable=(True,) * len(radii),

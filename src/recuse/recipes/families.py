@@ -1,11 +1,11 @@
 """Every literal table under one roof: what can be typed, stored and listed."""
 
 from recuse.attacks import ATTACKS, CRITERIA, LOSSES
-from recuse.certify import CERTIFIERS, JointCertifier
+from recuse.certify import CERTIFIERS
 from recuse.data import DATASETS, Source
 from recuse.data.augment import AUGMENTATIONS, Augment
 from recuse.models.architectures import ARCHITECTURES, Architecture
-from recuse.protocols import AscentLoss, Attack, Criterion, Objective, Selector
+from recuse.protocols import AscentLoss, Attack, Certifier, Criterion, Objective, Selector
 from recuse.selectors import SELECTORS
 from recuse.training import AVERAGES, OBJECTIVES, ROBUST_LOSSES, SCHEDULES
 from recuse.training.averaging import WeightAverage
@@ -23,7 +23,7 @@ VOCABULARY = Vocabulary(
         Family("loss", LOSSES, AscentLoss),
         Family("criterion", CRITERIA, Criterion),
         Family("selector", SELECTORS, Selector),
-        Family("certifier", CERTIFIERS, JointCertifier),
+        Family("certifier", CERTIFIERS, Certifier),
         Family("schedule", SCHEDULES, Schedule),
         Family("augmentation", AUGMENTATIONS, Augment),
         Family("average", AVERAGES, WeightAverage),

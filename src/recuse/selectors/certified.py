@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 from recuse.arrays import Images, Labels, Logits, Mask, PerSample
-from recuse.certify.decision import JointCertifier
 from recuse.certify.power import BETA, VotingCertifier, even_chance, needed_radius
 from recuse.certify.surrogate import vote_shares
 from recuse.errors import CertificationError, ConfigError
+from recuse.protocols import Certifier
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
 from recuse.selectors.robustness import Reach
@@ -49,7 +49,7 @@ class CertifiedSelection:
 
 
 @runtime_checkable
-class BoundCertifier(JointCertifier, Protocol):
+class BoundCertifier(Certifier, Protocol):
     """A certifier that proves by a bound with a gradient."""
 
     def lower_margin(self, model: nn.Module, x: Images, labels: Labels, radius: float) -> PerSample:
@@ -78,7 +78,7 @@ class CertifiedIndicator:
     """
 
     budget: Threat
-    certifier: JointCertifier
+    certifier: Certifier
     radius: float | None = None
     draws: int = 64
 
