@@ -2,15 +2,24 @@
 
 import json
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from recuse.attacks import Apgd
+from recuse.certify import Ibp
 from recuse.cli.main import main
+from recuse.composition import AdaptiveAdversary
 from recuse.errors import ConfigError
-from recuse.recipes import RECIPES, Place, config_classes, recipe, run
+from recuse.evaluation.attack_cascade import CascadeAttack
+from recuse.evaluation.certify_dataset import Certification
+from recuse.recipes import RECIPES, CompositionPlan, Place, config_classes, recipe, run
+from recuse.records.layout import COMPOSITION_RATES
+from recuse.records.run_folder import attack_records
 from recuse.records.store import read_records
+from recuse.selectors import RobustnessIndicator
 from recuse.serialize import from_plain, to_plain
 from recuse.threat import Threat
 
@@ -21,9 +30,12 @@ def test_config_to_json_to_config_is_the_identity(name: str) -> None:
     assert from_plain(json.loads(json.dumps(to_plain(config))), config_classes()) == config
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_settings_reach_what_they_name(name: str) -> None:
-    config = recipe(name, threat=Threat("linf", 0.02), epochs=1, limit=7)
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize(
+    "name", [n for n in RECIPES if "threat" in signature(RECIPES[n]).parameters]
+)
+def test_settings_reach_what_they_name(name: str, quick: bool) -> None:
+    config = recipe(name, threat=Threat("linf", 0.02), epochs=1, limit=7, quick=quick)
     trained = [plan.train for plan in config.models if plan.train]
     assert {plan.threat for plan in trained} == {Threat("linf", 0.02)}
     assert {plan.epochs for plan in trained} == {1}
@@ -35,6 +47,22 @@ def test_robust_selection_cannot_lack_its_doubled_radius() -> None:
     config = recipe("digits")
     with pytest.raises(ConfigError, match="doubled radius"):
         replace(config, eps=(0.07,))
+
+
+def test_a_recipe_names_the_setting_that_it_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "fixed", lambda quick=False: recipe("digits", quick=quick))
+    assert recipe("fixed", quick=True) == recipe("digits", quick=True)
+    with pytest.raises(ConfigError, match="'fixed' fixes its epochs"):
+        recipe("fixed", epochs=3)
+
+
+def test_a_composition_names_models_of_the_run_and_a_selector_a_stage() -> None:
+    config, threat = recipe("digits"), Threat("linf", 0.05)
+    with pytest.raises(ConfigError, match="one selector a stage: 1 stages, 0 selectors"):
+        CompositionPlan(("trades",), (), "core", threat)
+    plan = CompositionPlan(("trade",), (RobustnessIndicator(threat, Apgd()),), "core", threat)
+    with pytest.raises(ConfigError, match="names 'trade', which the run has not"):
+        replace(config, attacks=(plan,))
 
 
 class StoppedError(Exception):
@@ -85,3 +113,35 @@ def test_decision_maps_and_repetitions_reach_the_report(tmp_path: Path) -> None:
     text = run(config, Place(tmp_path / "plane")).read_text()
     assert "Over several seeds" in text
     assert "regions" in text
+
+
+def test_certificates_and_attacks_on_compositions_are_parts_of_a_run(tmp_path: Path) -> None:
+    threat = Threat("linf", 0.05)
+    config = recipe("digits", quick=True, epochs=2, limit=10)
+    core, trades, _ = config.models
+    proof = Certification(Ibp(), (0.01, 0.05), limit=10)
+    twice = replace(trades, judgements=(*config.judgements, proof))
+    adversary = AdaptiveAdversary(steps=2, attacks=(Apgd(steps=2),))
+    attack = CascadeAttack(adversary, limit=6)
+    stage = RobustnessIndicator(threat, Apgd(steps=2))
+    plan = CompositionPlan(("trades",), (stage,), "core", threat, attack)
+    config = replace(config, models=(core, twice), attacks=(plan,), gallery=0)
+    assert from_plain(json.loads(json.dumps(to_plain(config))), config_classes()) == config
+    text = run(config, Place(tmp_path)).read_text()
+    found = sorted((r.meta.model, r.meta.attack) for r in read_records(tmp_path))
+    assert found == [("core", "apgd-ce"), ("trades", "apgd-ce"), ("trades", "ibp")]
+    (attacked,) = attack_records(tmp_path)
+    assert attacked.meta.model == "trades → core"
+    assert attacked.frame.height == 6
+    assert "Certificates" in text
+    kept = json.loads((tmp_path / COMPOSITION_RATES).read_text())
+    assert [(entry["name"], entry["images"]) for entry in kept] == [("trades → core", 6)]
+    assert 0 <= kept[0]["attacked"] <= kept[0]["natural"] <= 1
+
+
+def test_a_network_that_others_start_from_need_not_be_judged(tmp_path: Path) -> None:
+    config = recipe("digits", quick=True, epochs=1, limit=5)
+    core, trades, era = config.models
+    plans = (core, replace(trades, judgements=()), era)
+    run(replace(config, models=plans, gallery=0), Place(tmp_path))
+    assert frames(tmp_path).keys() == {"core", era.name}

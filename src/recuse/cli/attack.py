@@ -62,6 +62,7 @@ def attack(
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
+    from recuse.analysis.attacked import attacked_rates
     from recuse.attacks import Apgd
     from recuse.cli import datasets, options
     from recuse.cli.console import progress_display
@@ -98,31 +99,17 @@ def attack(
             repair=repair,
             progress=progress,
         )
-    keep_compositions(out / COMPOSITION_RATES, [_rates(record)])
+    keep_compositions(out / COMPOSITION_RATES, [attacked_rates(record)])
     _print(record)
-
-
-def _rates(record: "Record") -> dict[str, str | float]:
-    from recuse.analysis.metrics import natural_accuracy, rate
-    from recuse.analysis.verdicts import verdicts
-
-    judged, eps = verdicts(record), record.meta.radii[0]
-    return {
-        "name": record.meta.model,
-        "eps": eps,
-        "images": judged.samples,
-        "natural": natural_accuracy(judged.accurate()),
-        "attacked": rate(judged.robust(eps)),
-        "core_share": rate(~judged.selected()),
-    }
 
 
 def _print(record: "Record") -> None:
     from rich.table import Table
 
+    from recuse.analysis.attacked import attacked_rates
     from recuse.cli.console import table_console
 
-    rates = _rates(record)
+    rates = attacked_rates(record)
     table = Table("composition", "images", "natural", "robust (attacked)", "core answers")
     for column in table.columns[1:]:
         column.justify = "right"

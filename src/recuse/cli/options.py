@@ -176,7 +176,13 @@ def screen_precision(name: str, network: nn.Module) -> Precision:
 
 
 def run_config(
-    name: str, *, threat: str | None, seed: int | None, epochs: int | None, limit: int | None
+    name: str,
+    *,
+    threat: str | None,
+    seed: int | None,
+    epochs: int | None,
+    limit: int | None,
+    quick: bool = False,
 ) -> RunConfig:
     """A recipe with settings over it, or the config that an earlier run has left.
 
@@ -185,10 +191,10 @@ def run_config(
     """
     if not name.endswith(CONFIG_SUFFIX):
         ball = None if threat is None else Threat.parse(threat)
-        return recipe(name, threat=ball, seed=seed, epochs=epochs, limit=limit)
-    if any(setting is not None for setting in (threat, seed, epochs, limit)):
+        return recipe(name, threat=ball, seed=seed, epochs=epochs, limit=limit, quick=quick)
+    if quick or any(setting is not None for setting in (threat, seed, epochs, limit)):
         raise ConfigError(
-            f"{name} fixes every setting; leave out --threat, --seed, --epochs, --limit"
+            f"{name} fixes every setting; leave out --threat, --seed, --epochs, --limit, --quick"
         )
     try:
         config = from_plain(json.loads(Path(name).read_text()), config_classes())

@@ -17,7 +17,8 @@ def report(
 ) -> None:
     """Write what runs found as one HTML file that needs no network.
 
-    Several runs, data sets and radii are compared in the same tables and figures.
+    Several runs, data sets and radii are compared in the same tables and figures. A run whose
+    config names a study gets that study's page too, README.md and its figures beside the rows.
 
     Args:
         runs: Run folders, or folders of records.
@@ -27,11 +28,16 @@ def report(
     """
     from recuse.cli.console import console
     from recuse.errors import ConfigError
-    from recuse.records.layout import REPORT
+    from recuse.records.layout import PAGE, REPORT
     from recuse.report.run.report import write_report
+    from recuse.report.study import study_of, write_study
 
     if not runs:
         raise ConfigError("no run to report on; give at least one run folder")
+    for run in runs:
+        if study := study_of(run):
+            write_study(study, run, run)
+            console.print(f"wrote {run / PAGE}")
     path = out or runs[0] / REPORT
     write_report(runs, path, figures=path.parent / "figures" if figures else None, tables=tables)
     console.print(f"wrote {path}")

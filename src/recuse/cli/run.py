@@ -14,6 +14,7 @@ def run(
     seed: int | None = None,
     epochs: int | None = None,
     limit: int | None = None,
+    quick: bool = False,
     repair: bool = False,
     data_root: Path | None = None,
     device: str = "auto",
@@ -31,6 +32,7 @@ def run(
         seed: Of weights, order, noise and attacks.
         epochs: Training epochs.
         limit: Judge only the first so many test images.
+        quick: The same steps at a size that shows only that they work, in less than two minutes.
         repair: Judge again the images of damaged files of records; else they are named and the
             command stops.
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
@@ -44,7 +46,9 @@ def run(
     from recuse.recipes import run as carry_out
     from recuse.records.store import read_records
 
-    config = options.run_config(recipe, threat=threat, seed=seed, epochs=epochs, limit=limit)
+    config = options.run_config(
+        recipe, threat=threat, seed=seed, epochs=epochs, limit=limit, quick=quick
+    )
     place = Place(
         out or Path("runs") / config.recipe,
         find_data_root(data_root),

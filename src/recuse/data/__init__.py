@@ -18,6 +18,7 @@ from recuse.data.sources import (
     source_at,
 )
 from recuse.data.split import Split, Splits
+from recuse.data.subset import Subset
 
 __all__ = [
     "DATASETS",
@@ -33,6 +34,7 @@ __all__ = [
     "Source",
     "Split",
     "Splits",
+    "Subset",
     "TrainTest",
     "find_data_root",
     "load_part",

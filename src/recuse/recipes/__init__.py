@@ -1,11 +1,19 @@
 """Complete runs: a recipe is a function that returns a frozen config."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from inspect import signature
 
 from recuse.errors import ConfigError
 from recuse.recipes.cifar10_small import cifar10_small
-from recuse.recipes.config import Earlier, Fresh, ModelPlan, Pretrained, RunConfig, config_classes
+from recuse.recipes.config import (
+    CompositionPlan,
+    Earlier,
+    Fresh,
+    ModelPlan,
+    Pretrained,
+    RunConfig,
+    config_classes,
+)
 from recuse.recipes.digits import digits
 from recuse.recipes.gaussians import gaussians
 from recuse.recipes.pipeline import Place, run
@@ -17,27 +25,37 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
 }
 
 
-def recipe(name: str, *, limit: int | None = None, **settings: object) -> RunConfig:
+def recipe(
+    name: str, *, quick: bool = False, limit: int | None = None, **settings: object
+) -> RunConfig:
     """The config of a recipe, with ``settings`` over its arguments where they are not None.
 
     Args:
         name: A key of ``RECIPES``.
+        quick: The same steps at a size that shows only that they work.
         limit: Judge only the first so many test samples.
         **settings: ``threat``, ``seed``, ``epochs``.
 
     Raises:
-        ConfigError: An unknown name, or a setting that makes no sense.
+        ConfigError: An unknown name, or a setting that the recipe does not have.
     """
     if name not in RECIPES:
         raise ConfigError(f"recipe {name!r} is unknown; known: {', '.join(RECIPES)}")
-    config = RECIPES[name](**{key: value for key, value in settings.items() if value is not None})
-    if limit is None:
-        return config
-    return replace(config, evaluation=replace(config.evaluation, limit=limit))
+    make = RECIPES[name]
+    asked = {key: value for key, value in settings.items() if value is not None}
+    known = signature(make).parameters
+    if unknown := [key for key in asked if key not in known]:
+        raise ConfigError(
+            f"recipe {name!r} fixes its {unknown[0]}; leave out --{unknown[0]}, or edit the "
+            "config.json of a run"
+        )
+    config = make(**asked, quick=quick)
+    return config if limit is None else config.limited(limit)
 
 
 __all__ = [
     "RECIPES",
+    "CompositionPlan",
     "Earlier",
     "Fresh",
     "ModelPlan",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from recuse.attacks import Apgd
-from recuse.data import Cifar10
+from recuse.data import Cifar10, Source, Subset
 from recuse.data.augment import CropFlip
 from recuse.evaluation import Evaluation, judged_radii
 from recuse.protocols import Objective
@@ -13,11 +13,13 @@ from recuse.training import Era, OneDrop, Robust, TrainConfig, Validation
 
 CORE = "cifar10_resnet56_std"
 ROBUST = "cifar10_resnet4b_adv2"
-BETAS = (1.0, 0.3, 0.1)
+BETAS: tuple[float, ...] = (1.0, 0.3, 0.1)
 THREAT = Threat("linf", "2/255")
 
 
-def cifar10_small(threat: Threat = THREAT, seed: int = 0, epochs: int = 2) -> RunConfig:
+def cifar10_small(
+    threat: Threat = THREAT, seed: int = 0, epochs: int = 2, quick: bool = False
+) -> RunConfig:
     """Fine-tune a robust network by TRADES and by ERA at three beta; compose with the core.
 
     Trained on the JPEG training images, judged on the lossless test images at half the
@@ -27,11 +29,16 @@ def cifar10_small(threat: Threat = THREAT, seed: int = 0, epochs: int = 2) -> Ru
         threat: What the robust networks are fine-tuned against.
         seed: Of order, noise and attacks.
         epochs: Of fine-tuning, over 45,000 images each.
+        quick: One epoch over 400 images, one beta, 20 test images.
     """
+    data: Source = Cifar10(train="jpeg", test="lossless")
+    betas = BETAS
+    if quick:
+        data, betas, epochs = Subset(data, 400, 100, 20), BETAS[-1:], 1
     objectives: dict[str, tuple[Objective, dict[str, Any]]] = {
         "trades": (Robust(batch_norm="eval"), {"loss": "trades"})
     }
-    for beta in BETAS:
+    for beta in betas:
         objectives[f"era-{beta:g}"] = (Era(beta=beta), {"loss": "era", "beta": beta})
     plans = [
         ModelPlan("core", Pretrained(CORE), None, {"role": "core", "loss": "standard"}),
@@ -54,9 +61,9 @@ def cifar10_small(threat: Threat = THREAT, seed: int = 0, epochs: int = 2) -> Ru
     eps = (threat.eps / 2, threat.eps)
     return RunConfig(
         recipe="cifar10_small",
-        data=Cifar10(train="jpeg", test="lossless"),
+        data=data,
         models=tuple(plans),
-        evaluation=Evaluation(threat.norm, judged_radii(eps), Apgd(steps=40), seed=seed),
+        judgements=(Evaluation(threat.norm, judged_radii(eps), Apgd(steps=40), seed=seed),),
         eps=eps,
         gallery=16,
     )

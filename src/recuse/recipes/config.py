@@ -1,15 +1,21 @@
-"""A complete run as a frozen value: what to train, what to judge, by what."""
+"""A complete run as a frozen value: what to train, what to judge, by what, what to write."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recuse.attacks import ATTACKS, CRITERIA, LOSSES, MaskingCheck
-from recuse.data import DATASETS, Source
+from recuse.certify import CERTIFIERS
+from recuse.composition import AdaptiveAdversary
+from recuse.data import DATASETS, Source, Subset
 from recuse.data.augment import AUGMENTATIONS
 from recuse.errors import ConfigError
 from recuse.evaluation import Evaluation
+from recuse.evaluation.attack_cascade import CascadeAttack
+from recuse.evaluation.certify_dataset import Certification
 from recuse.models.architectures import Architecture, architecture_classes
+from recuse.protocols import Selector
+from recuse.selectors import SELECTORS, InnerSearch
 from recuse.threat import Threat
 from recuse.training import OBJECTIVES, TRAINING_CLASSES, TrainConfig
 
@@ -51,6 +57,9 @@ class Earlier:
     name: str
 
 
+Judgement = Evaluation | Certification
+
+
 @dataclass(frozen=True)
 class ModelPlan:
     """One model of a run.
@@ -62,6 +71,8 @@ class ModelPlan:
         tags: What figures group by: ``role`` (``core`` or ``robust``), ``loss``, ``beta``, ...
         data: A data set of its own, where a run repeats over draws; else the run's.
         seed: Of its initial weights.
+        judgements: What it is judged by; absent for the run's own, empty for a network that
+            others only start from.
     """
 
     name: str
@@ -70,29 +81,60 @@ class ModelPlan:
     tags: dict[str, Any] = field(default_factory=dict)
     data: Source | None = None
     seed: int = 0
+    judgements: tuple[Judgement, ...] | None = None
+
+
+@dataclass(frozen=True)
+class CompositionPlan:
+    """An attack on one composition of the run's models as a whole.
+
+    Attributes:
+        stages: Names of models of the run, in the order in which they answer.
+        selectors: One a stage.
+        core: Name of the model that answers the rest.
+        budget: What the attacker may do.
+        attack: Adversary, seed and number of samples.
+    """
+
+    stages: tuple[str, ...]
+    selectors: tuple[Selector, ...]
+    core: str
+    budget: Threat
+    attack: CascadeAttack = field(default_factory=CascadeAttack)
+
+    def __post_init__(self) -> None:
+        if not self.stages or len(self.stages) != len(self.selectors):
+            raise ConfigError(
+                f"a composition needs one selector a stage: {len(self.stages)} stages, "
+                f"{len(self.selectors)} selectors"
+            )
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A run: data, models, judgement.
+    """A run: data, models, judgements, page.
 
     Attributes:
         recipe: Name of the recipe it came from.
         data: The data set.
         models: In training order; an :class:`Earlier` start names one further up.
-        evaluation: What every model is judged by, on the test part.
-        eps: The attacker's radii; ``evaluation`` also holds their doubles.
+        judgements: What every model is judged by, on the test part, unless its plan says.
+        eps: The attacker's radii; evaluations hold their doubles too.
         gallery: How many abstained inputs to picture.
         grid: Points per side of a decision map, for two-dimensional data; 0 for none.
+        attacks: On compositions of the models.
+        page: Name of the study whose page is written from the records; none if empty.
     """
 
     recipe: str
     data: Source
     models: tuple[ModelPlan, ...]
-    evaluation: Evaluation
+    judgements: tuple[Judgement, ...]
     eps: tuple[float, ...]
     gallery: int = 12
     grid: int = 0
+    attacks: tuple[CompositionPlan, ...] = ()
+    page: str = ""
 
     def __post_init__(self) -> None:
         names = [plan.name for plan in self.models]
@@ -104,14 +146,44 @@ class RunConfig:
                 raise ConfigError(
                     f"model {plan.name!r} starts from {start.name!r}, not yet trained"
                 )
-        lacking = [e for e in self.eps if 2 * e not in self.evaluation.radii]
+        for composition in self.attacks:
+            if unknown := {*composition.stages, composition.core} - set(names):
+                raise ConfigError(f"a composition names {min(unknown)!r}, which the run has not")
+        evaluation = self.evaluation
+        lacking = [e for e in self.eps if evaluation and 2 * e not in evaluation.radii]
         if lacking:
             raise ConfigError(f"robust selection at {lacking[0]:g} needs the doubled radius judged")
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The first attack that every model is judged by, if any."""
+        return next((j for j in self.judgements if isinstance(j, Evaluation)), None)
+
+    def judgements_of(self, plan: ModelPlan) -> tuple[Judgement, ...]:
+        """What a model of the run is judged by."""
+        return self.judgements if plan.judgements is None else plan.judgements
+
+    def limited(self, limit: int) -> "RunConfig":
+        """The same run, judged on only the first ``limit`` test samples."""
+
+        def of(judgements: tuple[Judgement, ...]) -> tuple[Judgement, ...]:
+            return tuple(replace(judgement, limit=limit) for judgement in judgements)
+
+        plans = tuple(
+            plan if plan.judgements is None else replace(plan, judgements=of(plan.judgements))
+            for plan in self.models
+        )
+        attacks = tuple(replace(a, attack=replace(a.attack, limit=limit)) for a in self.attacks)
+        return replace(self, models=plans, judgements=of(self.judgements), attacks=attacks)
 
 
 def config_classes() -> Mapping[str, type]:
     """Every dataclass that a run config can hold, by class name."""
-    own = (Fresh, Pretrained, Earlier, ModelPlan, RunConfig, Evaluation, MaskingCheck, Threat)
-    tables = (ATTACKS, LOSSES, CRITERIA, DATASETS, OBJECTIVES, AUGMENTATIONS)
+    plans = (Fresh, Pretrained, Earlier, ModelPlan, CompositionPlan, RunConfig)
+    judgements = (Evaluation, MaskingCheck, Certification)
+    attacks = (CascadeAttack, AdaptiveAdversary, InnerSearch)
+    own = (*plans, *judgements, *attacks, Threat, Subset)
+    tables: tuple[Mapping[str, type], ...] = (ATTACKS, LOSSES, CRITERIA, CERTIFIERS, SELECTORS)
+    tables = (*tables, DATASETS, OBJECTIVES, AUGMENTATIONS)
     found = [*own, *TRAINING_CLASSES, *(kind for table in tables for kind in table.values())]
     return {kind.__name__: kind for kind in found} | dict(architecture_classes())

@@ -1,15 +1,20 @@
-"""Carry out a run config: train, judge, picture, report; everything finished is kept."""
+"""Carry out a run config: train, judge, attack, picture, report; everything finished is kept."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
+from recuse.analysis.attacked import attacked_rates
+from recuse.composition import Cascade, Core, Stage
 from recuse.data import Split, Splits
 from recuse.errors import ConfigError
-from recuse.evaluation import evaluate
+from recuse.evaluation import Evaluation, evaluate
 from recuse.evaluation.admission import admit
+from recuse.evaluation.attack_cascade import attack_cascade
+from recuse.evaluation.certify_dataset import certify_dataset
 from recuse.models.architectures import build_seeded
 from recuse.models.cards import Card, TrainedOn, card_for
 from recuse.models.checkpoint import load_checkpoint, save_checkpoint
@@ -17,12 +22,21 @@ from recuse.models.normalize import normalized
 from recuse.models.zoo import load_model
 from recuse.progress import Progress, silent
 from recuse.random import stable_seed
-from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
+from recuse.recipes.config import (
+    CompositionPlan,
+    Earlier,
+    Fresh,
+    Judgement,
+    ModelPlan,
+    RunConfig,
+)
 from recuse.recipes.environment import environment, keep_threads
 from recuse.recipes.gallery import write_gallery
 from recuse.recipes.regions import write_regions
 from recuse.records.layout import (
     CHECKPOINTS,
+    COMPOSITION_RATES,
+    COMPOSITION_RECORDS,
     CONFIG,
     ENVIRONMENT,
     GALLERY,
@@ -30,9 +44,11 @@ from recuse.records.layout import (
     REPORT,
     TRAINING,
 )
+from recuse.records.run_folder import keep_compositions
 from recuse.records.schema import Record
 from recuse.records.store import write_atomically
 from recuse.report.run.report import write_report
+from recuse.report.study import write_study
 from recuse.serialize import to_plain
 from recuse.threads import suitable_threads
 from recuse.training import TrainConfig, fit
@@ -75,13 +91,18 @@ def run(config: RunConfig, place: Place, *, progress: Progress = silent) -> Path
         RecuseError: Anything else that cannot be done as asked.
     """
     claim_folder(config, place.out)
-    sources = {plan.data or config.data for plan in config.models}
+    sources = dict.fromkeys([config.data, *(plan.data or config.data for plan in config.models)])
     splits = {source: source.load(place.data_root) for source in sources}
     records = [
-        judge(config, plan, splits[plan.data or config.data], place, progress)
+        record
         for plan in config.models
+        for record in judge(config, plan, splits[plan.data or config.data], place, progress)
     ]
+    for composition in config.attacks:
+        attack_composition(composition, splits[config.data], place, progress)
     picture(config, splits[config.data], records, place)
+    if config.page:
+        write_study(config.page, place.out, place.out)
     return write_report([place.out], place.out / REPORT)
 
 
@@ -107,31 +128,68 @@ def claim_folder(config: RunConfig, out: Path) -> None:
 
 def judge(
     config: RunConfig, plan: ModelPlan, splits: Splits, place: Place, progress: Progress
-) -> Record:
-    """Train one model if need be, and attack it on the test part."""
+) -> list[Record]:
+    """Train one model if need be, and attack or certify it on the test part."""
     model, card = obtain(plan, splits, place, progress)
+    judgements = config.judgements_of(plan)
+    if not judgements:
+        return []
     # A recipe may judge training images, as Figure 1 of the paper does; its config says so.
     admitted = admit(model, card, splits.test, allow_training_data=True)
     network = admitted.network.to(place.device)
-    keep_threads(place.out, plan.name, threads_of(network, splits, config, plan))
-    return evaluate(
-        network,
+    keep_threads(place.out, plan.name, threads_of(network, splits, judgements, plan))
+    records = []
+    for judgement in judgements:
+        ask: Callable[..., Record] = (
+            evaluate if isinstance(judgement, Evaluation) else certify_dataset
+        )
+        record = ask(
+            network,
+            splits.test,
+            judgement,
+            name=plan.name,
+            records=place.out / RECORDS,
+            tags=plan.tags,
+            repair=place.repair,
+            progress=progress,
+        )
+        records.append(record)
+    return records
+
+
+def attack_composition(
+    plan: CompositionPlan, splits: Splits, place: Place, progress: Progress
+) -> Record:
+    """Attack one composition of finished models as a whole, and keep its rows and rates."""
+
+    def member(name: str) -> tuple[nn.Module, str, Card]:
+        model, card = load_checkpoint(place.checkpoint(name))
+        admitted = admit(model, card, splits.test, allow_training_data=True)
+        return admitted.network.to(place.device), name, card
+
+    stages = []
+    for name, selector in zip(plan.stages, plan.selectors, strict=True):
+        network, _, card = member(name)
+        stages.append(Stage(network, selector, name, card))
+    record = attack_cascade(
+        Cascade(tuple(stages), Core(*member(plan.core)), plan.budget),
         splits.test,
-        config.evaluation,
-        name=plan.name,
-        records=place.out / RECORDS,
-        tags=plan.tags,
+        plan.attack,
+        records=place.out / COMPOSITION_RECORDS,
         repair=place.repair,
         progress=progress,
     )
+    keep_compositions(place.out / COMPOSITION_RATES, [attacked_rates(record)])
+    return record
 
 
 def threads_of(
-    network: nn.Module, splits: Splits, config: RunConfig, plan: ModelPlan
+    network: nn.Module, splits: Splits, judgements: tuple[Judgement, ...], plan: ModelPlan
 ) -> dict[str, int]:
     """Processor threads that training and judging a network take."""
     image = splits.test.images[:1].to(next(network.parameters()))
-    threads = {"judge": suitable_threads(network, image, config.evaluation.rows(splits.test))}
+    rows = max(j.rows(splits.test) if isinstance(j, Evaluation) else j.rows for j in judgements)
+    threads = {"judge": suitable_threads(network, image, rows)}
     if plan.train is not None:
         threads["train"] = suitable_threads(network, image, plan.train.batch_size)
     return threads
@@ -213,7 +271,10 @@ def describe(
 
 def picture(config: RunConfig, splits: Splits, records: list[Record], place: Place) -> None:
     """Gallery of the last robust model, decision maps of all models for points of the plane."""
-    limit = config.evaluation.limit
+    evaluation = config.evaluation
+    if evaluation is None:
+        return
+    limit = evaluation.limit
     judged = splits.test if limit is None else splits.test.head(limit)
     if config.grid:
         # A map shows one draw; models of other draws only count in the repetitions.
@@ -229,7 +290,7 @@ def picture(config: RunConfig, splits: Splits, records: list[Record], place: Pla
             model.to(place.device),
             judged,
             last,
-            config.evaluation,
+            evaluation,
             eps=config.eps[0],
             count=config.gallery,
         )

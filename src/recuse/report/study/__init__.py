@@ -1,0 +1,43 @@
+"""Pages of studies: ``README.md`` and figures that are made of a run's records alone.
+
+A study is a recipe whose config names a page. The page is prose with numbers in it, written anew
+by ``recuse report`` from the committed rows.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from recuse.errors import RecordError
+from recuse.records.layout import CONFIG
+from recuse.records.run_folder import read_mapping
+
+# Name of a study -> writes the page of the rows in the first folder into the second.
+STUDIES: dict[str, Callable[[Path, Path], None]] = {}
+
+
+def study_of(run: Path) -> str:
+    """Name of the study that a run folder's config asks for; empty if it asks for none.
+
+    Raises:
+        RecordError: The config is damaged.
+    """
+    return str(read_mapping(run / CONFIG).get("page", ""))
+
+
+def write_study(name: str, rows: Path, out: Path) -> None:
+    """Write the page of a study.
+
+    Args:
+        name: A key of ``STUDIES``.
+        rows: The run folder.
+        out: Folder of the page; the run folder itself where the page is to lie beside its rows.
+
+    Raises:
+        RecordError: An unknown study, or rows that are not there or damaged.
+    """
+    if name not in STUDIES:
+        raise RecordError(f"study {name!r} is unknown; known: {', '.join(STUDIES) or 'none'}")
+    STUDIES[name](rows, out)
+
+
+__all__ = ["STUDIES", "study_of", "write_study"]
