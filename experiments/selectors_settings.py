@@ -85,8 +85,8 @@ Candidates = dict[str, list[Point]]
 def settings(tables: Tables, eps: str, thresholds: Candidates) -> list[Setting]:
     """Everything that is attacked at one radius, chosen among the candidates of that radius."""
     points: dict[str, Point | None] = {
-        "core alone": compose(tables, CORE, eps, "indicator", []),
-        "robust alone": alone(tables, eps),
+        "core alone": alone(tables, CORE, eps),
+        "robust alone": alone(tables, ROBUST, eps),
         "indicator": compose(tables, CORE, eps, "indicator", [(ROBUST, 0.0)]),
         **chosen_points(core_of(tables[CORE], eps), thresholds),
         "entropy response": entropy_point(tables),
@@ -114,9 +114,9 @@ def candidates(tables: Tables, eps: str) -> Candidates:
     }
 
 
-def alone(tables: Tables, eps: str) -> Point:
-    """The robust network without a core: what it is right and robust about."""
-    found = core_of(tables[ROBUST], eps)
+def alone(tables: Tables, name: str, eps: str) -> Point:
+    """A network by itself: what it is right and robust about."""
+    found = core_of(tables[name], eps)
     return Point("alone", (), (), found.accurate, found.accurate & found.robust)
 
 

@@ -57,7 +57,10 @@ class Attacked:
     @property
     def robust(self) -> Mask:
         """Right, and no adversary changed that, per row."""
-        return verdict(self.frame, "attacked")
+        left = verdict(self.frame, "attacked")
+        point = self.setting.point
+        # Of a network alone every attack that ever met it counts.
+        return left & point.sound[self.rows] if point.mechanism == "alone" else left
 
     @property
     def promised(self) -> Mask | None:
@@ -73,7 +76,8 @@ class Attacked:
     @property
     def violations(self) -> int:
         """Rows that the bound calls safe and an adversary broke."""
-        return 0 if self.promised is None else int((self.promised & ~self.robust).sum())
+        left = verdict(self.frame, "attacked")
+        return 0 if self.promised is None else int((self.promised & ~left).sum())
 
 
 def attacked(settings: Sequence[Setting], tables: Tables, rows: pl.DataFrame) -> list[Attacked]:

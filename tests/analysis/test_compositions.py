@@ -311,3 +311,14 @@ def test_a_radius_that_was_not_asked_is_not_one_that_failed():
     for ask in (asked.certified, partial(asked.stable, "certified")):
         with pytest.raises(RecordError, match=r"certified@0\.24'; certified: 0\.12"):
             ask("0.24")
+
+
+def test_records_of_one_network_make_no_composition():
+    core = attacked("core", [unbroken()] * 2, tags={"role": "core"}, weights="a" * 64)
+    again = attacked("m", [unbroken()] * 2, weights="a" * 64)
+    with pytest.raises(RecordError, match="there is none: m has the core's weights; add"):
+        rates([core, again], eps="0.12")
+    with pytest.raises(RecordError, match="there is none; add the run folder of a robust model"):
+        rates([core], eps="0.12")
+    (composed,) = rates([core, again, attacked("n", [unbroken()] * 2)], eps="0.12")
+    assert composed.name == "n → core"

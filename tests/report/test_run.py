@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from recuse.cli.report import report
 from recuse.errors import ConfigError, RecordError
 from recuse.records.schema import joint_weights, make_record
 from recuse.records.store import read_records, write_record
-from recuse.report.page.blocks import Gallery, Points, Rate, Spread
+from recuse.report.page.blocks import Gallery, Points, Rate, Spread, Text
 from recuse.report.page.html import render_html
 from recuse.report.page.values import headings
 from recuse.report.run.report import build_report, write_report
@@ -72,6 +73,21 @@ def test_compositions_are_counted_soundly_and_by_the_paper(write_run):
         assert gain.low <= gain.value <= gain.high
         assert cost.value == pytest.approx(sound.natural.mean() - last.accurate.mean())
         assert attacked == (Rate(0.4321) if name == "era_1" else None)
+
+
+def test_a_network_is_not_composed_with_itself(write_run):
+    run = write_run()
+    records = list(read_records(run))
+    weights = records[0].meta.weights or "a" * 64
+    shutil.rmtree(run / "records")
+    for record in records:
+        write_record(run / "records", replace(record, meta=replace(record.meta, weights=weights)))
+    page = build_report([run])
+    assert not any("omposition" in found.title for found in page.tables())
+    notes = [
+        p for s in page.sections for b in s.blocks if isinstance(b, Text) for p in b.paragraphs
+    ]
+    assert any("A composition needs a network beside the core" in note for note in notes)
 
 
 def test_the_summary_leads_with_sound_numbers_and_their_price(write_run):

@@ -6,7 +6,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from recuse.analysis.networks import gather
+from recuse.analysis.verdicts import verdicts
+from recuse.records.run_folder import read_run
+from recuse.records.store import read_parquet
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "results"
@@ -24,8 +30,8 @@ PAGES = {
     ),
     "runs": (
         "runs.py",
-        ("cifar10_small", "gaussians"),
-        ("cifar10_small/README.md", "gaussians/README.md"),
+        ("cifar10_small", "digits", "gaussians"),
+        ("cifar10_small/README.md", "digits/README.md", "gaussians/README.md"),
     ),
 }
 
@@ -70,7 +76,7 @@ def test_page_is_what_its_command_makes_of_its_rows(study, clone, tmp_path):
 
 
 def pages():
-    return [RESULTS / study / name for study, (_, _, made) in PAGES.items() for name in made[:2]]
+    return [RESULTS / study / name for study, (_, _, made) in PAGES.items() for name in made]
 
 
 @pytest.mark.parametrize(
@@ -92,3 +98,23 @@ def test_no_picture_lies_unused(study):
     text = "".join(page.read_text("utf-8") for page in (RESULTS / study).rglob("README.md"))
     pictures = [p for p in (RESULTS / study).rglob("*") if p.suffix in {".svg", ".png"}]
     assert [p.name for p in pictures if p.name not in text] == []
+
+
+def test_every_page_knows_what_any_attack_broke_of_a_network():
+    run = read_run(RESULTS / "runs" / "cifar10_small")
+    known = {
+        model.meta.weights: model
+        for model in gather([verdicts(record) for record in run.records], run.attacks)
+    }
+    (core,) = (model for model in known.values() if model.meta.tags["role"] == "core")
+    for name in ("1/255", "2/255"):
+        column = f"robust@{name}"
+        robust = core.frame.select("sample_id", known=column)
+        kept = read_parquet(RESULTS / "selectors" / "samples" / "cifar10_resnet56_std.parquet")
+        assert (
+            kept.join(robust, on="sample_id").filter(pl.col(column) & ~pl.col("known")).is_empty()
+        )
+    rows = read_parquet(RESULTS / "losses" / "rows.parquet")
+    mine = rows.filter(weights=core.meta.weights, eps="2/255").join(robust, on="sample_id")
+    assert mine.height == 700
+    assert mine.filter(pl.col("robust") & ~pl.col("known")).is_empty()

@@ -10,7 +10,7 @@ from recuse.analysis.metrics import rate
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Kind, Verdicts, add_radii, by_model, verdicts
 from recuse.errors import RecordError
-from recuse.records.schema import Record
+from recuse.records.schema import Record, RecordMeta
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def compose_records(
         One entry per composition.
 
     Raises:
-        RecordError: A name that does not occur, no core, models judged on different samples,
-            or without the doubled radius.
+        RecordError: A name that does not occur, no core, no network but the core, models judged
+            on different samples, or without the doubled radius.
     """
     found = [verdicts(record) for record in records]
     apart, judged = by_model(gather(found)), by_model(gather(found, attacks))
@@ -143,12 +143,10 @@ def compose_records(
     )
     if missing := [name for name in (core_name, *stages) if name not in models]:
         raise RecordError(f"no record of model {missing[0]!r}; there are: {', '.join(models)}")
-    core_weights = models[core_name].meta.weights
-    single = [
-        name
-        for name, model in models.items()
-        if name != core_name and (not core_weights or model.meta.weights != core_weights)
-    ]
+    others = [name for name in models if name != core_name]
+    single = [n for n in others if not same_network(models[n].meta, models[core_name].meta)]
+    if not (single or stages):
+        raise RecordError(nothing_to_compose(others, core_name))
     if chosen == "certified":
         single = [name for name in single if models[name].proves(eps)] or single
     chains = [tuple(stages)] if stages else [(name,) for name in single]
@@ -157,6 +155,20 @@ def compose_records(
         return count_chain([known[name] for name in (*names, core_name)], eps, chosen, attacks)
 
     return [replace(count(names, models), refuted=count(names, before).refuted) for names in chains]
+
+
+def same_network(first: RecordMeta, second: RecordMeta) -> bool:
+    """Whether two records are known to be of one network, whatever they call it."""
+    return bool(first.weights) and first.weights == second.weights
+
+
+def nothing_to_compose(others: Sequence[str], core: str) -> str:
+    """Why there is no composition where no network but the core was judged."""
+    alike = f": {', '.join(others)} has the core's weights" if others else ""
+    return (
+        f"a composition needs a network beside the core {core!r}, and there is none{alike}; "
+        "add the run folder of a robust model"
+    )
 
 
 def _alone(chain: Chain, place: int) -> Alone:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from recuse.analysis.accounting import Account
 from recuse.analysis.advice import Advice, advise
 from recuse.analysis.chains import Chain, count_chain
-from recuse.analysis.compositions import telling
+from recuse.analysis.compositions import nothing_to_compose, same_network, telling
 from recuse.analysis.deployed import smoothed
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
 from recuse.analysis.measured import CERTIFIED, ROBUST, Judged
@@ -195,12 +195,28 @@ def advise_each(compositions: Sequence[Composed]) -> list[Advice]:
     return [advise(chains) for chains in groups.values()]
 
 
+def uncomposed(models: Sequence[Judged]) -> str:
+    """Why a core stands without compositions: what came with it is itself; else empty."""
+    pairs = [
+        (stage.meta.model, core.meta.model)
+        for stage in models
+        for core in models
+        if (stage.role, core.role) == ("robust", "core") and same_network(stage.meta, core.meta)
+    ]
+    others = list(dict.fromkeys(stage for stage, _ in pairs))
+    return nothing_to_compose(others, pairs[0][1]) if pairs else ""
+
+
 def _question(c: Composed) -> tuple[str, str, float]:
     return c.stage.meta.dataset, c.stage.meta.norm, parse_radius(c.eps)
 
 
 def _cores(stage: Judged, models: Sequence[Judged]) -> Iterator[Judged]:
-    cores = [m for m in models if m.role == "core" and _same_question(stage, m)]
+    cores = [
+        m
+        for m in models
+        if m.role == "core" and _same_question(stage, m) and not same_network(stage.meta, m.meta)
+    ]
     own = [m for m in cores if m.run == stage.run]
     for core in own or cores:
         if _comparable(stage, core):

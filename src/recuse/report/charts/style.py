@@ -37,6 +37,7 @@ class Look:
 LOOKS = {
     "standard": Look(NEUTRAL, "diamond"),
     "core": Look(NEUTRAL, "diamond"),
+    "network alone": Look(NEUTRAL, "square"),
     "AT": Look(HUES[4], "square"),
     "TRADES": Look(HUES[1], "triangle-up"),
     "MART": Look(HUES[5], "triangle-down"),

@@ -26,7 +26,7 @@ from recuse.report.charts.plots import (
     selective_accuracy,
     split_bars,
 )
-from recuse.report.composed import Composed, advise_each, compose_all
+from recuse.report.composed import Composed, advise_each, compose_all, uncomposed
 from recuse.report.page.blocks import Block, Figure, Page, Section, Text
 from recuse.report.page.figures import FORMATS, save_figures
 from recuse.report.page.html import write_html
@@ -101,7 +101,7 @@ def build_report(runs: Sequence[Path]) -> Page:
     leading = advice or advise_each(proven)
     decisive = strongest(rates)
     sections = (
-        _compositions(decisive, compositions, advice),
+        _compositions(decisive, compositions, advice, uncomposed(models)),
         _models(rates, models),
         _planes(folders),
         _certificates(rates, models, proven),
@@ -121,11 +121,15 @@ def build_report(runs: Sequence[Path]) -> Page:
 
 
 def _compositions(
-    rates: Sequence[Measured], compositions: Sequence[Composed], advice: Sequence[Advice]
+    rates: Sequence[Measured],
+    compositions: Sequence[Composed],
+    advice: Sequence[Advice],
+    lacking: str,
 ) -> Section:
     notes = caveats(rates, advice)
     blocks: list[Block] = [Text(notes, "note")] if notes else []
     if not compositions:
+        blocks += [Text((f"{lacking[0].upper()}{lacking[1:]}.",), "note")] if lacking else []
         return Section("What the numbers say and do not say", tuple(blocks))
     blocks += [
         composition_table(compositions, advice),
