@@ -15,10 +15,11 @@ from recuse.cli.show import print_summary
 from recuse.data.split import Split
 from recuse.evaluation import Evaluation, evaluate
 from recuse.random import SampleNoise
-from recuse.selectors import RobustnessIndicator
+from recuse.selectors import RobustMargin, RobustnessIndicator, RobustSoftmaxResponse
 from recuse.threat import Threat
 
 EPS = 0.1
+BALL, SHORT = Threat("linf", EPS), Apgd(steps=5)
 
 
 class Brightness(nn.Module):
@@ -66,7 +67,18 @@ def noise(x):
     return x + 0.2 * torch.randn_like(x)
 
 
-MASKERS = {"eight levels": eight_levels, "jpeg": jpeg, "threshold": threshold, "noise": noise}
+def contrary(x):
+    """The same unit with a slope, which leads away from it."""
+    return threshold(x) - (x - x.detach())
+
+
+BLIND = {"eight levels": eight_levels, "jpeg": jpeg, "threshold": threshold, "contrary": contrary}
+MASKERS = BLIND | {"noise": noise}
+SEARCHING = {
+    "indicator": RobustnessIndicator(BALL, SHORT),
+    "margin": RobustMargin(BALL, SHORT, 0.05),
+    "softmax": RobustSoftmaxResponse(BALL, SHORT, 0.55),
+}
 
 
 def images(n=12):
@@ -103,7 +115,7 @@ def test_no_masker_is_robust_in_silence(name, tmp_path, capsys):
         assert "warning: m:" in shown
 
 
-@pytest.mark.parametrize("name", ["eight levels", "jpeg", "threshold"])
+@pytest.mark.parametrize("name", BLIND)
 def test_without_a_gradient_nothing_is_robust(name, tmp_path):
     found = verdicts(judged(Masked(MASKERS[name]), tmp_path))
     assert not found.robust(EPS).any()
@@ -127,10 +139,10 @@ def test_large_and_small_logits_hide_nothing(k, tmp_path):
     assert record.frame[f"robust@{EPS}"].to_list() == [False] * 12
 
 
-@pytest.mark.parametrize("name", ["eight levels", "jpeg", "threshold"])
-def test_an_indicator_selects_nothing_that_it_cannot_search(name):
-    split = images()
-    selector = RobustnessIndicator(Threat("linf", EPS), Apgd(steps=5))
+@pytest.mark.parametrize("kind", SEARCHING)
+@pytest.mark.parametrize("name", BLIND)
+def test_a_selector_selects_nothing_that_it_cannot_search(name, kind):
+    split, selector = images(), SEARCHING[kind]
     score = selector(
         Masked(MASKERS[name]).eval(), split.images, noise=SampleNoise(0, split.ids, "select")
     )
