@@ -4,14 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RECUSE_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: demo test check bench docs format clean
+.PHONY: demo test test-slow check bench docs format clean
 
 demo: $(VENV)/installed-core
 	$(BIN)/recuse run digits --out runs/digits
 
 # One thread a worker: two workers with two threads each would wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15
+
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=15
+	$(PYTEST) -m 'not slow'
+
+# Statistics of many draws, real networks, runs of whole commands: minutes more.
+test-slow: $(VENV)/installed-dev
+	$(PYTEST) -m slow
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
