@@ -1,6 +1,7 @@
 """Recipes: values that survive JSON, and a whole run that can be stopped anywhere."""
 
 import json
+import re
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -19,6 +20,7 @@ from recuse.recipes import RECIPES, CompositionPlan, Place, config_classes, reci
 from recuse.records.layout import COMPOSITION_RATES
 from recuse.records.run_folder import attack_records
 from recuse.records.store import read_records
+from recuse.report.run.report import build_report
 from recuse.selectors import RobustnessIndicator
 from recuse.serialize import from_plain, to_plain
 from recuse.threat import Threat
@@ -145,3 +147,14 @@ def test_a_network_that_others_start_from_need_not_be_judged(tmp_path: Path) -> 
     plans = (core, replace(trades, judgements=()), era)
     run(replace(config, models=plans, gallery=0), Place(tmp_path))
     assert frames(tmp_path).keys() == {"core", era.name}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_the_demo_says_first_that_a_robust_model_alone_wins(seed: int, tmp_path: Path) -> None:
+    """What README says of the demo is no luck of one seed."""
+    run(replace(recipe("digits", seed=seed), gallery=0), Place(tmp_path))
+    first, second, *_ = build_report([tmp_path]).summary
+    sentence = r"The better choice {} is a robust model alone, (trades|era-[0-9.]+), rather than"
+    assert re.match(sentence.format("here"), first)
+    assert re.match(sentence.format("at linf 0.1"), second)

@@ -94,6 +94,7 @@ def test_the_summary_leads_with_sound_numbers_and_their_price(write_run):
     page = build_report([write_run()])
     cells = row(table(page, "Compositions"), "era_1 → core", "linf 8/255")
     first = page.summary[0]
+    assert first.startswith("The better choice here is a composition, era_1 → core. ")
     assert "On 200 samples of digits/test, core alone is right on 95.0\u00a0%" in first
     assert f"stays right on {100 * cells[4].value:.1f}\u00a0%" in first
     shown = {tile.label: tile for tile in page.tiles}
@@ -148,7 +149,8 @@ def test_no_composition_is_advised_where_its_member_alone_is_better(write_run, k
     )
     page = build_report([write_run(records=[core, strong])])
     # At the second radius the pair has 95.0 natural and 50.0 robust, the model 94.5 and 75.0.
-    assert "strong alone is the better choice" in page.summary[1]
+    told = "at linf 16/255 is a robust model alone, strong, rather than a composition."
+    assert page.summary[1].startswith(f"The better choice {told}")
     assert page.tiles[0].value == "strong → core"
 
 

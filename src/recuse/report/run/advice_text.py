@@ -16,12 +16,15 @@ _BUDGETS = {
 
 
 def advice_in_full(advice: Advice) -> str:
-    """A paragraph for a reader who meets the data and the threat for the first time."""
+    """A paragraph for a reader who meets the data and the threat for the first time.
+
+    Its first sentence says what to take: a composition, or one of its members alone.
+    """
     meta, core = advice.core.models[0].meta, advice.core
-    budget = f"when an attack may {budget_of(meta.norm, advice.eps)}"
+    stays = _core_stays(advice, f"when an attack may {budget_of(meta.norm, advice.eps)}")
     return (
-        f"On {core.account.natural.size:,} samples of {meta.dataset}, {core.title} is right "
-        f"on {percentage(rate(core.account.natural))} and {_core_stays(advice, budget)}. "
+        f"{_choice(advice)} On {core.account.natural.size:,} samples of {meta.dataset}, "
+        f"{core.title} is right on {percentage(rate(core.account.natural))} and {stays}. "
         f"{_verdict(advice)} (In brackets: 95\u00a0% intervals of paired differences.)"
     )
 
@@ -29,9 +32,23 @@ def advice_in_full(advice: Advice) -> str:
 def advice_shortly(advice: Advice) -> str:
     """The same for a further radius."""
     core = advice.core
-    meta = core.models[0].meta
-    budget = f"at {meta.norm} {advice.eps}"
-    return f"{core.title} {_core_stays(advice, budget)}. {_verdict(advice)}"
+    where = f"{core.models[0].meta.norm} {advice.eps}"
+    stays = _core_stays(advice, "under attack")
+    return f"{_choice(advice, f'at {where}')} There {core.title} {stays}. {_verdict(advice)}"
+
+
+def _choice(advice: Advice, where: str = "here") -> str:
+    """What to take, in one sentence."""
+    taken = advice.taken
+    rule = "" if advice.cheap or taken is advice.core else "By the sum of both accuracies, the"
+    kind = (
+        f"a composition, {taken.name}"
+        if taken.chain is not None
+        else f"the core alone, {taken.name}"
+        if taken is advice.core
+        else f"a robust model alone, {taken.name}, rather than a composition"
+    )
+    return f"{rule or 'The'} better choice {where} is {kind}."
 
 
 def budget_of(norm: str, eps: str) -> str:
@@ -88,24 +105,18 @@ def _verdict(advice: Advice) -> str:
     taken, core = advice.taken, advice.core
     if taken is core:
         (other,) = advice.others
-        return (
-            f"The core alone is the better choice here: {other.name} {_stays(advice, other)}, "
-            f"{_over(other, core, advice)}."
-        )
+        return f"{other.name} {_stays(advice, other)}, {_over(other, core, advice)}."
     parts = [] if advice.cheap else [_DEAR]
     if taken.chain is None:
         (other,) = advice.others
-        by_sum = "" if advice.cheap else "By the sum of both accuracies, "
         parts += [
-            f"{by_sum}{taken.title} is the better choice: it {_stays(advice, taken)}, "
-            f"{_over(taken, core, advice)}.",
+            f"{taken.title} {_stays(advice, taken)}, {_over(taken, core, advice)}.",
             f"{other.name}, where {_how(advice, other)}, {_stays(advice, other)}, "
             f"{_over(other, taken, advice)}{_where_better(other, taken)}.",
         ]
     else:
-        by_sum = "" if advice.cheap else "The largest sum of both accuracies: "
         parts += [
-            f"{by_sum}{taken.name}, where {_how(advice, taken)} "
+            f"{taken.name}, where {_how(advice, taken)} "
             f"({percentage(rate(taken.chain.left))} of the samples), {_stays(advice, taken)}, "
             f"{_over(taken, core, advice)}.",
             *(_beside(advice, stage) for stage in advice.others),
