@@ -23,11 +23,15 @@ from recuse.evaluation.identity import TOLERANCE, answers, probe
 from recuse.models import SmallConvNet, card_for, load_model, save_checkpoint
 from recuse.models.prepared import prepare
 from recuse.records.answers import Answers
+from recuse.records.hashes import record_hash, records_hash
+from recuse.records.layout import PACK
+from recuse.records.packing import pack
 from recuse.records.schema import Record
 from recuse.records.store import read_records
 from recuse.selectors import SelectionNetwork
 from recuse.threat import Threat
 
+IDS = tuple(f"p{i:02d}" for i in range(24))
 REFUSED = "rows of another function with the same weights"
 
 
@@ -249,22 +253,77 @@ def composed(folder: Path, **changes: object) -> Record:
     return attack_cascade(cascade, points(), plan, records=folder, **changes)
 
 
+def stopped_before_merging(folder: Path, judge) -> Path:
+    """A record whose three parts lie there when the process is stopped."""
+
+    def stop(task: str, done: int, total: int, said: str = "") -> None:
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judge(folder / "parts", progress=stop)
+    (record,) = (folder / "parts").iterdir()
+    return record
+
+
 @pytest.mark.parametrize("judge", [evaluated, proven, composed])
 def test_a_damaged_shard_is_judged_again_where_that_is_asked_for(tmp_path: Path, judge) -> None:
-    whole, notes = judge(tmp_path), []
-    shard = sorted(next(tmp_path.iterdir()).glob("shard-*"))[1]
+    folder, notes = stopped_before_merging(tmp_path, judge), []
+    shard = sorted(folder.glob("shard-*"))[1]
+    whole = judge(tmp_path / "whole")
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(RecordError, match=f"{shard.name} is damaged .*--repair"):
-        judge(tmp_path)
+        judge(folder.parent)
 
     def note(task: str, done: int, total: int, said: str = "") -> None:
         notes.append((done, said))
 
-    again = judge(tmp_path, repair=True, progress=note)
+    again = judge(folder.parent, repair=True, progress=note)
     assert [done for done, _ in notes] == [8, 12]
     assert shard.name in notes[0][1]
     assert_frame_equal(again.frame, whole.frame)
-    assert_frame_equal(judge(tmp_path).frame, whole.frame)
+    assert_frame_equal(judge(folder.parent).frame, whole.frame)
+
+
+@pytest.mark.parametrize("judge", [evaluated, proven, composed])
+def test_a_finished_record_is_one_shard_and_goes_on(tmp_path: Path, judge) -> None:
+    folder = stopped_before_merging(tmp_path, judge)
+    assert len(list(folder.glob("shard-*"))) == 3
+    whole = judge(folder.parent)
+    (shard,) = folder.glob("shard-*")
+    stamp = shard.stat().st_mtime_ns
+    assert_frame_equal(judge(folder.parent).frame, whole.frame)
+    assert shard.stat().st_mtime_ns == stamp
+    shard.unlink()
+    assert_frame_equal(judge(folder.parent).frame, whole.frame)
+
+
+def test_a_larger_limit_goes_on_with_a_finished_or_a_packed_record(tmp_path: Path) -> None:
+    judged(tmp_path / "whole", Half())
+    first = judged(tmp_path / "parts", Half(), limit=4)
+    for limit in (7, 12):
+        pack(tmp_path / "parts", print)
+        assert [path.name for path in (tmp_path / "parts").iterdir()] == [PACK]
+        assert_frame_equal(judged(tmp_path / "parts", Half(), limit=4).frame, first.frame)
+        assert len(judged(tmp_path / "parts", Half(), limit=limit).frame) == limit
+    (folder,) = (path for path in (tmp_path / "parts").iterdir() if path.is_dir())
+    assert len(list(folder.glob("shard-*"))) == 1
+    pack(tmp_path / "parts", print)
+    records = [list(read_records(tmp_path / name)) for name in ("whole", "parts")]
+    assert records_hash(records[0]) == records_hash(records[1])
+
+
+def test_the_hash_of_a_record_depends_on_no_batch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2, bias=False))
+    model, found = nn.Sequential(*layers).eval(), set()
+    images = Split("x/test", torch.rand(24, 1, 8, 8), torch.arange(24) % 2, IDS, ("a", "b"))
+    for size in (1, 7, 24):
+        plan = Evaluation("linf", (0.02, 0.05), Apgd(steps=3), batch_size=size)
+        record = evaluate(model, images, plan, name="m", records=tmp_path / str(size))
+        found.add(record_hash(record))
+    assert 0 < record.frame["robust@0.02"].sum() < 24
+    assert len(found) == 1
 
 
 class InPlace(Half):

@@ -11,8 +11,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from recuse.errors import RecordError
+from recuse.records.layout import META
 from recuse.records.schema import Record
-from recuse.records.store import META, Shards, read_meta, read_parquet, read_record, write_record
+from recuse.records.store import Shards, read_meta, read_parquet, read_record, write_record
 
 from .conftest import META as MEASURED
 from .conftest import opened, rows

@@ -12,8 +12,9 @@ from polars.testing import assert_frame_equal
 from recuse.errors import RecordError
 from recuse.records import lock
 from recuse.records.answers import Answers
+from recuse.records.layout import LOCK
 from recuse.records.store import Shards, read_record
-from recuse.records.writing import LOCK, writing
+from recuse.records.writing import writing
 
 from .conftest import ANSWERS, META, opened, rows
 

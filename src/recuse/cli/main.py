@@ -31,6 +31,7 @@ GROUPS = {
     "geometry": "Measure how far classes are apart and how smooth a model is.",
     "data": "List and show data sets; cut detection data into classification sets.",
     "models": "List, show and export networks.",
+    "records": "Pack, convert and compare what runs have found.",
 }
 
 Verb = Callable[..., None]
@@ -49,6 +50,7 @@ def verbs() -> Verbs:
         geometry,
         models,
         paper,
+        records,
         report,
         run,
         show,
@@ -71,6 +73,7 @@ def verbs() -> Verbs:
         "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
         "data": {"list": data.list_, "show": data.show, "crop": data.crop},
         "models": {"list": models.list_, "show": models.show, "export": models.export},
+        "records": {"pack": records.pack, "hash": records.hash_},
     }
 
 

@@ -79,7 +79,7 @@ def judge_missing(job: Job, wanted: Split, records: Path, *, progress: Progress)
             opened.shards.append(job.judge(batch).frame)
             done += len(batch)
             progress(job.task, done, total, note)
-        frame = opened.shards.record().frame
+        frame = opened.finish().frame
     return Record(job.meta, frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
 
 

@@ -13,8 +13,9 @@ from recuse.data.split import Split
 from recuse.evaluation import Evaluation
 from recuse.random import SampleNoise
 from recuse.records.layout import GALLERY_PICTURES
+from recuse.records.parquet import parquet_bytes
 from recuse.records.schema import Record, radius_column
-from recuse.records.store import parquet_bytes, write_atomically
+from recuse.records.store import write_atomically
 from recuse.threat import Threat
 
 

@@ -1,5 +1,7 @@
 """Where everything lies in a run folder: every file name, for writers and readers alike."""
 
+import re
+
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
 RECORDS = "records"
@@ -13,3 +15,16 @@ PAGE = "README.md"
 COMPOSITION_RATES = "composition.json"
 # Rows behind those rates, apart from the records of single models.
 COMPOSITION_RECORDS = "compositions"
+
+# A folder of records holds one folder a record, ``<model>-<key>``, and what is packed.
+PACK = "records.parquet"
+LOCK = "writer.lock"
+META = "meta.json"
+ANSWERS = "answers.json"
+SHARDS = "shard-*.parquet"
+SHARD = re.compile(r"shard-\d+(?:-([0-9a-f]{16}))?\.parquet")
+
+
+def shard_name(number: int, checksum: str) -> str:
+    """The name of a record's shard, which says what its bytes are."""
+    return f"shard-{number:05d}-{checksum}.parquet"

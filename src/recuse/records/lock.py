@@ -27,21 +27,24 @@ def locked(path: Path, waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock while the block runs; wait as long as another process holds it.
 
     Args:
-        path: The file to lock, in a folder that exists; gone again after the block.
+        path: The file to lock; gone again after the block.
         waiting: Told who holds the lock, at every look, while it is not free.
 
     Raises:
         RecordError: The folder cannot be written.
     """
     with _locked_file(path, waiting):
-        yield
-        with suppress(OSError):
-            path.unlink()  # while it is still locked: whoever waits finds that and opens anew
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()  # while it is still locked: whoever waits finds that and opens anew
 
 
 def _locked_file(path: Path, waiting: Callable[[str], None]) -> FileIO:
     while True:
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)  # whoever packs may have removed it
             file = path.open("a+b", buffering=0)
         except OSError as error:
             raise RecordError(f"cannot write {path}: {error.strerror or error}") from error

@@ -22,7 +22,7 @@ from recuse.records.layout import (
 )
 from recuse.records.regions import Regions, read_regions
 from recuse.records.schema import Record
-from recuse.records.store import META, read_parquet, read_records, write_atomically
+from recuse.records.store import holds_records, read_parquet, read_records, write_atomically
 from recuse.serialize import parse_json
 
 # Of the adversary, which counting again must not lose.
@@ -104,7 +104,7 @@ def attack_records(run: Path) -> tuple[Record, ...]:
         RecordError: A damaged shard.
     """
     folder = run / COMPOSITION_RECORDS
-    return tuple(read_records(folder)) if any(folder.glob(f"*/{META}")) else ()
+    return tuple(read_records(folder)) if holds_records(folder) else ()
 
 
 def read_json(path: Path) -> Any:

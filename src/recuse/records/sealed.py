@@ -17,8 +17,8 @@ REPAIR = "run the command that wrote it again with --repair"
 class DamagedError(RecordError):
     """A file of a record that nobody wrote like this; a repair may drop it."""
 
-    def __init__(self, path: Path, why: object) -> None:
-        super().__init__(f"{path} is damaged ({why}); {REPAIR}")
+    def __init__(self, path: Path, why: object, remedy: str = REPAIR) -> None:
+        super().__init__(f"{path} is damaged ({why}); {remedy}")
 
 
 def checksum(data: bytes) -> str:
@@ -40,7 +40,20 @@ def unsealed(path: Path) -> dict[str, Any]:
         DamagedError: Not such a file, or not as it was written.
         RecordError: Written by a newer version, or cannot be read.
     """
-    fields = _fields(path)
+    data = read_bytes(path, LARGEST_BYTES + 1)
+    if len(data) > LARGEST_BYTES:
+        raise DamagedError(path, f"larger than {LARGEST_BYTES >> 20} MiB")
+    return opened(data, path)
+
+
+def opened(data: str | bytes, path: Path) -> dict[str, Any]:
+    """The fields that were sealed as ``data``, which comes from ``path``.
+
+    Raises:
+        DamagedError: Not such fields, or not as they were written.
+        RecordError: Written by a newer version.
+    """
+    fields = _fields(data, path)
     number, seal = fields.pop("format", 1), fields.pop("checksum", None)
     if type(number) is not int or number < 1:
         raise DamagedError(path, f"format {number!r} is not a number from 1")
@@ -58,10 +71,7 @@ def unsealed(path: Path) -> dict[str, Any]:
     return fields
 
 
-def _fields(path: Path) -> dict[str, Any]:
-    data = read_bytes(path, LARGEST_BYTES + 1)
-    if len(data) > LARGEST_BYTES:
-        raise DamagedError(path, f"larger than {LARGEST_BYTES >> 20} MiB")
+def _fields(data: str | bytes, path: Path) -> dict[str, Any]:
     try:
         fields = parse_json(data)
     except ValueError as error:
@@ -88,4 +98,4 @@ def _canonical(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, sort_keys=True).encode()
 
 
-__all__ = ["FORMAT", "DamagedError", "checksum", "read_bytes", "sealed", "unsealed"]
+__all__ = ["FORMAT", "DamagedError", "checksum", "opened", "read_bytes", "sealed", "unsealed"]

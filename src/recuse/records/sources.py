@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from recuse.errors import RecordError
+from recuse.records.layout import RECORDS
 from recuse.records.reference_logs import read_logs
 from recuse.records.schema import Record
-from recuse.records.store import META, read_records
+from recuse.records.store import holds_records, read_records
 
 
 def load_records(path: Path) -> list[Record]:
@@ -16,7 +17,6 @@ def load_records(path: Path) -> list[Record]:
     """
     if not path.is_dir():
         raise RecordError(f"{path} is not a folder; give a run folder or a folder of logs")
-    is_run = any(path.glob(f"records/*/{META}")) or any(path.glob(f"*/{META}"))
-    if is_run:
+    if holds_records(path / RECORDS) or holds_records(path):
         return list(read_records(path))
     return [item.record for item in read_logs(path).imports]

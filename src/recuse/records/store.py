@@ -1,4 +1,4 @@
-"""Records on disk: ``<folder>/<model>-<key>/`` with ``meta.json`` and parquet shards.
+"""Records on disk: ``<folder>/<model>-<key>/`` with ``meta.json`` and parquet shards, or packed.
 
 Every file appears whole or not at all (written beside, then renamed), so a killed run leaves
 only finished shards and a rerun computes what is missing. A shard carries the checksum of its
@@ -7,10 +7,9 @@ writers never overwrite each other; shards of before there were checksums are re
 """
 
 import contextlib
-import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,12 +17,12 @@ import polars as pl
 
 from recuse.errors import RecordError, RecuseError
 from recuse.records.duplicates import split_duplicates
-from recuse.records.layout import RECORDS
+from recuse.records.layout import META, PACK, RECORDS, SHARD, SHARDS, shard_name
+from recuse.records.packed import read_pack
+from recuse.records.parquet import parquet_bytes, parsed
 from recuse.records.schema import Record, RecordMeta, check_record, non_monotone, typed
 from recuse.records.sealed import DamagedError, checksum, read_bytes, sealed, unsealed
 
-META = "meta.json"
-_SHARD = re.compile(r"shard-\d+(?:-([0-9a-f]{16}))?\.parquet")
 _KEYED = re.compile(r".*-([0-9a-f]{16})")
 
 
@@ -74,7 +73,7 @@ class Shards:
     @property
     def paths(self) -> list[Path]:
         """The shards, in the order in which they were begun."""
-        return sorted(self.folder.glob("shard-*.parquet"))
+        return sorted(self.folder.glob(SHARDS))
 
     def write_meta(self) -> None:
         """Say in the folder what is measured."""
@@ -84,8 +83,23 @@ class Shards:
 
     def append(self, frame: pl.DataFrame) -> Path:
         """Add one finished shard."""
+        return self._write(len(self.paths), frame)
+
+    def replace(self, former: Sequence[Path], frame: pl.DataFrame) -> None:
+        """Put one shard in place of former ones; cut short, it leaves rows twice.
+
+        Args:
+            former: Shards whose rows are in the frame, or are to be dropped.
+            frame: The rows; no shard where there are none.
+        """
+        written = None if frame.is_empty() else self._write(0, frame)
+        for path in former:
+            if path != written:
+                path.unlink(missing_ok=True)
+
+    def _write(self, number: int, frame: pl.DataFrame) -> Path:
         data = parquet_bytes(frame)
-        path = self.folder / f"shard-{len(self.paths):05d}-{checksum(data)}.parquet"
+        path = self.folder / shard_name(number, checksum(data))
         write_atomically(path, data)
         return path
 
@@ -129,10 +143,10 @@ def read_shard(path: Path) -> pl.DataFrame:
     """
     data = read_bytes(path)
     try:
-        name = _SHARD.fullmatch(path.name)
+        name = SHARD.fullmatch(path.name)
         if name is None or name[1] not in (None, checksum(data)):
             raise RecordError("it does not match the checksum in its name")
-        frame = typed(_parsed(data))
+        frame = typed(parsed(data))
         if frame["sample_id"].null_count():
             raise RecordError("sample ids are missing")
         if count := non_monotone(frame):
@@ -142,22 +156,6 @@ def read_shard(path: Path) -> pl.DataFrame:
     return frame
 
 
-def _parsed(data: bytes) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(io.BytesIO(data))
-    # A panic of polars is no Exception, so that it would pass every border.
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise RecordError(f"not a parquet file: {reason}") from error
-
-
-def parquet_bytes(frame: pl.DataFrame) -> bytes:
-    """A frame as parquet bytes."""
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    return buffer.getvalue()
-
-
 def read_parquet(path: Path) -> pl.DataFrame:
     """Read one parquet file.
 
@@ -165,7 +163,7 @@ def read_parquet(path: Path) -> pl.DataFrame:
         RecordError: Missing, truncated or not parquet.
     """
     try:
-        return _parsed(path.read_bytes())
+        return parsed(path.read_bytes())
     except (OSError, RecordError) as error:
         raise RecordError(
             f"{path} cannot be read as parquet ({error}); delete it and rerun"
@@ -175,12 +173,8 @@ def read_parquet(path: Path) -> pl.DataFrame:
 def write_record(records: Path, record: Record) -> Path:
     """Store a finished record, in place of one of the same key; returns its folder."""
     shards = Shards.of(records, record.meta)
-    former = shards.paths
     shards.write_meta()
-    written = shards.append(record.frame)
-    for path in former:
-        if path != written:
-            path.unlink()
+    shards.replace(shards.paths, record.frame)
     return shards.folder
 
 
@@ -214,15 +208,28 @@ def read_record(folder: Path) -> Record:
     return Shards(folder, read_meta(path)).record()
 
 
+def record_folders(records: Path) -> list[Path]:
+    """The folder of each record that is not packed, sorted by name."""
+    return sorted(path.parent for path in records.glob(f"*/{META}"))
+
+
+def holds_records(records: Path) -> bool:
+    """Whether a folder is one of records, packed or not."""
+    return (records / PACK).is_file() or bool(record_folders(records))
+
+
 def read_records(run: Path) -> Iterator[Record]:
     """All records of a run folder (or of a ``records`` folder), sorted by name.
 
+    A record with a folder of its own went on after it was packed: the folder counts.
+
     Raises:
-        RecordError: No record below ``run``.
+        RecordError: No record below ``run``, or a damaged one.
     """
     base = run / RECORDS if (run / RECORDS).is_dir() else run
-    folders = sorted(path.parent for path in base.glob(f"*/{META}"))
-    if not folders:
+    if not holds_records(base):
         raise RecordError(f"no records below {run}; run recuse evaluate or recuse run first")
-    for folder in folders:
-        yield read_record(folder)
+    packed = read_pack(base / PACK) if (base / PACK).is_file() else {}
+    folders = {path.name: path for path in record_folders(base)}
+    for name in sorted({*packed, *folders}):
+        yield read_record(folders[name]) if name in folders else packed[name].record

@@ -10,13 +10,12 @@ import polars as pl
 from recuse.errors import RecordError
 from recuse.records.answers import Answers, changed, read_answers, to_fields
 from recuse.records.duplicates import split_duplicates
+from recuse.records.layout import ANSWERS, LOCK, META, PACK
 from recuse.records.lock import locked
-from recuse.records.schema import RecordMeta
+from recuse.records.packed import read_pack
+from recuse.records.schema import Record, RecordMeta
 from recuse.records.sealed import DamagedError, sealed
-from recuse.records.store import META, Shards, read_meta, read_shard, write_atomically
-
-LOCK = "writer.lock"
-ANSWERS = "answers.json"
+from recuse.records.store import Shards, read_meta, read_shard, write_atomically
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,14 @@ class Opened:
     def adopt(self, answers: Mapping[str, Answers]) -> None:
         """Keep the answers of the networks that the rows are about."""
         write_atomically(self.shards.folder / ANSWERS, sealed(to_fields(answers)))
+
+    def finish(self) -> Record:
+        """The whole record, whose rows lie in one shard from now on."""
+        parts = self.shards.paths
+        record = self.shards.record()
+        if len(parts) > 1:
+            self.shards.replace(parts, record.frame)
+        return record
 
 
 @contextmanager
@@ -67,11 +74,8 @@ def writing(
             record, or a folder that cannot be written.
     """
     shards = Shards.of(records, meta)
-    try:
-        shards.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordError(f"cannot write {shards.folder}: {error.strerror or error}") from error
     with locked(shards.folder / LOCK, waiting):
+        _unpack(shards)
         told = _check_meta(shards, repair=repair)
         kept, lost = _kept_answers(shards.folder / ANSWERS, repair=repair)
         if kept and shards.paths and (name := changed(kept, answers)):
@@ -86,6 +90,18 @@ def writing(
         if frame.is_empty():
             opened.adopt(answers)
         yield opened
+
+
+def _unpack(shards: Shards) -> None:
+    """Give a record that is packed its folder back, which counts from then on."""
+    meta, pack = shards.folder / META, shards.folder.parent / PACK
+    packed = read_pack(pack) if pack.is_file() and not meta.is_file() else {}
+    if entry := packed.get(shards.folder.name):
+        shards.append(entry.record.frame)
+        if entry.answers is not None:
+            write_atomically(shards.folder / ANSWERS, sealed(entry.answers))
+        # Last, because a folder without it is no record yet: cut short, it is unpacked again.
+        Shards(shards.folder, entry.record.meta).write_meta()
 
 
 def _check_meta(shards: Shards, *, repair: bool) -> list[str]:
@@ -136,21 +152,12 @@ def _whole_rows(shards: Shards, *, repair: bool) -> tuple[pl.DataFrame, list[str
     frame = pl.concat(frames, how="diagonal_relaxed") if frames else shards.frame()
     kept, unequal = split_duplicates(frame)
     if dropped := frame.height - kept.height:
-        _replace(shards, kept)
+        shards.replace(shards.paths, kept)
         notes.append(
             f"{dropped} rows of samples that were judged twice dropped; {len(unequal)} samples "
             "whose rows differed are judged again"
         )
     return kept, notes
-
-
-def _replace(shards: Shards, frame: pl.DataFrame) -> None:
-    """Put one shard in place of all; cut short, it leaves rows twice, which are equal."""
-    former = shards.paths
-    written = None if frame.is_empty() else shards.append(frame)
-    for path in former:
-        if path != written:
-            path.unlink()
 
 
 __all__ = ["Opened", "writing"]

@@ -1,0 +1,78 @@
+"""``recuse records``: keep, convert and compare what runs have found."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+Runs = Annotated[
+    Positional[tuple[Path, ...]], arg(metavar="RUN", help_behavior_hint="(one or more)")
+]
+
+
+def pack(runs: Runs, /) -> None:
+    """Put all records of each run folder into one file.
+
+    Every command reads a packed run as before, and one that judges more of a record takes it out
+    again. Nothing is removed before the file was read back and compared.
+
+    Args:
+        runs: Run folders, or folders of records.
+    """
+    from rich.console import Console
+
+    from recuse.records.packing import folders_of_records
+    from recuse.records.packing import pack as pack_records
+
+    console = Console(soft_wrap=True, highlight=False)
+    for folder in [folder for run in _some(runs) for folder in folders_of_records(run)]:
+        before = _files(folder)
+        names = pack_records(folder, waiting=_waiting)
+        after = _files(folder)
+        console.print(
+            f"{folder}: {len(names)} records, {before[0]} files of {before[1] / 1e3:.0f} kB are "
+            f"now {after[0]} of {after[1] / 1e3:.0f} kB"
+        )
+
+
+def hash_(runs: Runs, /, each: bool = False) -> None:
+    """Print the SHA-256 of what was found: equal for equal verdicts on the same samples.
+
+    It depends on no order, no cut into shards or batches and no packing, and leaves out what
+    judging cost and softmax outputs, whose last bits depend on the batch.
+
+    Args:
+        runs: Run folders, or folders of records.
+        each: Print one line a record, with its model.
+    """
+    from recuse.records.hashes import record_hash, records_hash
+    from recuse.records.packing import folders_of_records
+    from recuse.records.store import read_records
+
+    folders = [folder for run in _some(runs) for folder in folders_of_records(run)]
+    records = [record for folder in folders for record in read_records(folder)]
+    if each:
+        for record in records:
+            print(f"{record_hash(record)}  {record.meta.model}")
+    else:
+        print(records_hash(records))
+
+
+def _some(runs: tuple[Path, ...]) -> tuple[Path, ...]:
+    from recuse.errors import ConfigError
+
+    if not runs:
+        raise ConfigError("no run named; give at least one run folder")
+    return runs
+
+
+def _files(folder: Path) -> tuple[int, int]:
+    """How many files lie below a folder, and their bytes."""
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return len(sizes), sum(sizes)
+
+
+def _waiting(owner: str) -> None:
+    from recuse.cli.console import console
+
+    console.print(f"waiting for {owner}, which writes a record here")
