@@ -6,7 +6,7 @@ from pathlib import Path
 import altair as alt
 import polars as pl
 
-from recuse.analysis.compositions import ChainRates, compose_records
+from recuse.analysis.composing import compose_records
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
 from recuse.analysis.metrics import natural_accuracy, robust_accuracy, robust_inaccuracy
 from recuse.analysis.verdicts import Mask, verdicts
@@ -175,7 +175,7 @@ def compositions(records: dict[str, Record], core: Record) -> list[str]:
     lines += ["|---" * 5 + "|"]
     for training, record in records.items():
         (chain,) = compose_records([record, core], eps=eps, kind="certified")
-        found = ChainRates.of(chain)
+        found = chain.rates
         rates = (found.natural, found.sound, found.paper, found.core_share)
         cells = ("–" if rate is None else f"{100 * rate:.1f}" for rate in rates)
         lines.append(f"| {training} | {' | '.join(cells)} |")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from recuse.analysis.advice import advise
-from recuse.analysis.compositions import ChainRates, compose_records
+from recuse.analysis.composing import compose_records
 from recuse.analysis.intervals import Interval, paired_difference, wilson_of
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Mask, Verdicts, verdicts
@@ -92,7 +92,7 @@ def table(heads: list[str], rows: list[list[str]]) -> list[str]:
 def networks(found: dict[str, Verdicts], run: RunFolder, eps: str) -> list[str]:
     """Each network alone, and in front of the core; which system to take."""
     chains = compose_records(run.records, eps=eps, attacks=run.attacks)
-    whole = {c.name.partition(" → ")[0]: c for c in map(ChainRates.of, chains)}
+    whole = {c.name.partition(" → ")[0]: c for c in (chain.rates for chain in chains)}
     heads = ["network", "natural", "robust", "robustly wrong", "before the core: natural"]
     rows = []
     for name, model in found.items():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from recuse.analysis.abstainers import Abstainer, core_of, indicator, network, response
+from recuse.analysis.abstainers import Abstainer, indicator, network, response
+from recuse.analysis.compositions import core_of
 from recuse.analysis.verdicts import Verdicts, verdicts
 from recuse.records.schema import RecordMeta, make_record
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recuse.analysis.compositions import ChainRates, compose_records
+from recuse.analysis.composing import compose_records
 from recuse.records.schema import Record, RecordMeta, joint_weights, make_record
 
 IDS = [f"{i:02d}" for i in range(10)]
@@ -49,7 +49,7 @@ def attack(left: list[bool], ids: list[str], **changes: object) -> Record:
 
 def composed(*attacks: Record, **options: object):
     (only,) = compose_records(models(), eps="1/255", attacks=attacks, **options)
-    return ChainRates.of(only)
+    return only.rates
 
 
 def test_what_the_adversary_broke_is_not_in_the_bound() -> None:

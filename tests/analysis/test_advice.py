@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from recuse.analysis.accounting import Account
 from recuse.analysis.advice import ALLOWED_LOSS, advise, advised, difference
-from recuse.analysis.chains import count_chain
+from recuse.analysis.compositions import count_composition
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Verdicts, verdicts
 from recuse.errors import RecordError
@@ -79,7 +79,7 @@ def members(seed: int, *names: str) -> list[Verdicts]:
 @pytest.mark.parametrize("seed", range(20))
 def test_advice_holds_with_all_members_in_the_set(seed: int) -> None:
     *stages, core = members(seed, "a", "b", "core")
-    chains = [count_chain([stage, core], "1/255", "robust") for stage in stages]
+    chains = [count_composition([stage, core], "1/255", "robust") for stage in stages]
     advice = advise(chains)
     alone = [rates(a) for c in chains for a in c.alone]
     taken = rates(advice.taken.account)
@@ -90,7 +90,7 @@ def test_advice_holds_with_all_members_in_the_set(seed: int) -> None:
         assert over.natural.estimate == pytest.approx(taken[0] - rate(other.account.natural))
         assert over.robust.low <= over.robust.estimate <= over.robust.high
     names = {other.name for other in advice.others}
-    if advice.taken.chain is not None:
+    if advice.taken.composition is not None:
         assert names == {advice.taken.models[0].meta.model}
     elif advice.taken is not advice.core:
         assert names == {f"{advice.taken.name} → core"}
@@ -103,7 +103,7 @@ def test_what_the_samples_do_not_tell_apart_is_named() -> None:
     every, core = np.ones(SAMPLES, bool), np.zeros(SAMPLES, bool)
     found = [model("lead", every, lead, core), model("twin", every, twin, core)]
     last = model("core", every, core, core)
-    advice = advise([count_chain([m, last], "1/255", "robust") for m in found])
+    advice = advise([count_composition([m, last], "1/255", "robust") for m in found])
     assert advice.taken.title == "lead alone"
     assert [s.title for s in advice.alike] == ["twin alone"]
 
@@ -114,7 +114,7 @@ def test_compositions_of_different_questions_are_refused() -> None:
         model("b", *np.ones((3, 9), bool), first=5),
         model("c", *np.ones((3, 9), bool), first=5),
     ]
-    chains = [count_chain(pair, "1/255", "robust") for pair in (one, other)]
+    chains = [count_composition(pair, "1/255", "robust") for pair in (one, other)]
     with pytest.raises(RecordError, match="2 compositions of different"):
         advise(chains)
     with pytest.raises(RecordError, match="0 compositions"):

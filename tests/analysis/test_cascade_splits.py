@@ -116,7 +116,7 @@ def test_an_unjudged_radius_and_an_unknown_core_are_refused() -> None:
     records = [model("core", 0, loss="std"), model("a", 1)]
     with pytest.raises(RecordError, match="judged: 1/255, 2/255"):
         build_pool(records, dataset="signs", eps="8/255")
-    with pytest.raises(RecordError, match="no record of core 'z'; there are: core, a"):
+    with pytest.raises(RecordError, match="no record of model 'z'; there are: core, a"):
         build_pool(records, dataset="signs", eps="1/255", core="z")
 
 

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from recuse.analysis.chains import core_of, stage_of
-from recuse.analysis.compositions import ChainRates, compose_records
+from recuse.analysis.composing import compose_records
+from recuse.analysis.compositions import core_of, stage_of
 from recuse.analysis.verdicts import verdicts
 from recuse.errors import RecordError
 from recuse.records.schema import RecordMeta, make_record
@@ -18,7 +18,7 @@ SAMPLES = 200
 
 def rates(records, **options):
     """The rates of every composition of these records."""
-    return [ChainRates.of(chain) for chain in compose_records(records, **options)]
+    return [chain.rates for chain in compose_records(records, **options)]
 
 
 RADII = ("0.12", "0.24")
@@ -152,11 +152,11 @@ def test_without_what_a_deployed_stage_needs_nothing_is_proven(settings, sentenc
     stage = random_model("m", "certified")
     (full,) = compose_records([stage, CORE], eps="0.12")
     (chain,) = compose_records([changed(stage, **settings), CORE], eps="0.12")
-    found = ChainRates.of(chain)
+    found = chain.rates
     assert found.sound is None
     assert re.search(sentence, found.lacking)
     # The other numbers stay, and the paper's count never asked.
-    assert (found.natural, found.paper) == (ChainRates.of(full).natural, ChainRates.of(full).paper)
+    assert (found.natural, found.paper) == (full.rates.natural, full.rates.paper)
 
 
 def test_linear_bounds_prove_the_answer_and_not_that_it_is_given():

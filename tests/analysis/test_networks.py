@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from recuse.analysis.cascade_pool import build_pool
-from recuse.analysis.chains import count_chain
-from recuse.analysis.compositions import ChainRates, compose_records
+from recuse.analysis.composing import compose_records
+from recuse.analysis.compositions import count_composition
 from recuse.analysis.networks import essential, gather
 from recuse.analysis.verdicts import Verdicts, verdicts
 from recuse.records.schema import Record, RecordMeta, joint_weights, make_record
@@ -230,7 +230,7 @@ def test_a_witness_never_refutes_what_is_so_and_always_what_it_broke(seed) -> No
         for v, (near, far) in zip(found, exact, strict=True):
             assert not (near & ~v.robust(radii[0])).any()
             assert not (far & ~v.robust(radii[1])).any()
-    chain = count_chain(both(*models, attacks=[told]), radii[0], "robust")
+    chain = count_composition(both(*models, attacks=[told]), radii[0], "robust")
     assert not (chain.sound.robust & ~left).any()
 
 
@@ -243,9 +243,9 @@ def test_one_composition_has_one_number_wherever_it_is_counted() -> None:
     pair = attack(but(5), [*[None] * 5, 1], members=("o", "c"), model="other → core")
     records = [stage, core, dlr, other]
     apart = compose_records([stage, core], eps="1/255")
-    assert ChainRates.of(apart[0]).sound == 1
+    assert apart[0].rates.sound == 1
     counted = compose_records(records[:2] + records[3:], eps="1/255", core="core", attacks=[pair])
-    sound = {c.name: ChainRates.of(c).sound for c in counted}
+    sound = {c.name: c.rates.sound for c in counted}
     # Sample 5: the stage is not sure to answer there, and the core fell in the other composition.
     assert sound["m → core"] == pytest.approx(5 / 6)
     pool = build_pool(records[:2] + records[3:], dataset="d", eps="1/255", attacks=[pair])

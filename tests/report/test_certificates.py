@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from recuse.analysis.intervals import wilson_of
-from recuse.analysis.measured import judge_records, measure_all, strongest
+from recuse.analysis.measured import measure_all, strongest, verdicts_of
 from recuse.analysis.verdicts import add_radii
 from recuse.cli.main import main
 from recuse.records.schema import make_record
@@ -128,5 +128,5 @@ def test_of_two_proofs_the_better_one_decides(known_records):
     _, era, trades = known_records
     weaker = replace(certified(era), meta=replace(certified(era).meta, model="trades"))
     for records in ([weaker, certified(trades)], [certified(trades), weaker]):
-        rates = strongest(measure_all(judge_records("run", records)))
+        rates = strongest(measure_all(verdicts_of("run", records)))
         assert [m.stable.estimate for m in rates if m.eps == "8/255"] == [1.0]

@@ -18,7 +18,8 @@ from recuse.analysis.accounting import (
     paper_account,
     sound_account,
 )
-from recuse.analysis.mechanisms import confidence_stage, indicator_stage
+from recuse.analysis.compositions import stage_of
+from recuse.analysis.mechanisms import confidence_stage
 from recuse.analysis.metrics import rate, share
 from recuse.analysis.verdicts import Mask, Verdicts, add_radii, check_comparable
 from recuse.errors import RecordError
@@ -97,9 +98,7 @@ def indicator(model: Verdicts, eps: str) -> Abstainer:
     Raises:
         RecordError: Not judged at eps and twice eps, or without labels.
     """
-    robust, doubled = model.robust(eps), model.robust(add_radii(eps, eps))
-    stage = indicator_stage(model.accurate(), robust, robust, doubled)
-    return Abstainer("RI", eps, stage)
+    return Abstainer("RI", eps, stage_of(model, eps))
 
 
 def response(model: Verdicts, confidence: Verdicts, eps: str, tau: float) -> Abstainer:
@@ -146,8 +145,3 @@ def network(model: Verdicts, eps: str, *, certified: bool = False) -> Abstainer:
     sure = np.asarray(model.frame[f"{kind}@{wide[0]}"].to_numpy(), dtype=np.bool_)
     stage = confidence_stage(model.accurate(), robust, model.selected(), sure)
     return Abstainer("SN", eps, stage)
-
-
-def core_of(model: Verdicts, eps: str) -> Core:
-    """A model as the core of a composition."""
-    return Core(model.accurate(), model.robust(eps))

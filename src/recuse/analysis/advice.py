@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recuse.analysis.accounting import Account
-from recuse.analysis.chains import Chain
+from recuse.analysis.compositions import Composition
+from recuse.analysis.deployed import Promise
 from recuse.analysis.fronts import pareto
 from recuse.analysis.intervals import Interval, paired_difference
 from recuse.analysis.metrics import rate
@@ -13,6 +14,8 @@ from recuse.errors import RecordError
 
 # Natural accuracy against the core that a recommended system may give up where one can be had.
 ALLOWED_LOSS = 0.01
+# What stands behind a count by attacks: no chance, nothing lacking.
+NOTHING = Promise()
 # Shares of the same samples that differ by rounding alone are equal.
 _ROUNDING = 1e-9
 
@@ -24,12 +27,19 @@ class System:
     Attributes:
         account: Its outcome per sample, by the sound count.
         models: One model alone, or the members of a composition in order.
-        chain: The composition; None for a model alone.
+        promised: What stands behind its robust count where proofs are counted.
+        composition: The composition; None for a model alone.
     """
 
     account: Account
     models: tuple[Verdicts, ...]
-    chain: Chain | None = None
+    promised: Promise = NOTHING
+    composition: Composition | None = None
+
+    @property
+    def supported(self) -> bool:
+        """Whether the records support its robust count."""
+        return not self.promised.lacking
 
     @property
     def name(self) -> str:
@@ -39,7 +49,7 @@ class System:
     @property
     def title(self) -> str:
         """``model alone`` or ``stage → … → core``."""
-        return self.name if self.chain else f"{self.name} alone"
+        return self.name if self.composition else f"{self.name} alone"
 
 
 @dataclass(frozen=True)
@@ -94,42 +104,52 @@ def difference(system: System, other: System) -> Difference:
     )
 
 
-def advise(chains: Sequence[Chain]) -> Advice:
+def systems(compositions: Sequence[Composition]) -> tuple[list[System], ...]:
+    """The cores alone, the stages alone, each once, and the compositions.
+
+    Args:
+        compositions: Of one question; at least one.
+    """
+    cores, stages = (
+        [
+            System(c.alone[place], (c.members[place],), c.promised_alone(place))
+            for c in compositions
+            for place in places(len(c.members))
+        ]
+        for places in (lambda n: (n - 1,), lambda n: range(n - 1))
+    )
+    composed = [System(c.sound, c.members, c.promised, c) for c in compositions]
+    return _distinct(cores), _distinct(stages), composed
+
+
+def advise(compositions: Sequence[Composition]) -> Advice:
     """Choose among compositions, and all of their members alone.
 
     Args:
-        chains: Of one radius, counted alike on the same samples; at least one.
+        compositions: Of one radius, counted alike on the same samples; at least one.
 
     Raises:
         RecordError: Compositions that cannot be compared, or none.
     """
-    if len({(c.eps, c.kind, tuple(c.members[-1].ids)) for c in chains}) != 1:
+    if len({(c.eps, c.kind, tuple(c.core.ids)) for c in compositions}) != 1:
         raise RecordError(
-            f"{len(chains)} compositions of different radii, verdicts or samples cannot be "
+            f"{len(compositions)} compositions of different radii, verdicts or samples cannot be "
             "compared; choose among those of one question, of which there must be one"
         )
-    cores = _distinct([System(c.alone[-1], c.members[-1:]) for c in chains])
+    cores, everyone, composed = systems(compositions)
     core = max(cores, key=lambda system: rate(system.account.natural))
-    stages = _distinct(
-        [
-            System(c.alone[place], (model,))
-            for c in chains
-            for place, model in enumerate(c.members[:-1])
-            if c.proven_alone(place)
-        ]
-    )
-    composed = [System(c.sound, c.members, c) for c in chains]
-    systems = [*stages, *composed]
-    index = advised([s.account for s in systems], core.account)
-    taken = core if index is None else systems[index]
+    stages = [system for system in everyone if system.supported]
+    choices = [*stages, *composed]
+    index = advised([s.account for s in choices], core.account)
+    taken = core if index is None else choices[index]
     return Advice(
         taken=taken,
         core=core,
         others=_beside(taken, stages, composed),
-        alike=tuple(s for s in systems if s is not taken and _alike(s, taken)),
-        choices=len(systems) + len(cores),
-        eps=chains[0].eps,
-        kind=chains[0].kind,
+        alike=tuple(s for s in choices if s is not taken and _alike(s, taken)),
+        choices=len(choices) + len(cores),
+        eps=compositions[0].eps,
+        kind=compositions[0].kind,
     )
 
 
@@ -177,7 +197,7 @@ def _distinct(systems: Sequence[System]) -> list[System]:
 def _beside(
     taken: System, stages: Sequence[System], composed: Sequence[System]
 ) -> tuple[System, ...]:
-    if taken.chain is not None:
+    if taken.composition is not None:
         members = {id(model) for model in taken.models}
         return tuple(s for s in stages if id(s.models[0]) in members)
     led = [s for s in composed if s.models[0] is taken.models[0]] or composed

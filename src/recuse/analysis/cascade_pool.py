@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from recuse.analysis.accounting import Core, Stage
-from recuse.analysis.chains import core_of, stage_of
+from recuse.analysis.compositions import core_of, stage_of
+from recuse.analysis.cores import the_core
+from recuse.analysis.evidence import same_weights, strongest_record
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import (
     Verdicts,
@@ -18,9 +18,6 @@ from recuse.analysis.verdicts import (
 from recuse.errors import RecordError
 from recuse.radius import format_radius, parse_radius
 from recuse.records.schema import Record, RecordMeta
-
-# Losses of models trained for natural accuracy alone: what a core is.
-NATURAL_LOSSES = frozenset({"std", "standard", "wstd"})
 
 
 @dataclass(frozen=True)
@@ -63,9 +60,9 @@ def build_pool(
 ) -> Pool:
     """Every model of a data set that was judged at eps and twice eps, and a core.
 
-    The core is ``core``, or the most accurate among the models tagged as a core or trained
-    with a standard loss. A pool compares like with like: a stage met every attack that the core
-    met. What any attack on a network broke is broken, whatever the attack was after.
+    The core is ``core``, or the one that :func:`recuse.analysis.cores.cores` finds. A pool
+    compares like with like: a stage met every attack that the core met. What any attack on a
+    network broke is broken, whatever the attack was after.
 
     Args:
         records: Of any data sets and attacks.
@@ -75,8 +72,8 @@ def build_pool(
         attacks: Of attacks on compositions of these models.
 
     Raises:
-        RecordError: No record of the data set or radius, no core, no stage, mixed norms, or
-            models judged on different samples.
+        RecordError: No record of the data set or radius, no core or several, no stage, mixed
+            norms, or models judged on different samples.
     """
     here = [r for r in records if dataset in (r.meta.dataset, r.meta.dataset.partition("/")[0])]
     if not here:
@@ -100,7 +97,7 @@ def pool_of(networks: Sequence[Verdicts], *, eps: str, core: str | None = None) 
             f"no model of {dataset} was judged at {eps}; judged: {', '.join(radii) or 'none'}"
         )
     models = by_model(judged)
-    core_name = _core_name(models, core)
+    core_name = the_core(models, core)
     return _pool(models, core_name, format_radius(parse_radius(eps)))
 
 
@@ -109,36 +106,14 @@ def _on_confidence(meta: RecordMeta) -> bool:
     return meta.attack.endswith("-conf")
 
 
-def _core_name(models: dict[str, list[Verdicts]], wanted: str | None) -> str:
-    if wanted is not None:
-        if wanted not in models:
-            raise RecordError(f"no record of core {wanted!r}; there are: {', '.join(models)}")
-        return wanted
-    cores = {name: found for name, found in models.items() if any(is_core(v) for v in found)}
-    if not cores:
-        raise RecordError(
-            "no model is tagged as a core or trained with a standard loss; name one with --core"
-        )
-    return max(cores, key=lambda name: float(np.mean(cores[name][0].accurate())))
-
-
-def is_core(model: Verdicts) -> bool:
-    """Whether a model was trained for natural accuracy alone, or says that it is a core."""
-    tags = model.meta.tags
-    return tags.get("role") == "core" or (
-        tags.get("role") is None and tags.get("loss") in NATURAL_LOSSES
-    )
-
-
 def _pool(models: dict[str, list[Verdicts]], core_name: str, eps: str) -> Pool:
     twice = add_radii(eps, eps)
-    core = _widest(models[core_name])
+    core = strongest_record(models[core_name], eps, "robust")
     wanted = _met(core)
     names, stages, left_out = [], [], []
     for name, found in models.items():
-        stage = _widest(found)
-        same = core.meta.weights and stage.meta.weights == core.meta.weights
-        if name == core_name or same:
+        stage = strongest_record(found, eps, "robust")
+        if name == core_name or same_weights(core, stage):
             continue
         if not wanted.keys() <= _met(stage).keys():
             left_out.append((name, f"not judged by {_wanting(stage, wanted)}"))
@@ -161,11 +136,6 @@ def _pool(models: dict[str, list[Verdicts]], core_name: str, eps: str) -> Pool:
         core_of(core, eps),
         tuple(left_out),
     )
-
-
-def _widest(found: Sequence[Verdicts]) -> Verdicts:
-    """The record of a network with the most samples; all know what any attack broke."""
-    return max(found, key=lambda v: v.samples)
 
 
 def _met(model: Verdicts) -> dict[str, str]:

@@ -1,16 +1,127 @@
-"""Compositions of models that were judged apart: from records to accounts."""
+"""One composition counted at one radius: sample by sample, beside each of its members alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from recuse.analysis.chains import Chain, count_chain
-from recuse.analysis.deployed import smoothed
+import numpy as np
+
+from recuse.analysis.accounting import Account, Core, Stage, paper_account, sound_account
+from recuse.analysis.adversaries import Attacked, attacked
+from recuse.analysis.deployed import Promise, promise, promise_alone, smoothed
+from recuse.analysis.mechanisms import indicator_stage
 from recuse.analysis.metrics import rate
-from recuse.analysis.networks import gather
-from recuse.analysis.verdicts import Kind, Verdicts, add_radii, by_model, verdicts
+from recuse.analysis.verdicts import Kind, Mask, Verdicts, add_radii, check_comparable
 from recuse.errors import RecordError
-from recuse.records.schema import Record, RecordMeta
+from recuse.records.schema import Record
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """Robust models in the order in which they answer, then a core, counted.
+
+    Every selector's radius is the attacker's, eps; "sure" selection therefore asks twice eps, or
+    what the promise of a certified stage needs.
+
+    Attributes:
+        members: The stages, then the core.
+        eps: The attacker's radius.
+        kind: What the verdicts rest on.
+        sound: Outcome per sample as deployed: a lower bound as strong as the verdicts, without
+            what adversaries of the whole composition broke.
+        paper: Outcome per sample by the paper's way of counting.
+        alone: Each member by itself, in the order of ``members``.
+        left: Samples that every stage leaves to the core.
+        met: What adversaries of the whole composition found; None where there was none.
+        refuted: Samples that the members' verdicts alone would have counted in ``sound``.
+        promises: By certificates: what each stage proves as it is deployed.
+        promises_alone: By certificates: what each member proves by itself.
+        known: Robust accuracy against an attack on the composition, where the rows behind it are
+            not at hand.
+    """
+
+    members: tuple[Verdicts, ...]
+    eps: str
+    kind: Kind
+    sound: Account
+    paper: Account
+    alone: tuple[Account, ...]
+    left: Mask
+    met: Attacked | None
+    refuted: Mask
+    promises: tuple[Promise, ...] = ()
+    promises_alone: tuple[Promise, ...] = ()
+    known: float | None = None
+
+    @property
+    def name(self) -> str:
+        """``stage → … → core``."""
+        return " → ".join(model.meta.model for model in self.members)
+
+    @property
+    def promised(self) -> Promise:
+        """What stands behind the sound count by certificates, every stage's chances added."""
+        return Promise(
+            alpha=sum((p.alpha for p in self.promises), start=0.0),
+            beta=sum((p.beta for p in self.promises), start=0.0),
+            lacking=next((p.lacking for p in self.promises if p.lacking), ""),
+        )
+
+    @property
+    def lacking(self) -> str:
+        """Why the records do not support the sound count; empty where they do."""
+        return self.promised.lacking
+
+    @property
+    def stage(self) -> Verdicts:
+        """The model that is asked first."""
+        return self.members[0]
+
+    @property
+    def core(self) -> Verdicts:
+        """The model that always answers."""
+        return self.members[-1]
+
+    @property
+    def attacked(self) -> float | None:
+        """Robust accuracy against attacks on the composition itself, if there were any."""
+        return self.known if self.met is None else rate(self.met.left[self.met.met])
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(self.left.size)
+
+    def promised_alone(self, place: int) -> Promise:
+        """What stands behind the robust count of a member by itself."""
+        return self.promises_alone[place] if self.promises_alone else Promise()
+
+    @property
+    def rates(self) -> "Rates":
+        """Its rates."""
+        lacking = self.lacking
+        return Rates(
+            name=self.name,
+            eps=self.eps,
+            natural=rate(self.sound.natural),
+            sound=None if lacking else rate(self.sound.robust),
+            paper=rate(self.paper.robust),
+            paper_natural=rate(self.paper.natural),
+            core_share=rate(self.left),
+            alone=tuple(self._alone(place) for place in range(len(self.members))),
+            kind=self.kind,
+            attacked=self.attacked,
+            images=0 if self.met is None else int(self.met.met.sum()),
+            refuted=int(self.refuted.sum()),
+            failure=self.promised.failure,
+            lacking=lacking,
+        )
+
+    def _alone(self, place: int) -> "Alone":
+        account, promised = self.alone[place], self.promised_alone(place)
+        robust = None if promised.lacking else rate(account.robust)
+        name = self.members[place].meta.model
+        return Alone(name, rate(account.natural), robust, promised.failure)
 
 
 @dataclass(frozen=True)
@@ -32,7 +143,7 @@ class Alone:
 
 
 @dataclass(frozen=True)
-class ChainRates:
+class Rates:
     """Rates of one composition at one radius, each in [0, 1].
 
     Attributes:
@@ -71,27 +182,6 @@ class ChainRates:
     failure: float = 0.0
     lacking: str = ""
 
-    @classmethod
-    def of(cls, chain: Chain) -> "ChainRates":
-        """The rates of a composition that was counted."""
-        met = chain.attacked
-        return cls(
-            name=chain.name,
-            eps=chain.eps,
-            natural=rate(chain.sound.natural),
-            sound=None if chain.lacking else rate(chain.sound.robust),
-            paper=rate(chain.paper.robust),
-            paper_natural=rate(chain.paper.natural),
-            core_share=rate(chain.left),
-            alone=tuple(_alone(chain, place) for place in range(len(chain.members))),
-            kind=chain.kind,
-            attacked=None if met is None else rate(met.left[met.met]),
-            images=0 if met is None else int(met.met.sum()),
-            refuted=int(chain.refuted.sum()),
-            failure=chain.promised.failure,
-            lacking=chain.lacking,
-        )
-
     def as_dict(self) -> dict[str, Any]:
         """JSON values; without what an attack would say where there was none."""
         plain = asdict(self) | {"alone": [asdict(member) for member in self.alone]}
@@ -102,127 +192,89 @@ class ChainRates:
         return plain
 
 
-def compose_records(
-    records: Sequence[Record],
-    *,
-    eps: str,
-    core: str | None = None,
-    stages: Sequence[str] = (),
-    kind: Kind | None = None,
-    attacks: Sequence[Record] = (),
-) -> list[Chain]:
-    """Account for one cascade, or for every robust model alone in front of the core.
-
-    What any attack on a network broke is broken; of several records of certificates, the one
-    that proves most counts. Two networks of one name are told apart by their weights, with which
-    their names are then written.
+def count_composition(
+    members: Sequence[Verdicts], eps: str, kind: Kind, attacks: Sequence[Record] = ()
+) -> Composition:
+    """Count a composition of models that were judged apart.
 
     Args:
-        records: Models judged on the same samples at eps and 2 eps.
+        members: The stages in order, then the core, judged on the same samples.
         eps: The attacker's radius, which is the selectors' radius too.
-        core: Name of the core; by default the record whose ``role`` tag is ``core``.
-        stages: Names in order; by default one composition per record that is not the core.
-        kind: Verdicts to count with; by default attacks, and certificates where no stage was
-            attacked within eps. A core without certificates then counts as never robust.
-        attacks: Records of attacks on whole compositions; they count with attacks only.
-
-    Returns:
-        One entry per composition.
+        kind: Count with attacks or with certificates.
+        attacks: Records of attacks on whole compositions; those on other ones are passed over,
+            and by certificates none counts.
 
     Raises:
-        RecordError: A name that does not occur, no core, no network but the core, models judged
-            on different samples, or without the doubled radius.
+        RecordError: Different samples, or a verdict that is needed was not recorded.
     """
-    found = [verdicts(record) for record in records]
-    apart, judged = by_model(gather(found)), by_model(gather(found, attacks))
-    core_name = core or _core_name(judged)
-    chosen = kind or _kind([v for name in judged if name != core_name for v in judged[name]], eps)
-    best = {n: _most_telling(judged[n], eps, chosen, core=n == core_name) for n in judged}
-    models, before = (
-        {name: _named(name, found[name][best[name]]) for name in found} for found in (judged, apart)
-    )
-    if missing := [name for name in (core_name, *stages) if name not in models]:
-        raise RecordError(f"no record of model {missing[0]!r}; there are: {', '.join(models)}")
-    others = [name for name in models if name != core_name]
-    single = [n for n in others if not same_network(models[n].meta, models[core_name].meta)]
-    if not (single or stages):
-        raise RecordError(nothing_to_compose(others, core_name))
-    if chosen == "certified":
-        single = [name for name in single if models[name].proves(eps)] or single
-    chains = [tuple(stages)] if stages else [(name,) for name in single]
-
-    def count(names: Sequence[str], known: Mapping[str, Verdicts]) -> Chain:
-        return count_chain([known[name] for name in (*names, core_name)], eps, chosen, attacks)
-
-    return [replace(count(names, models), refuted=count(names, before).refuted) for names in chains]
-
-
-def same_network(first: RecordMeta, second: RecordMeta) -> bool:
-    """Whether two records are known to be of one network, whatever they call it."""
-    return bool(first.weights) and first.weights == second.weights
-
-
-def nothing_to_compose(others: Sequence[str], core: str) -> str:
-    """Why there is no composition where no network but the core was judged."""
-    alike = f": {', '.join(others)} has the core's weights" if others else ""
-    return (
-        f"a composition needs a network beside the core {core!r}, and there is none{alike}; "
-        "add the run folder of a robust model"
+    check_comparable(members)
+    proven = kind == "certified"
+    stages = [stage_of(model, eps, kind) for model in members[:-1]]
+    doubled = [stage_of(model, eps, kind, doubled=True) for model in members[:-1]]
+    core = core_of(members[-1], eps, kind)
+    left = np.ones_like(core.accurate)
+    for stage in stages:
+        left = left & ~stage.selects
+    sound = sound_account(stages, core)
+    met = attacked(members, attacks, eps) if kind == "robust" else None
+    refuted = np.zeros_like(left) if met is None else met.refutes(sound.robust)
+    return Composition(
+        members=tuple(members),
+        eps=eps,
+        kind=kind,
+        sound=replace(sound, robust=sound.robust & ~refuted),
+        paper=paper_account(doubled, core),
+        alone=tuple(_alone(model, eps, kind) for model in members),
+        left=left,
+        met=met,
+        refuted=refuted,
+        promises=tuple(promise(m, eps) for m in members[:-1] if proven),
+        promises_alone=tuple(promise_alone(m, eps) for m in members if proven),
     )
 
 
-def _alone(chain: Chain, place: int) -> Alone:
-    model, account = chain.members[place], chain.alone[place]
-    robust = rate(account.robust) if chain.proven_alone(place) else None
-    failure = chain.promises_alone[place].failure if chain.promises_alone else 0.0
-    return Alone(model.meta.model, rate(account.natural), robust, failure)
+def stage_of(model: Verdicts, eps: str, kind: Kind = "robust", *, doubled: bool = False) -> Stage:
+    """A model behind its own robustness indicator of radius eps, attacked within eps.
 
+    Args:
+        model: Judged at eps and twice eps.
+        eps: Of the selector and of the attacker.
+        kind: What counts. Certificates count the stage as it is deployed: where its record
+            promises nothing, it never surely selects.
+        doubled: Take twice eps for sure selection whatever is deployed, as the paper does.
 
-def _kind(others: Sequence[Verdicts], eps: str) -> Kind:
-    if any(model.has("robust", eps) for model in others):
-        return "robust"
-    proven = any(model.proves(eps) for model in others)
-    attacked = any(model.judged("robust") for model in others)
-    listed = any(model.judged("certified") for model in others)
-    return "certified" if proven or (listed and not attacked) else "robust"
-
-
-def _most_telling(found: Sequence[Verdicts], eps: str, kind: Kind, *, core: bool) -> int:
-    """Which record of a network says most; a core answers with the network itself."""
-    fit = [i for i, v in enumerate(found) if not (core and smoothed(v.meta))]
-    return max(fit or range(len(found)), key=lambda i: telling(found[i], eps, kind))
-
-
-def _named(name: str, model: Verdicts) -> Verdicts:
-    """A network under its name among the models compared."""
-    return replace(model, meta=replace(model.meta, model=name))
-
-
-def telling(model: Verdicts, eps: str, kind: Kind) -> tuple[bool, bool, int, float]:
-    """Orders records of one network: judged at eps, at 2 eps, samples, and how much they say.
-
-    An attack says more the more it broke, a certificate the more it proves.
+    Raises:
+        RecordError: Not judged at eps and twice eps, or without labels.
     """
-    double = add_radii(eps, eps)
-    if kind == "robust":
-        judged, doubled = model.has(kind, eps), model.has(kind, double)
-        most = rate(model.broken(eps)) if judged else -1.0
-    else:
-        judged, doubled = model.proves(eps), model.proves(double)
-        most = rate(model.certified(double if doubled else eps)) if judged else 0.0
-    return judged, doubled, model.samples, most
+    stable, twice = model.stable(kind, eps), model.stable(kind, add_radii(eps, eps))
+    if kind == "certified" and not doubled:
+        needed = promise(model, eps).radius
+        twice = model.certified(needed) if needed else np.zeros_like(stable)
+    return indicator_stage(model.accurate(), stable, stable, twice)
 
 
-def _core_name(judged: Mapping[str, Sequence[Verdicts]]) -> str:
-    names = [
-        name
-        for name, found in judged.items()
-        if any(v.meta.tags.get("role") == "core" for v in found)
-    ]
-    # One network under several names is one core.
-    networks = {judged[name][0].meta.weights or name for name in names}
-    if len(networks) != 1:
+def core_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Core:
+    """The model that answers the rest; without certificates it is never *proven* robust.
+
+    Raises:
+        RecordError: Not attacked within eps where attacks count, without labels, or a record of
+            the smoothed classifier.
+    """
+    if smoothed(model.meta):
         raise RecordError(
-            f"{len(networks)} models have the role core; name the core model (--core NAME)"
+            f"{model.meta.model!r} was judged as a smoothed classifier, but the core of a "
+            "composition answers with the network itself; evaluate it (recuse evaluate --role core)"
         )
-    return names[0]
+    accurate = model.accurate()
+    if kind == "certified" and not model.proves(eps):
+        return Core(accurate, np.zeros_like(accurate))
+    return Core(accurate, model.stable(kind, eps))
+
+
+def _alone(model: Verdicts, eps: str, kind: Kind) -> Account:
+    """A model by itself; by certificates as it is deployed, and nothing where none says so."""
+    accurate, radius = model.accurate(), eps
+    if kind == "certified":
+        radius = promise_alone(model, eps).radius
+    stable = model.stable(kind, radius) if radius else np.zeros_like(accurate)
+    return Account(accurate, accurate & stable)

@@ -1,61 +1,23 @@
 """What a record says of its model at each radius: rates with intervals, for tables and figures."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from recuse.analysis.evidence import evidence_rank, network_of
 from recuse.analysis.intervals import Interval, wilson_of
-from recuse.analysis.loss_names import loss_name, loss_rank
+from recuse.analysis.loss_names import loss_rank
 from recuse.analysis.metrics import Splits, splits
 from recuse.analysis.networks import essential, gather
 from recuse.analysis.verdicts import Kind, Mask, Verdicts, add_radii, verdicts
 from recuse.analysis.winners import Outcome
 from recuse.radius import parse_radius
-from recuse.records.schema import Record, RecordMeta
+from recuse.records.schema import Record
 
 ROBUST: Literal["robust"] = "robust"
 CERTIFIED: Literal["certified"] = "certified"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One model's record in one run.
-
-    Attributes:
-        run: Name of the run folder.
-        verdicts: The record's columns.
-    """
-
-    run: str
-    verdicts: Verdicts
-
-    @property
-    def meta(self) -> RecordMeta:
-        """What was measured."""
-        return self.verdicts.meta
-
-    @property
-    def role(self) -> str:
-        """``core``, ``robust``, ``standard``, ...; empty where the record does not say."""
-        return str(self.meta.tags.get("role", ""))
-
-    @property
-    def loss(self) -> str:
-        """The loss it was trained with, as figures write it."""
-        return loss_name(str(self.meta.tags.get("loss", "") or self.role or "model"))
-
-    @property
-    def short(self) -> str:
-        """Loss and what varies, for a label in a figure: ``ERA β=0.1``."""
-        beta = self.meta.tags.get("beta")
-        return f"{self.loss} β={number(beta)}" if beta is not None else self.loss
-
-    def tag(self, name: str) -> str:
-        """A tag as text; empty where absent."""
-        value = self.meta.tags.get(name)
-        return "" if value is None else number(value)
 
 
 @dataclass(frozen=True)
@@ -63,7 +25,7 @@ class Measured:
     """Rates of one model at one radius.
 
     Attributes:
-        judged: The model.
+        model: Its verdicts.
         eps: The radius, canonical text.
         kind: ``"robust"`` (an attack found nothing) or ``"certified"`` (proven).
         samples: Number of samples.
@@ -77,7 +39,7 @@ class Measured:
         not_judged: Samples among those not counted as stable because no search could be made.
     """
 
-    judged: Judged
+    model: Verdicts
     eps: str
     kind: Kind
     samples: int
@@ -90,65 +52,55 @@ class Measured:
     splits: Splits | None
     not_judged: int = 0
 
-    @property
-    def broken(self) -> float:
-        """Share whose answer a search changed."""
-        return 1 - self.stable.estimate - self.not_judged / self.samples
 
-
-def measure(judged: Judged, wanted: frozenset[str] = frozenset()) -> list[Measured]:
+def measure(model: Verdicts, wanted: frozenset[str] = frozenset()) -> list[Measured]:
     """Rates at every radius of interest.
 
     Args:
-        judged: A record; ``robust@R`` and ``certified@R`` columns are both used.
+        model: Of one record; ``robust@R`` and ``certified@R`` columns are both used.
         wanted: Radii to report; by default those whose double was judged too, or else all.
     """
     kinds: tuple[Kind, ...] = (ROBUST, CERTIFIED)
     return [
-        _at(judged, radius, kind)
-        for kind in kinds
-        for radius in _radii(judged.verdicts.judged(kind), wanted)
+        _at(model, radius, kind) for kind in kinds for radius in _radii(model.judged(kind), wanted)
     ]
 
 
-def measure_all(models: Sequence[Judged], wanted: frozenset[str] = frozenset()) -> list[Measured]:
+def measure_all(models: Sequence[Verdicts], wanted: frozenset[str] = frozenset()) -> list[Measured]:
     """:func:`measure` of every model, ordered by radius and then as given."""
-    rates = [m for judged in models for m in measure(judged, wanted)]
+    rates = [m for model in models for m in measure(model, wanted)]
     return sorted(
-        rates, key=lambda m: (m.judged.meta.dataset, m.judged.meta.norm, parse_radius(m.eps))
+        rates, key=lambda m: (m.model.meta.dataset, m.model.meta.norm, parse_radius(m.eps))
     )
 
 
 def strongest(rates: Sequence[Measured]) -> list[Measured]:
-    """Of several records of one model at one radius: the attack that broke most, the best proof."""
+    """Of several records of one network at one radius the one that says most."""
     kept: dict[tuple[str, ...], Measured] = {}
     for m in rates:
-        meta = m.judged.meta
-        key = (m.judged.run, meta.model, meta.dataset, meta.norm, m.eps, m.kind)
-        if key not in kept or _says_more(m, kept[key]):
+        key = (*network_of(m.model), m.eps, m.kind)
+        if key not in kept or _rank(m) > _rank(kept[key]):
             kept[key] = m
     return list(kept.values())
 
 
-def _says_more(m: Measured, other: Measured) -> bool:
-    if m.kind == CERTIFIED:
-        return m.stable.estimate > other.stable.estimate
-    return m.broken > other.broken
+def _rank(m: Measured) -> tuple[bool, bool, int, float]:
+    return evidence_rank(m.model, m.eps, m.kind)
 
 
 def outcomes(m: Measured) -> tuple[Outcome | None, Outcome | None, Outcome | None]:
     """Naturally right, robust and right, robust and wrong, sample by sample; None unlabelled."""
-    verdict = m.judged.verdicts
-    if not verdict.labelled:
+    model = m.model
+    if not model.labelled:
         return None, None, None
-    right, stable = verdict.accurate(), verdict.stable(m.kind, m.eps)
+    right, stable = model.accurate(), model.stable(m.kind, m.eps)
     natural, robust, wrong = (
-        Outcome(verdict.ids, mask) for mask in (right, right & stable, ~right & stable)
+        Outcome(model.ids, mask) for mask in (right, right & stable, ~right & stable)
     )
     return natural, robust, wrong
 
 
-def in_order(models: Iterable[Judged]) -> list[Judged]:
+def in_order(models: Iterable[Verdicts]) -> list[Verdicts]:
     """Cores first, then by loss, then by what varies; runs stay together in their order."""
     listed = list(models)
     runs = list(dict.fromkeys(m.run for m in listed))
@@ -168,12 +120,12 @@ def _size(value: object) -> float:
     return float(value) if isinstance(value, int | float) else -1.0
 
 
-def judge_records(run: str, records: Iterable[Record]) -> list[Judged]:
+def verdicts_of(run: str, records: Iterable[Record]) -> list[Verdicts]:
     """The records of a run."""
-    return [Judged(run, verdicts(record)) for record in records]
+    return [verdicts(record, run) for record in records]
 
 
-def gathered(records: Sequence[Judged], attacks: Sequence[Record]) -> list[Judged]:
+def gathered(records: Sequence[Verdicts], attacks: Sequence[Record]) -> list[Verdicts]:
     """Each network of each run once, with all that any record of a report says of it.
 
     Args:
@@ -181,17 +133,8 @@ def gathered(records: Sequence[Judged], attacks: Sequence[Record]) -> list[Judge
         attacks: Of attacks on whole compositions.
     """
     homes = [m.run for m in records]
-    together = gather([m.verdicts for m in records], attacks, homes)
-    return [replace(records[i], verdicts=together[i]) for i in essential(together, homes)]
-
-
-def number(value: object) -> str:
-    """A tag's value as text, floats as short as they are.
-
-    >>> number(0.5), number(1.0), number("2_255")
-    ('0.5', '1', '2_255')
-    """
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    together = gather(records, attacks, homes)
+    return [together[i] for i in essential(together, homes)]
 
 
 def _radii(judged: list[str], wanted: frozenset[str]) -> list[str]:
@@ -201,17 +144,16 @@ def _radii(judged: list[str], wanted: frozenset[str]) -> list[str]:
     return chosen or doubled or positive
 
 
-def _at(judged: Judged, radius: str, kind: Kind) -> Measured:
-    verdict = judged.verdicts
-    stable = verdict.stable(kind, radius)
+def _at(model: Verdicts, radius: str, kind: Kind) -> Measured:
+    stable = model.stable(kind, radius)
     double = add_radii(radius, radius)
-    selected = verdict.stable(kind, double) if verdict.has(kind, double) else None
-    accurate = verdict.accurate() if verdict.labelled else None
+    selected = model.stable(kind, double) if model.has(kind, double) else None
+    accurate = model.accurate() if model.labelled else None
     return Measured(
-        judged=judged,
+        model=model,
         eps=radius,
         kind=kind,
-        samples=verdict.samples,
+        samples=model.samples,
         natural=None if accurate is None else wilson_of(accurate),
         robust=None if accurate is None else wilson_of(accurate & stable),
         inaccurate=None if accurate is None else wilson_of(~accurate & stable),
@@ -219,7 +161,7 @@ def _at(judged: Judged, radius: str, kind: Kind) -> Measured:
         selected=None if selected is None else wilson_of(selected),
         precision=_precision(accurate, stable, selected),
         splits=None if accurate is None else splits(accurate, stable),
-        not_judged=int(verdict.not_judged(radius).sum()) if kind == ROBUST else 0,
+        not_judged=int(model.not_judged(radius).sum()) if kind == ROBUST else 0,
     )
 
 

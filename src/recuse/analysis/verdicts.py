@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from recuse.analysis.loss_names import loss_name
 from recuse.errors import RecordError
 from recuse.radius import format_radius, parse_radius
 from recuse.records.schema import Record, RecordMeta, radius_column, robust_columns
@@ -24,7 +25,7 @@ Values = npt.NDArray[np.float64]
 Kind = Literal["robust", "certified"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Verdicts:
     """A record's columns as arrays without nulls; asking for what was not judged is refused.
 
@@ -33,11 +34,36 @@ class Verdicts:
         frame: One row per sample, in the order of ``sample_id``.
         attacks: Of every record of all these samples whose verdicts are in here; empty where
             there is one alone.
+        run: Name of the run folder that holds the record; empty where that plays no part.
     """
 
     meta: RecordMeta
     frame: pl.DataFrame
     attacks: tuple[RecordMeta, ...] = ()
+    run: str = ""
+
+    @property
+    def role(self) -> str:
+        """``core``, ``robust``, ``standard``, ...; empty where the record does not say."""
+        return str(self.meta.tags.get("role", ""))
+
+    @property
+    def loss(self) -> str:
+        """The loss it was trained with, as figures write it."""
+        return loss_name(str(self.meta.tags.get("loss", "") or self.role or "model"))
+
+    @property
+    def short(self) -> str:
+        """Loss and what varies, for a label in a figure: ``ERA β=0.1``."""
+        beta = self.tag("beta")
+        return f"{self.loss} β={beta}" if beta else self.loss
+
+    def tag(self, name: str) -> str:
+        """A tag as text, floats as short as they are; empty where absent."""
+        value = self.meta.tags.get(name)
+        if value is None:
+            return ""
+        return f"{value:g}" if isinstance(value, float) else str(value)
 
     @property
     def met(self) -> tuple[RecordMeta, ...]:
@@ -208,9 +234,9 @@ class Verdicts:
         return ", ".join(self.judged(kind)) or "no radius"
 
 
-def verdicts(record: Record) -> Verdicts:
+def verdicts(record: Record, run: str = "") -> Verdicts:
     """A record's verdicts."""
-    return Verdicts(record.meta, record.frame)
+    return Verdicts(record.meta, record.frame, run=run)
 
 
 def by_model(judged: Sequence[Verdicts]) -> dict[str, list[Verdicts]]:

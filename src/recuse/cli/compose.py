@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from recuse.analysis.compositions import ChainRates
+    from recuse.analysis.compositions import Rates
     from recuse.analysis.verdicts import Kind
 
 JudgedBy = Literal["auto", "attacks", "certificates"]
@@ -49,7 +49,7 @@ def compose(
         out: Put the numbers into this JSON file as well; other compositions and radii in it stay.
     """
     from recuse.analysis.advice import advise
-    from recuse.analysis.compositions import ChainRates, compose_records
+    from recuse.analysis.composing import compose_records
     from recuse.records.run_folder import attack_records, keep_compositions
     from recuse.records.store import read_records
     from recuse.report.run.advice_text import advice_in_full, advice_rule
@@ -63,7 +63,7 @@ def compose(
         kind=_KINDS[judged_by],
         attacks=[record for run in runs for record in attack_records(run)],
     )
-    composed = [ChainRates.of(chain) for chain in chains]
+    composed = [chain.rates for chain in chains]
     if out is not None:
         keep_compositions(out, [entry.as_dict() for entry in composed])
     _print(composed)
@@ -72,7 +72,7 @@ def compose(
         _say(advice_in_full(advice), advice_rule(advice.choices))
 
 
-def _print(composed: "list[ChainRates]") -> None:
+def _print(composed: "list[Rates]") -> None:
     from rich.table import Table
 
     from recuse.cli.console import table_console
@@ -114,7 +114,7 @@ def _print(composed: "list[ChainRates]") -> None:
     _say(*(sentence for entry in composed if (sentence := _remark(entry))))
 
 
-def _remark(entry: "ChainRates") -> str:
+def _remark(entry: "Rates") -> str:
     """What has to be said of one row beside its numbers."""
     if entry.lacking:
         return f"{entry.name}: nothing is proven of the deployed system, because {entry.lacking}"
@@ -145,7 +145,7 @@ def _robust(rate: float | None) -> str:
     return "–" if rate is None else _percent(rate)
 
 
-def _attacked(entry: "ChainRates") -> str:
+def _attacked(entry: "Rates") -> str:
     if entry.attacked is None:
         return "–"
     return f"{100 * entry.attacked:.1f} ({entry.images} images)"

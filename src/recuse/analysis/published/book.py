@@ -4,9 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from recuse.analysis.cascade_pool import is_core
+from recuse.analysis.cores import cores, is_standard
 from recuse.analysis.loss_names import loss_name
-from recuse.analysis.metrics import natural_accuracy
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
@@ -112,13 +111,14 @@ class Book:
         return [
             e
             for e in self.attacked(dataset)
-            if e.raw.labelled and not is_core(e.raw) and not e.selective
+            if e.raw.labelled and not is_standard(e.raw) and not e.selective
         ]
 
     def core(self, dataset: str) -> Entry | None:
-        """The most accurate model trained for natural accuracy alone; None without one."""
-        cores = [e for e in self.attacked(dataset) if is_core(e.raw) and e.raw.labelled]
-        return max(cores, key=lambda e: natural_accuracy(e.raw.accurate()), default=None)
+        """The core of its models; None without one."""
+        entries = {id(e.raw): e for e in self.attacked(dataset)}
+        found = cores([e.raw for e in entries.values()])
+        return entries[id(found[0])] if found else None
 
     def confidence_of(self, entry: Entry) -> Entry | None:
         """The log of the attack on the same model's confidence; None without one."""

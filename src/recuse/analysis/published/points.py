@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recuse.analysis.abstainers import Abstainer, core_of, indicator, network, response
+from recuse.analysis.abstainers import Abstainer, indicator, network, response
 from recuse.analysis.accounting import Account, Core
+from recuse.analysis.compositions import core_of
 from recuse.analysis.metrics import rate, robust_accuracy, robust_inaccuracy
 from recuse.analysis.published.book import Book, Entry
 from recuse.analysis.verdicts import add_radii

@@ -107,7 +107,7 @@ def _verdict(advice: Advice) -> str:
         (other,) = advice.others
         return f"{other.name} {_stays(advice, other)}, {_over(other, core, advice)}."
     parts = [] if advice.cheap else [_DEAR]
-    if taken.chain is None:
+    if taken.composition is None:
         (other,) = advice.others
         parts += [
             f"{taken.title} {_stays(advice, taken)}, {_over(taken, core, advice)}.",
@@ -117,8 +117,8 @@ def _verdict(advice: Advice) -> str:
     else:
         parts += [
             f"{taken.name}, where {_how(advice, taken)} "
-            f"({percentage(rate(taken.chain.left))} of the samples), {_stays(advice, taken)}, "
-            f"{_over(taken, core, advice)}.",
+            f"({percentage(rate(taken.composition.left))} of the samples), "
+            f"{_stays(advice, taken)}, {_over(taken, core, advice)}.",
             *(_beside(advice, stage) for stage in advice.others),
         ]
     return " ".join([*parts, *_alike(advice)])

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recuse.analysis.accounting import Account, explain
-from recuse.analysis.advice import Advice
-from recuse.analysis.deployed import Promise, promise_alone
-from recuse.analysis.intervals import paired_difference
-from recuse.analysis.measured import Judged
+from recuse.analysis.accounting import explain
+from recuse.analysis.advice import Advice, System, difference, systems
+from recuse.analysis.compositions import Composition
 from recuse.analysis.metrics import rate
-from recuse.analysis.verdicts import Kind, Mask, Verdicts
+from recuse.analysis.verdicts import Kind, Mask
 from recuse.analysis.winners import Outcome, winners
-from recuse.report.composed import Composed
 from recuse.report.page.blocks import Cell, Column, Rate, Table
 from recuse.report.run.tables import BOLD, Lead, interval_points
 
@@ -53,7 +50,7 @@ _SAID: dict[Kind, _Said] = {
 }
 
 
-def composition_table(compositions: Sequence[Composed], advice: Sequence[Advice]) -> Table:
+def composition_table(compositions: Sequence[Composition], advice: Sequence[Advice]) -> Table:
     """Compositions by the sound, the attacked and the paper's accounting, their members first.
 
     Args:
@@ -75,13 +72,12 @@ def composition_table(compositions: Sequence[Composed], advice: Sequence[Advice]
         Column("robust, paper", "%", "by the paper's way of counting"),
         Column("stage answers", "%", "share of the samples that the robust model answers"),
     )
-    groups = _by_radius(compositions)
-    systems = [system for group in groups for system in _systems(group)]
-    taken = {(_members(entry.taken.models), entry.eps) for entry in advice}
+    found = [row for group in _by_radius(compositions) for row in _rows(group)]
+    taken = {(_members(entry.taken), entry.eps) for entry in advice}
     emphasised = frozenset(
-        row for row, system in enumerate(systems) if (system.members, system.eps) in taken
+        place for place, row in enumerate(found) if (_members(row.system), row.beside.eps) in taken
     )
-    rows = tuple(_row(lead, system, attacked) for system in systems)
+    rows = tuple(_cells(lead, row, attacked) for row in found)
     caption = (
         f"{said.system} Sound: natural accuracy is that of this system, and an image counts as "
         f"robust only if no stage that an attacker can make answer is wrong.{said.limit} The "
@@ -90,11 +86,11 @@ def composition_table(compositions: Sequence[Composed], advice: Sequence[Advice]
         f"{BOLD}"
     )
     place = len(lead.columns("system"))
-    bold = _winners(systems, natural=place, robust=place + 2)
+    bold = _winners(found, natural=place, robust=place + 2)
     return Table(said.title, columns, rows, caption, emphasised, within=("data", "ε"), winners=bold)
 
 
-def accounting_table(compositions: Sequence[Composed]) -> Table:
+def accounting_table(compositions: Sequence[Composition]) -> Table:
     """How many samples explain the difference between the two ways of counting."""
     lead = Lead([c.stage for c in compositions])
     columns: tuple[Column | str, ...] = (
@@ -122,112 +118,77 @@ def accounting_table(compositions: Sequence[Composed]) -> Table:
 
 
 @dataclass(frozen=True, eq=False)
-class _System:
-    """One row: a model alone, or a composition.
+class _Row:
+    """A model alone, or a composition.
 
     Attributes:
-        judged: Whose run and data the row names.
-        models: The model, or the members in order.
-        account: Outcome per sample, by the sound count.
-        beside: A composition of the same radius, whose core the row is compared with.
-        composed: The composition; None for a model alone.
+        system: Either.
+        core: The core alone, which it is compared with.
+        beside: A composition of the same radius and kind.
     """
 
-    judged: Judged
-    models: tuple[Verdicts, ...]
-    account: Account
-    beside: Composed
-    composed: Composed | None = None
-
-    @property
-    def eps(self) -> str:
-        return self.beside.eps
-
-    @property
-    def members(self) -> tuple[int, ...]:
-        return _members(self.models)
+    system: System
+    core: System
+    beside: Composition
 
     @property
     def is_core(self) -> bool:
-        return self.members == _members([self.beside.core.verdicts])
-
-    @property
-    def promised(self) -> Promise:
-        """What stands behind its proofs."""
-        if self.composed is not None:
-            return self.composed.chain.promised
-        return promise_alone(self.models[0], self.eps)
-
-    @property
-    def judged_robust(self) -> bool:
-        """Not so where proofs count and the records of what is deployed hold none."""
-        return self.beside.kind == "robust" or not self.promised.lacking
+        return _members(self.system) == _members(self.core)
 
 
-def _members(models: Sequence[Verdicts]) -> tuple[int, ...]:
+def _members(system: System) -> tuple[int, ...]:
     """Which records stand behind a system, whoever holds them."""
-    return tuple(id(model) for model in models)
+    return tuple(id(model) for model in system.models)
 
 
-def _by_radius(compositions: Sequence[Composed]) -> list[list[Composed]]:
+def _by_radius(compositions: Sequence[Composition]) -> list[list[Composition]]:
     """Compositions of one data set, norm and radius, in their order."""
-    groups: dict[tuple[str, str, str], list[Composed]] = {}
+    groups: dict[tuple[str, str, str], list[Composition]] = {}
     for c in compositions:
         meta = c.stage.meta
         groups.setdefault((meta.dataset, meta.norm, c.eps), []).append(c)
     return list(groups.values())
 
 
-def _systems(group: Sequence[Composed]) -> list[_System]:
+def _rows(group: Sequence[Composition]) -> list[_Row]:
     """The members of these compositions by themselves, each once, cores first; then these."""
-    first = group[0]
-    cores = [_System(c.core, (c.core.verdicts,), c.core_alone, first) for c in group]
-    stages = [_System(c.stage, (c.stage.verdicts,), c.stage_alone, first) for c in group]
-    alone = {system.members: system for system in (*cores, *stages)}
-    return [*alone.values(), *(_System(c.stage, c.chain.members, c.sound, c, c) for c in group)]
+    cores, stages, composed = systems(group)
+    return [_Row(system, cores[0], group[0]) for system in (*cores, *stages, *composed)]
 
 
-def _row(lead: Lead, system: _System, attacked: bool) -> tuple[Cell, ...]:
-    account, core, c = system.account, system.beside.core_alone, system.composed
-    name = f"{system.judged.meta.model} alone" if c is None else c.name
-    cost = paired_difference(account.natural, core.natural)
-    gain = paired_difference(account.robust, core.robust)
+def _cells(lead: Lead, row: _Row, attacked: bool) -> tuple[Cell, ...]:
+    system, account, c = row.system, row.system.account, row.system.composition
+    over = difference(system, row.core)
     shown: tuple[Cell, ...] = (None, None, None)
     if c is not None:
-        masks = (c.paper.natural, c.paper.robust, c.selects)
-        shown = tuple(Rate(rate(mask)) for mask in masks)
+        shown = tuple(Rate(rate(mask)) for mask in (c.paper.natural, c.paper.robust, ~c.left))
     broken = None if c is None or c.attacked is None else Rate(c.attacked)
-    fails = f"{system.promised.failure:g}" if system.judged_robust else None
-    compared = system.judged_robust and not system.is_core
+    fails = f"{system.promised.failure:g}" if system.supported else None
     return (
-        *lead.cells(system.judged, name, system.eps),
+        *lead.cells(system.models[0], system.title, row.beside.eps),
         Rate(rate(account.natural)),
-        None if system.is_core else interval_points(cost),
-        Rate(rate(account.robust)) if system.judged_robust else None,
-        interval_points(gain) if compared else None,
-        *((fails,) if system.beside.kind == "certified" else ()),
+        None if row.is_core else interval_points(over.natural),
+        Rate(rate(account.robust)) if system.supported else None,
+        interval_points(over.robust) if system.supported and not row.is_core else None,
+        *((fails,) if row.beside.kind == "certified" else ()),
         *((broken,) if attacked else ()),
         *shown,
     )
 
 
-def _winners(
-    systems: Sequence[_System], *, natural: int, robust: int
-) -> frozenset[tuple[int, int]]:
+def _winners(rows: Sequence[_Row], *, natural: int, robust: int) -> frozenset[tuple[int, int]]:
     """Bold cells; the arguments are their columns."""
-    metas = [system.judged.meta for system in systems]
-    groups = [(m.dataset, m.norm, s.eps) for m, s in zip(metas, systems, strict=True)]
-    ids = [system.models[0].ids for system in systems]
-    right = [Outcome(i, s.account.natural) for i, s in zip(ids, systems, strict=True)]
-    stays = [
-        Outcome(i, s.account.robust) if s.judged_robust else None
-        for i, s in zip(ids, systems, strict=True)
-    ]
+    groups, right, stays = [], list[Outcome | None](), list[Outcome | None]()
+    for row in rows:
+        model, account = row.system.models[0], row.system.account
+        groups.append((model.meta.dataset, model.meta.norm, row.beside.eps))
+        right.append(Outcome(model.ids, account.natural))
+        stays.append(Outcome(model.ids, account.robust) if row.system.supported else None)
     found = ((natural, winners(right, groups)), (robust, winners(stays, groups)))
     return frozenset((row, place) for place, rows in found for row in rows)
 
 
-def _some(c: Composed, mask: Mask) -> str:
+def _some(c: Composition, mask: Mask) -> str:
     """The first sample ids of a mask."""
-    ids = [str(c.stage.verdicts.ids[int(i)]) for i in np.flatnonzero(mask)[: _SHOWN_IDS + 1]]
+    ids = [str(c.stage.ids[int(i)]) for i in np.flatnonzero(mask)[: _SHOWN_IDS + 1]]
     return ", ".join(ids[:_SHOWN_IDS]) + (" …" if len(ids) > _SHOWN_IDS else "")

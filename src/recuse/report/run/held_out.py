@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_core
 from recuse.analysis.cascade_pool import Pool, pool_of
 from recuse.analysis.cascade_splits import SearchResult, search_splits
+from recuse.analysis.compositions import Composition
 from recuse.errors import RecordError
-from recuse.report.composed import Composed
 from recuse.report.page.blocks import Cell, Column, Spread, Table
 from recuse.report.run.tables import interval_points
 
@@ -40,13 +40,13 @@ class HeldOut:
     results: tuple[SearchResult, ...]
 
 
-def held_out(compositions: Sequence[Composed]) -> list[HeldOut]:
+def held_out(compositions: Sequence[Composition]) -> list[HeldOut]:
     """Choose on one half of the samples, report on the other, for every run and radius.
 
     Questions with a single robust model need no choosing and are left out, as are those with
     too few samples to halve.
     """
-    groups: dict[tuple[str, ...], list[Composed]] = {}
+    groups: dict[tuple[str, ...], list[Composition]] = {}
     for c in compositions:
         if c.stage.run == c.core.run:
             meta = c.stage.meta
@@ -96,10 +96,10 @@ def held_out_table(searches: Sequence[HeldOut]) -> Table:
     )
 
 
-def _search(run: str, group: Sequence[Composed]) -> HeldOut | None:
+def _search(run: str, group: Sequence[Composition]) -> HeldOut | None:
     """None where the models were not all judged by the attacks that judged the core."""
     core = group[0].core
-    networks = [core.verdicts, *(c.stage.verdicts for c in group)]
+    networks = [core, *(c.stage for c in group)]
     try:
         pool = pool_of(networks, eps=group[0].eps, core=core.meta.model)
     except RecordError:

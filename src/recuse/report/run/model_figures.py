@@ -5,23 +5,24 @@ from dataclasses import replace
 
 import numpy as np
 
+from recuse.analysis.compositions import Composition
+from recuse.analysis.evidence import network_of
 from recuse.analysis.intervals import Interval
-from recuse.analysis.measured import CERTIFIED, ROBUST, Judged, Measured
-from recuse.analysis.metrics import robust_selection, selective_robust_accuracy
-from recuse.analysis.verdicts import add_radii
+from recuse.analysis.measured import CERTIFIED, ROBUST, Measured
+from recuse.analysis.metrics import rate, robust_selection, selective_robust_accuracy
+from recuse.analysis.verdicts import Verdicts, add_radii
 from recuse.report.charts.curves import CertifiedCurve
 from recuse.report.charts.marks import Mark
 from recuse.report.charts.plots import ATTACKED, CORE, PAPER, SINGLE, SOUND, SplitBar
-from recuse.report.composed import Composed, network_of
 
 _TAUS = np.linspace(0.0, 0.99, 10)
 _PLAIN = ("core", "standard")
 
 
-def panel(judged: Judged, eps: str, everyone: Sequence[Judged]) -> str:
+def panel(judged: Verdicts, eps: str, everyone: Sequence[Verdicts]) -> str:
     """Radius, and whatever else tells the panels of one report apart."""
     parts = [f"{judged.meta.norm} {eps}"]
-    if len({m.meta.dataset for m in everyone}) > 1:
+    if len({v.meta.dataset for v in everyone}) > 1:
         parts.insert(0, judged.meta.dataset)
     bases = {m.tag("base") for m in everyone if m.role == "robust"}
     # A model without a base is compared with all others, so that it needs their panel.
@@ -30,7 +31,7 @@ def panel(judged: Judged, eps: str, everyone: Sequence[Judged]) -> str:
     return ", ".join(parts)
 
 
-def hover(judged: Judged, eps: str, *, model: str = "") -> dict[str, str]:
+def hover(judged: Verdicts, eps: str, *, model: str = "") -> dict[str, str]:
     """What the hover of a mark says of its model."""
     known = {
         "model": model or judged.meta.model,
@@ -45,49 +46,49 @@ def hover(judged: Judged, eps: str, *, model: str = "") -> dict[str, str]:
 
 def figure2_marks(rates: Sequence[Measured]) -> list[Mark]:
     """Robust accuracy over robust inaccuracy of every robust model, joined over beta."""
-    everyone = [m.judged for m in rates]
+    everyone = [m.model for m in rates]
     marks = [
         Mark(
             x=m.inaccurate.estimate,
             y=m.robust.estimate,
-            series=m.judged.loss,
-            panel=panel(m.judged, m.eps, everyone),
+            series=m.model.loss,
+            panel=panel(m.model, m.eps, everyone),
             trail=_trail(m),
-            order=_order(m.judged),
-            label=_label(m.judged),
-            hover=hover(m.judged, m.eps),
+            order=_order(m.model),
+            label=_label(m.model),
+            hover=hover(m.model, m.eps),
             x_interval=_ends(m.inaccurate),
             y_interval=_ends(m.robust),
         )
         for m in rates
-        if m.kind == ROBUST and m.inaccurate and m.robust and m.judged.role not in _PLAIN
+        if m.kind == ROBUST and m.inaccurate and m.robust and m.model.role not in _PLAIN
     ]
     return distinct_labels(marks)
 
 
-def figure3_marks(rates: Sequence[Measured], models: Sequence[Judged]) -> list[Mark]:
+def figure3_marks(rates: Sequence[Measured], models: Sequence[Verdicts]) -> list[Mark]:
     """Right among the robustly selected over robust selection: RI, and SR and SN where judged."""
     indicator = [
         Mark(
             x=m.selected.estimate,
             y=m.precision.estimate,
-            series=f"{m.judged.loss} RI",
-            panel=panel(m.judged, m.eps, models),
+            series=f"{m.model.loss} RI",
+            panel=panel(m.model, m.eps, models),
             trail=_trail(m),
-            order=_order(m.judged),
-            label=_label(m.judged),
-            hover=hover(m.judged, m.eps) | {"selector": "robustness indicator"},
+            order=_order(m.model),
+            label=_label(m.model),
+            hover=hover(m.model, m.eps) | {"selector": "robustness indicator"},
         )
         for m in rates
-        if m.kind == ROBUST and m.selected and m.precision and m.judged.role not in _PLAIN
+        if m.kind == ROBUST and m.selected and m.precision and m.model.role not in _PLAIN
     ]
     others = [mark for m in rates if m.kind == ROBUST for mark in _scored(m, models)]
     return distinct_labels(indicator + others)
 
 
-def figure4_marks(rates: Sequence[Measured], compositions: Sequence[Composed]) -> list[Mark]:
+def figure4_marks(rates: Sequence[Measured], compositions: Sequence[Composition]) -> list[Mark]:
     """Natural and robust accuracy of cores, robust models, and their compositions."""
-    everyone = [m.judged for m in rates]
+    everyone = [m.model for m in rates]
     cores: dict[tuple[str, int], Mark] = {}
     for c in compositions:
         where = panel(c.stage, c.eps, everyone)
@@ -97,13 +98,13 @@ def figure4_marks(rates: Sequence[Measured], compositions: Sequence[Composed]) -
         Mark(
             x=m.natural.estimate,
             y=m.robust.estimate,
-            series=m.judged.loss,
+            series=m.model.loss,
             kind=SINGLE,
-            panel=panel(m.judged, m.eps, everyone),
-            hover=hover(m.judged, m.eps),
+            panel=panel(m.model, m.eps, everyone),
+            hover=hover(m.model, m.eps),
         )
         for m in rates
-        if m.kind == ROBUST and m.natural and m.robust and (m.eps, network_of(m.judged)) in stages
+        if m.kind == ROBUST and m.natural and m.robust and (m.eps, network_of(m.model)) in stages
     ]
     composed = [mark for c in compositions for mark in _composition_marks(c, everyone)]
     return distinct_labels([*cores.values(), *single, *composed])
@@ -118,13 +119,11 @@ def distinct_labels(marks: Sequence[Mark]) -> list[Mark]:
 
 def split_bars_of(rates: Sequence[Measured]) -> list[SplitBar]:
     """The four splits of every labelled model, a panel a radius."""
-    everyone = [m.judged for m in rates]
-    runs = {m.judged.run for m in rates}
+    everyone = [m.model for m in rates]
+    runs = {m.model.run for m in rates}
     return [
         SplitBar(
-            model=m.judged.meta.model
-            if len(runs) == 1
-            else f"{m.judged.run}: {m.judged.meta.model}",
+            model=m.model.meta.model if len(runs) == 1 else f"{m.model.run}: {m.model.meta.model}",
             panel=_split_panel(m, everyone),
             shares=(
                 m.splits.robust_accurate,
@@ -138,29 +137,27 @@ def split_bars_of(rates: Sequence[Measured]) -> list[SplitBar]:
     ]
 
 
-def certified_curves(models: Sequence[Judged]) -> list[CertifiedCurve]:
+def certified_curves(models: Sequence[Verdicts]) -> list[CertifiedCurve]:
     """Certificates of every record that holds certified radii and labels."""
     return [
-        CertifiedCurve(
-            m.meta.model, m.meta.norm, m.verdicts.values("radius"), m.verdicts.accurate()
-        )
+        CertifiedCurve(m.meta.model, m.meta.norm, m.values("radius"), m.accurate())
         for m in models
-        if "radius" in m.verdicts.frame.columns and m.verdicts.labelled
+        if "radius" in m.frame.columns and m.labelled
     ]
 
 
-def _split_panel(rate: Measured, everyone: Sequence[Judged]) -> str:
-    dataset = rate.judged.meta.dataset
-    parts = [f"{rate.judged.meta.norm} {rate.eps}"]
-    if len({m.meta.dataset for m in everyone}) > 1:
+def _split_panel(m: Measured, everyone: Sequence[Verdicts]) -> str:
+    dataset = m.model.meta.dataset
+    parts = [f"{m.model.meta.norm} {m.eps}"]
+    if len({v.meta.dataset for v in everyone}) > 1:
         parts.insert(0, dataset)
-    return ", ".join(parts) + (", certified" if rate.kind == CERTIFIED else "")
+    return ", ".join(parts) + (", certified" if m.kind == CERTIFIED else "")
 
 
-def _core_mark(c: Composed, where: str) -> Mark:
+def _core_mark(c: Composition, where: str) -> Mark:
     return Mark(
-        x=float(c.core_alone.natural.mean()),
-        y=float(c.core_alone.robust.mean()),
+        x=rate(c.alone[-1].natural),
+        y=rate(c.alone[-1].robust),
         series="core",
         kind=CORE,
         panel=where,
@@ -169,13 +166,13 @@ def _core_mark(c: Composed, where: str) -> Mark:
     )
 
 
-def _composition_marks(c: Composed, everyone: Sequence[Judged]) -> list[Mark]:
+def _composition_marks(c: Composition, everyone: Sequence[Verdicts]) -> list[Mark]:
     counted = [
-        (SOUND, c.natural.estimate, c.robust.estimate, "sound"),
-        (PAPER, float(c.paper.natural.mean()), float(c.paper.robust.mean()), "the paper's"),
+        (SOUND, rate(c.sound.natural), rate(c.sound.robust), "sound"),
+        (PAPER, rate(c.paper.natural), rate(c.paper.robust), "the paper's"),
     ]
     if c.attacked is not None:
-        counted.append((ATTACKED, c.natural.estimate, c.attacked, "attacked"))
+        counted.append((ATTACKED, rate(c.sound.natural), c.attacked, "attacked"))
     return [
         Mark(
             x=natural,
@@ -192,18 +189,17 @@ def _composition_marks(c: Composed, everyone: Sequence[Judged]) -> list[Mark]:
     ]
 
 
-def _scored(rate: Measured, models: Sequence[Judged]) -> list[Mark]:
+def _scored(m: Measured, models: Sequence[Verdicts]) -> list[Mark]:
     """Softmax response over its thresholds, and a selection network at its own."""
-    judged, eps = rate.judged, rate.eps
+    judged, eps = m.model, m.eps
     double = add_radii(eps, eps)
-    verdict = judged.verdicts
-    if not verdict.labelled:
+    if not judged.labelled:
         return []
-    right, stable = verdict.accurate(), verdict.robust(eps)
+    right, stable = judged.accurate(), judged.robust(eps)
     where, says = panel(judged, eps, models), hover(judged, eps)
     marks = []
-    if "selected" in verdict.frame.columns and verdict.has("selected_robust", eps):
-        kept = verdict.selected() & verdict.selected_robust(eps)
+    if "selected" in judged.frame.columns and judged.has("selected_robust", eps):
+        kept = judged.selected() & judged.selected_robust(eps)
         marks.append(
             Mark(
                 x=robust_selection(kept),
@@ -213,9 +209,9 @@ def _scored(rate: Measured, models: Sequence[Judged]) -> list[Mark]:
                 hover=says | {"selector": "selection network"},
             )
         )
-    confident = next((m for m in models if _same_model(m, judged, double)), None)
+    confident = next((v for v in models if _same_model(v, judged, double)), None)
     if confident is not None:
-        confidence = confident.verdicts.adv_confidence(double)
+        confidence = confident.adv_confidence(double)
         for tau in _TAUS:
             kept = confidence >= tau
             marks.append(
@@ -232,30 +228,30 @@ def _scored(rate: Measured, models: Sequence[Judged]) -> list[Mark]:
     return marks
 
 
-def _same_model(other: Judged, judged: Judged, double: str) -> bool:
+def _same_model(other: Verdicts, judged: Verdicts, double: str) -> bool:
     """Whether ``other`` attacked the confidence of the same model on the same samples."""
     return (
         (other.run, other.meta.model) == (judged.run, judged.meta.model)
-        and other.verdicts.has("adv_confidence", double)
-        and other.verdicts.ids.equals(judged.verdicts.ids)
+        and other.has("adv_confidence", double)
+        and other.ids.equals(judged.ids)
     )
 
 
-def _trail(rate: Measured) -> str:
-    judged = rate.judged
+def _trail(m: Measured) -> str:
+    judged = m.model
     if judged.meta.tags.get("beta") is None:
         return ""
-    parts = (judged.run, judged.meta.dataset, judged.tag("base"), judged.loss, rate.eps)
+    parts = (judged.run, judged.meta.dataset, judged.tag("base"), judged.loss, m.eps)
     varied = (judged.tag("train_eps"), judged.tag("augmentation"), judged.tag("seed"))
     return "/".join((*parts, *varied))
 
 
-def _order(judged: Judged) -> float:
+def _order(judged: Verdicts) -> float:
     beta = judged.meta.tags.get("beta")
     return float(beta) if isinstance(beta, int | float) else 0.0
 
 
-def _label(judged: Judged) -> str:
+def _label(judged: Verdicts) -> str:
     beta = judged.tag("beta")
     return f"β={beta}" if beta else judged.loss
 

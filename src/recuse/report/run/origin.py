@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recuse.analysis.measured import Judged
+from recuse.analysis.verdicts import Verdicts
 from recuse.records.run_folder import RunFolder
 from recuse.report.page.blocks import Block, Code, Column, Section, Table
 
 
-def origin(folders: Sequence[RunFolder], models: Sequence[Judged]) -> Section:
+def origin(folders: Sequence[RunFolder], models: Sequence[Verdicts]) -> Section:
     """Records, settings, configurations and environments of a report's runs."""
     blocks: list[Block] = [record_table(models), settings(models)]
     for folder in folders:
@@ -21,7 +21,7 @@ def origin(folders: Sequence[RunFolder], models: Sequence[Judged]) -> Section:
     return Section("How this was computed", tuple(blocks), "Everything needed to compute it again.")
 
 
-def record_table(models: Sequence[Judged]) -> Table:
+def record_table(models: Sequence[Verdicts]) -> Table:
     """What every record was measured by, and its seed."""
     columns = (
         "run",
@@ -42,7 +42,7 @@ def record_table(models: Sequence[Judged]) -> Table:
             m.meta.dataset,
             m.meta.attack,
             m.meta.seed,
-            m.verdicts.samples,
+            m.samples,
             _mean(m, "forwards"),
             _mean(m, "backwards"),
             m.meta.weights[:8] or None,
@@ -54,7 +54,7 @@ def record_table(models: Sequence[Judged]) -> Table:
     return Table("Records", columns, rows, caption)
 
 
-def settings(models: Sequence[Judged]) -> Code:
+def settings(models: Sequence[Verdicts]) -> Code:
     """What each attack or certificate was set to, once for all records that share it."""
     shared: dict[str, list[str]] = {}
     for m in models:
@@ -70,8 +70,8 @@ def environment_table(run: str, environment: Mapping[str, Any]) -> Table:
     return Table(f"Environment of {run}", ("what", "value"), rows, folded=True)
 
 
-def _mean(judged: Judged, column: str) -> float | None:
-    frame = judged.verdicts.frame
+def _mean(judged: Verdicts, column: str) -> float | None:
+    frame = judged.frame
     if column not in frame.columns:
         return None
     mean = frame[column].mean()

@@ -5,17 +5,19 @@ from datetime import datetime
 from pathlib import Path
 
 from recuse.analysis.advice import Advice
+from recuse.analysis.composing import advise_each, compose_all, uncomposed
+from recuse.analysis.compositions import Composition
 from recuse.analysis.measured import (
     CERTIFIED,
     ROBUST,
-    Judged,
     Measured,
     gathered,
     in_order,
-    judge_records,
     measure_all,
     strongest,
+    verdicts_of,
 )
+from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
 from recuse.records.run_folder import RunFolder, read_run
 from recuse.report.charts.curves import certified_accuracy, training_curves
@@ -26,7 +28,6 @@ from recuse.report.charts.plots import (
     selective_accuracy,
     split_bars,
 )
-from recuse.report.composed import Composed, advise_each, compose_all, uncomposed
 from recuse.report.page.blocks import Block, Figure, Page, Section, Text
 from recuse.report.page.figures import FORMATS, save_figures
 from recuse.report.page.html import write_html
@@ -86,7 +87,7 @@ def build_report(runs: Sequence[Path]) -> Page:
         raise RecordError("no run to report on; give at least one run folder")
     folders = [read_run(path, name) for path, name in zip(runs, _names(runs), strict=True)]
     records = in_order(
-        model for folder in folders for model in judge_records(folder.name, folder.records)
+        model for folder in folders for model in verdicts_of(folder.name, folder.records)
     )
     attacks = [record for folder in folders for record in folder.attacks]
     models = gathered(records, attacks)
@@ -122,7 +123,7 @@ def build_report(runs: Sequence[Path]) -> Page:
 
 def _compositions(
     rates: Sequence[Measured],
-    compositions: Sequence[Composed],
+    compositions: Sequence[Composition],
     advice: Sequence[Advice],
     lacking: str,
 ) -> Section:
@@ -152,7 +153,7 @@ def _compositions(
     )
 
 
-def _models(rates: Sequence[Measured], models: Sequence[Judged]) -> Section:
+def _models(rates: Sequence[Measured], models: Sequence[Verdicts]) -> Section:
     attacked = [m for m in rates if m.kind == ROBUST]
     blocks: list[Block] = [model_table(attacked)] if attacked else []
     decisive = strongest(rates)
@@ -210,7 +211,7 @@ def _planes(folders: Sequence[RunFolder]) -> Section:
 
 
 def _certificates(
-    rates: Sequence[Measured], models: Sequence[Judged], compositions: Sequence[Composed]
+    rates: Sequence[Measured], models: Sequence[Verdicts], compositions: Sequence[Composition]
 ) -> Section:
     proven = [m for m in rates if m.kind == CERTIFIED]
     blocks: list[Block] = [certified_table(proven)] if proven else []
@@ -231,7 +232,7 @@ def _certificates(
 def _training(folders: Sequence[RunFolder]) -> Section:
     blocks: list[Block] = []
     for number, folder in enumerate(folders):
-        names = [m.meta.model for m in in_order(judge_records(folder.name, folder.records))]
+        names = [m.meta.model for m in in_order(verdicts_of(folder.name, folder.records))]
         order = dict.fromkeys([*(n for n in names if n in folder.training), *folder.training])
         chart = training_curves({name: folder.training[name] for name in order})
         if chart is not None:
@@ -263,10 +264,10 @@ def _title(folders: Sequence[RunFolder]) -> str:
     return "Report on " + ", ".join(folder.name for folder in folders)
 
 
-def _subtitle(models: Sequence[Judged]) -> str:
+def _subtitle(models: Sequence[Verdicts]) -> str:
     data = dict.fromkeys(m.meta.dataset for m in models)
-    threats = dict.fromkeys(m.meta.norm for m in models if m.verdicts.judged(ROBUST))
-    samples = sorted({m.verdicts.samples for m in models})
+    threats = dict.fromkeys(m.meta.norm for m in models if m.judged(ROBUST))
+    samples = sorted({m.samples for m in models})
     count = f"{samples[0]:,}" if len(samples) == 1 else f"{samples[0]:,} to {samples[-1]:,}"
     names = len({(m.run, m.meta.model) for m in models})
     return " · ".join([", ".join(data), f"{count} samples", f"{names} models", *threats])

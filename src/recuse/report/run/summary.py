@@ -50,14 +50,12 @@ def caveats(rates: Sequence[Measured], advice: Sequence[Advice]) -> tuple[str, .
             "an attacker can make answer there is wrong."
         )
     if any(m.kind == ROBUST for m in rates):
-        attacks = sorted(
-            {met.attack for m in rates if m.kind == ROBUST for met in m.judged.verdicts.met}
-        )
+        attacks = sorted({met.attack for m in rates if m.kind == ROBUST for met in m.model.met})
         notes.append(
             f"Robust means that an attack ({', '.join(attacks)}) found nothing, which is not a "
             "proof: a stronger attack can only lower the robust numbers."
         )
-    judged = {id(m.judged): m.judged.verdicts for m in rates if m.kind == ROBUST}
+    judged = {id(m.model): m.model for m in rates if m.kind == ROBUST}
     notes += filter(None, map(masking_warning, judged.values()))
     if advice:
         notes.append(advice_rule(max(entry.choices for entry in advice)))
@@ -68,11 +66,11 @@ def headline(advice: Sequence[Advice], rates: Sequence[Measured]) -> tuple[Tile,
     """The numbers that matter, at the first radius."""
     if advice:
         return _advised_tiles(advice[0], rates)
-    robust = [m for m in rates if m.robust and m.judged.role not in ("core", "standard")]
+    robust = [m for m in rates if m.robust and m.model.role not in ("core", "standard")]
     if not robust:
         return ()
     top = max(robust, key=lambda m: m.robust.estimate if m.robust else 0.0)
-    where = f"{top.judged.meta.model}, {top.judged.meta.norm} {top.eps}"
+    where = f"{top.model.meta.model}, {top.model.meta.norm} {top.eps}"
     where += ", certified" if top.kind == CERTIFIED else ""
     tiles = [
         Tile("Natural accuracy", _rate(top.natural), where),
@@ -108,7 +106,7 @@ def _advised_tiles(advice: Advice, rates: Sequence[Measured]) -> tuple[Tile, ...
     own = [
         m
         for m in rates
-        if (m.judged.meta.model, m.judged.meta.weights) == (first.model, first.weights)
+        if (m.model.meta.model, m.model.meta.weights) == (first.model, first.weights)
         and (m.eps, m.kind) == (advice.eps, advice.kind)
     ]
     if own and own[0].inaccurate is not None:
@@ -161,20 +159,20 @@ def _dangerous(group: Sequence[Measured]) -> str:
         return ""
     over = paired_difference(few.holds, many.holds)
     return (
-        f"at {least.judged.meta.norm} {least.eps}, {percentage(low, 2)} of the samples for "
-        f"{least.judged.meta.model} and {percentage(high, 2)} for {most.judged.meta.model}, "
+        f"at {least.model.meta.norm} {least.eps}, {percentage(low, 2)} of the samples for "
+        f"{least.model.meta.model} and {percentage(high, 2)} for {most.model.meta.model}, "
         f"a difference of {signed(over)}"
     )
 
 
 def _radii(rates: Sequence[Measured]) -> list[list[Measured]]:
-    robust = [m for m in rates if m.judged.role not in ("core", "standard") and m.kind == ROBUST]
+    robust = [m for m in rates if m.model.role not in ("core", "standard") and m.kind == ROBUST]
     keys = list(dict.fromkeys(_question(m) for m in robust))
     return [[m for m in robust if _question(m) == key] for key in keys]
 
 
 def _question(m: Measured) -> tuple[str, str, str]:
-    return m.judged.meta.dataset, m.judged.meta.norm, m.eps
+    return m.model.meta.dataset, m.model.meta.norm, m.eps
 
 
 def _without_composition(rates: Sequence[Measured]) -> list[str]:
@@ -186,7 +184,7 @@ def _without_composition(rates: Sequence[Measured]) -> list[str]:
         if not labelled:
             continue
         top = max(labelled, key=lambda m: m.robust.estimate if m.robust else 0.0)
-        question = (top.judged.meta.dataset, top.judged.meta.norm)
+        question = (top.model.meta.dataset, top.model.meta.norm)
         texts.append(_most_robust(top, _tied(top, labelled), shortly=question in told))
         told.add(question)
     return texts or ["The records hold no labels: only label-free rates can be shown."]
@@ -197,7 +195,7 @@ def _tied(top: Measured, others: Sequence[Measured]) -> list[str]:
     best = outcomes(top)[1]
     rivals = [(m, outcomes(m)[1]) for m in others if m is not top]
     return [
-        m.judged.meta.model
+        m.model.meta.model
         for m, rival in rivals
         if best is None or rival is None or not beats(best, rival)
     ]
@@ -206,7 +204,7 @@ def _tied(top: Measured, others: Sequence[Measured]) -> list[str]:
 def _most_robust(top: Measured, tied: Sequence[str], *, shortly: bool) -> str:
     natural = percentage(top.natural.estimate if top.natural else float("nan"))
     robust = percentage(top.robust.estimate if top.robust else float("nan"))
-    name, meta = top.judged.meta.model, top.judged.meta
+    name, meta = top.model.meta.model, top.model.meta
     apart = f" These samples do not tell it from {listed(tied)}." if tied else ""
     if shortly:
         return f"At {meta.norm} {top.eps} it is {name}: {natural} natural, {robust} robust.{apart}"

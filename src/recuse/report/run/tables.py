@@ -6,10 +6,10 @@ from statistics import mean, stdev
 
 from recuse.analysis.attainable import attainable
 from recuse.analysis.intervals import Interval, wilson_of
-from recuse.analysis.measured import CERTIFIED, Judged, Measured, outcomes
+from recuse.analysis.measured import CERTIFIED, Measured, outcomes
 from recuse.analysis.metrics import Splits
 from recuse.analysis.searches import searches
-from recuse.analysis.verdicts import add_radii
+from recuse.analysis.verdicts import Verdicts, add_radii
 from recuse.analysis.winners import winners
 from recuse.report.page.blocks import Cell, Column, Points, Rate, Spread, Table
 
@@ -40,12 +40,12 @@ BOLD = (
 
 def model_table(rates: Sequence[Measured]) -> Table:
     """Natural, robust, robust-inaccurate and selected share of every attacked model and radius."""
-    lead = Lead([m.judged for m in rates])
+    lead = Lead([m.model for m in rates])
     gaps = (_NOT_JUDGED,) if any(m.not_judged for m in rates) else ()
     columns = (*lead.columns("model"), _NATURAL, _ROBUST, _WRONG, *gaps, _SELECTED, _PRECISION)
     rows = tuple(
         (
-            *lead.cells(m.judged, m.judged.meta.model, m.eps, m.kind),
+            *lead.cells(m.model, m.model.meta.model, m.eps, m.kind),
             interval_rate(m.natural),
             interval_rate(m.robust),
             interval_rate(m.inaccurate),
@@ -67,7 +67,7 @@ def model_table(rates: Sequence[Measured]) -> Table:
 
 def _winners(rates: Sequence[Measured], first: int) -> frozenset[tuple[int, int]]:
     """Bold cells of natural accuracy, robust accuracy and robust inaccuracy, from ``first`` on."""
-    groups = [(m.judged.meta.dataset, m.judged.meta.norm, m.eps, m.kind) for m in rates]
+    groups = [(m.model.meta.dataset, m.model.meta.norm, m.eps, m.kind) for m in rates]
     found = [outcomes(m) for m in rates]
     return frozenset(
         (row, first + place)
@@ -78,7 +78,7 @@ def _winners(rates: Sequence[Measured], first: int) -> frozenset[tuple[int, int]
 
 def certified_table(rates: Sequence[Measured]) -> Table:
     """Certified accuracy and both readings of certified selection, of every model and radius."""
-    lead = Lead([m.judged for m in rates])
+    lead = Lead([m.model for m in rates])
     columns = (
         *lead.columns("model"),
         Column("natural accuracy", "%", "certified at radius 0 and right"),
@@ -92,7 +92,7 @@ def certified_table(rates: Sequence[Measured]) -> Table:
     )
     rows = tuple(
         (
-            *lead.cells(m.judged, m.judged.meta.model, m.eps),
+            *lead.cells(m.model, m.model.meta.model, m.eps),
             interval_rate(m.natural),
             interval_rate(m.robust),
             interval_rate(m.inaccurate),
@@ -100,7 +100,7 @@ def certified_table(rates: Sequence[Measured]) -> Table:
             _right_among(m, m.eps),
             _sure(m),
             interval_rate(m.precision),
-            _passes(m.judged),
+            _passes(m.model),
         )
         for m in rates
     )
@@ -115,32 +115,32 @@ def certified_table(rates: Sequence[Measured]) -> Table:
 
 
 def _right_among(m: Measured, radius: str) -> Cell:
-    proven = m.judged.verdicts.certified(radius)
-    if not m.judged.verdicts.labelled or not proven.any():
+    proven = m.model.certified(radius)
+    if not m.model.labelled or not proven.any():
         return None
-    return interval_rate(wilson_of(m.judged.verdicts.accurate(), proven))
+    return interval_rate(wilson_of(m.model.accurate(), proven))
 
 
 def _sure(m: Measured) -> Cell:
-    if m.selected is None or attainable(m.judged.meta, add_radii(m.eps, m.eps)):
+    if m.selected is None or attainable(m.model.meta, add_radii(m.eps, m.eps)):
         return interval_rate(m.selected)
     return "unattainable"
 
 
-def _passes(judged: Judged) -> int | None:
-    if "samples" not in judged.verdicts.frame.columns:
+def _passes(judged: Verdicts) -> int | None:
+    if "samples" not in judged.frame.columns:
         return None
-    return round(float(judged.verdicts.values("samples").mean()))
+    return round(float(judged.values("samples").mean()))
 
 
 def split_table(rates: Sequence[Measured]) -> Table:
     """The four splits as numbers."""
     labelled = [m for m in rates if m.splits]
-    lead = Lead([m.judged for m in labelled])
+    lead = Lead([m.model for m in labelled])
     names = ("robust and right", "right, not robust", "wrong, not robust", "robust and wrong")
     columns = (*lead.columns("model"), *(Column(name, "%") for name in names))
     rows = tuple(
-        (*lead.cells(m.judged, m.judged.meta.model, m.eps, m.kind), *_shares(m.splits))
+        (*lead.cells(m.model, m.model.meta.model, m.eps, m.kind), *_shares(m.splits))
         for m in labelled
         if m.splits
     )
@@ -150,10 +150,10 @@ def split_table(rates: Sequence[Measured]) -> Table:
 class Lead:
     """The columns that say which row this is; those that would say the same throughout go."""
 
-    def __init__(self, models: Sequence[Judged]) -> None:
+    def __init__(self, models: Sequence[Verdicts]) -> None:
         self._runs = len({m.run for m in models}) > 1
         self._data = len({m.meta.dataset for m in models}) > 1
-        self._attacks = searches(meta for m in models for meta in m.verdicts.met)
+        self._attacks = searches(meta for m in models for meta in m.met)
         self._told = len({self._by(m) for m in models}) > 1
 
     def columns(self, name: str) -> tuple[Column, ...]:
@@ -163,7 +163,7 @@ class Lead:
         by = (Column("judged by"),) if self._told else ()
         return (*lead, Column(name), *by, Column("ε"))
 
-    def cells(self, judged: Judged, name: str, eps: str, kind: str = "") -> tuple[Cell, ...]:
+    def cells(self, judged: Verdicts, name: str, eps: str, kind: str = "") -> tuple[Cell, ...]:
         """Their cells in one row."""
         extra = [(self._runs, judged.run), (self._data, judged.meta.dataset)]
         proof = ", certified" if kind == CERTIFIED else ""
@@ -171,9 +171,9 @@ class Lead:
         by = (self._by(judged),) if self._told else ()
         return (*(text for wanted, text in extra if wanted), name, *by, radius)
 
-    def _by(self, judged: Judged) -> str:
+    def _by(self, judged: Verdicts) -> str:
         """Every attack that met the model."""
-        return " and ".join(sorted({self._attacks[m.search] for m in judged.verdicts.met}))
+        return " and ".join(sorted({self._attacks[m.search] for m in judged.met}))
 
 
 def _shares(s: Splits) -> tuple[Rate, ...]:
@@ -190,7 +190,7 @@ def repetition_table(rates: Sequence[Measured]) -> Table:
     """Mean and standard deviation over seeds, of models that differ in their ``seed`` tag alone."""
     groups: dict[tuple[str, ...], list[Measured]] = {}
     for m in rates:
-        if m.judged.tag("seed") and m.natural:
+        if m.model.tag("seed") and m.natural:
             groups.setdefault(_recipe(m), []).append(m)
     repeated = {key: group for key, group in groups.items() if len(group) > 1}
     columns = (
@@ -203,8 +203,8 @@ def repetition_table(rates: Sequence[Measured]) -> Table:
     )
     rows = tuple(
         (
-            group[0].judged.short,
-            f"{group[0].judged.meta.norm} {group[0].eps}",
+            group[0].model.short,
+            f"{group[0].model.meta.norm} {group[0].eps}",
             len(group),
             _spread([m.natural for m in group]),
             _spread([m.robust for m in group]),
@@ -217,8 +217,8 @@ def repetition_table(rates: Sequence[Measured]) -> Table:
 
 
 def _recipe(m: Measured) -> tuple[str, ...]:
-    tags = {k: v for k, v in m.judged.meta.tags.items() if k != "seed"}
-    parts = (m.judged.run, m.judged.meta.dataset, m.judged.meta.norm, m.eps, m.kind)
+    tags = {k: v for k, v in m.model.meta.tags.items() if k != "seed"}
+    parts = (m.model.run, m.model.meta.dataset, m.model.meta.norm, m.eps, m.kind)
     return (*parts, json.dumps(tags, sort_keys=True, default=str))
 
 
