@@ -43,7 +43,7 @@ def _choice(advice: Advice, where: str = "here") -> str:
     rule = "" if advice.cheap or taken is advice.core else "By the sum of both accuracies, the"
     kind = (
         f"a composition, {taken.name}"
-        if taken.chain is not None
+        if taken.composition is not None
         else f"the core alone, {taken.name}"
         if taken is advice.core
         else f"a robust model alone, {taken.name}, rather than a composition"
