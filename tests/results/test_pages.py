@@ -13,6 +13,7 @@ from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import verdicts
 from recuse.records.run_folder import read_run
 from recuse.records.store import read_parquet
+from recuse.report.study import study_of, write_study
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "results"
@@ -27,11 +28,6 @@ PAGES = {
         "selectors_study.py tables",
         ("samples", "attacked.parquet"),
         ("README.md", "summary.json"),
-    ),
-    "runs": (
-        "runs.py",
-        ("cifar10_small", "digits", "gaussians"),
-        ("cifar10_small/README.md", "digits/README.md", "gaussians/README.md"),
     ),
 }
 
@@ -75,16 +71,31 @@ def test_page_is_what_its_command_makes_of_its_rows(study, clone, tmp_path):
         assert again == kept, f"results/{study}/{name} is not what {command} makes of its rows"
 
 
+# Run folders whose config names a page; `recuse report` writes it.
+RUNS = sorted(path.parent for path in RESULTS.rglob("config.json") if study_of(path.parent))
+MADE = ("README.md", "*.svg", "*.png", "report.html")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_page_of_a_run_is_what_report_makes_of_its_records(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("RECUSE_DATA", raising=False)
+    out = tmp_path / run.name
+    shutil.copytree(run, out, ignore=shutil.ignore_patterns(*MADE))
+    write_study(study_of(out), out, out)
+    for name in ("README.md", *(path.name for path in run.glob("*.svg"))):
+        again, kept = (out / name).read_text("utf-8"), (run / name).read_text("utf-8")
+        assert again == kept, f"{run / name} is not what recuse report makes of the records"
+
+
 def pages():
-    return [RESULTS / study / name for study, (_, _, made) in PAGES.items() for name in made]
+    return [*(RESULTS / study / "README.md" for study in PAGES), *(r / "README.md" for r in RUNS)]
 
 
-@pytest.mark.parametrize(
-    "page", [p for p in pages() if p.name == "README.md"], ids=lambda p: p.parent.name
-)
+@pytest.mark.parametrize("page", pages(), ids=lambda p: p.parent.name)
 def test_page_says_command_adversary_images_and_what_was_chosen(page):
     text = page.read_text("utf-8")
-    assert re.search(r"`python experiments/\w+\.py", text)
+    assert re.search(r"`python experiments/\w+\.py|`recuse report", text)
     for words in (
         r"\*\*(Adversary|Proof)\.\*\*",
         r"\*\*(Images|Points|Setting)\.\*\*",
@@ -93,10 +104,10 @@ def test_page_says_command_adversary_images_and_what_was_chosen(page):
         assert re.search(words, text), f"{page} says nothing about {words}"
 
 
-@pytest.mark.parametrize("study", PAGES)
-def test_no_picture_lies_unused(study):
-    text = "".join(page.read_text("utf-8") for page in (RESULTS / study).rglob("README.md"))
-    pictures = [p for p in (RESULTS / study).rglob("*") if p.suffix in {".svg", ".png"}]
+@pytest.mark.parametrize("page", pages(), ids=lambda p: p.parent.name)
+def test_no_picture_lies_unused(page):
+    text = page.read_text("utf-8")
+    pictures = [p for p in page.parent.rglob("*") if p.suffix in {".svg", ".png"}]
     assert [p.name for p in pictures if p.name not in text] == []
 
 

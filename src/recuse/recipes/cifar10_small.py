@@ -66,4 +66,5 @@ def cifar10_small(
         judgements=(Evaluation(threat.norm, judged_radii(eps), Apgd(steps=40), seed=seed),),
         eps=eps,
         gallery=16,
+        page="cifar10_small",
     )

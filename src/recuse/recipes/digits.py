@@ -74,4 +74,5 @@ def digits(
             ),
         ),
         eps=eps,
+        page="digits",
     )

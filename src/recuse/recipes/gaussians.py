@@ -68,4 +68,5 @@ def gaussians(
         eps=(threat.eps,),
         gallery=0,
         grid=60 if quick else 300,
+        page="gaussians",
     )

@@ -10,9 +10,14 @@ from pathlib import Path
 from recuse.errors import RecordError
 from recuse.records.layout import CONFIG
 from recuse.records.run_folder import read_mapping
+from recuse.report.study.runs import write_cifar10_small, write_digits, write_gaussians
 
 # Name of a study -> writes the page of the rows in the first folder into the second.
-STUDIES: dict[str, Callable[[Path, Path], None]] = {}
+STUDIES: dict[str, Callable[[Path, Path], None]] = {
+    "digits": write_digits,
+    "gaussians": write_gaussians,
+    "cifar10_small": write_cifar10_small,
+}
 
 
 def study_of(run: Path) -> str:

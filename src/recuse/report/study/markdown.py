@@ -1,0 +1,32 @@
+"""How a page of a study writes numbers and tables."""
+
+from collections.abc import Sequence
+
+from recuse.analysis.intervals import Interval
+
+
+def share(found: Interval) -> str:
+    """A rate in percent with its interval.
+
+    >>> share(Interval(0.5, 0.4, 0.6))
+    '50.0 (40.0 to 60.0)'
+    """
+    return f"{100 * found.estimate:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+
+
+def difference(found: Interval) -> str:
+    """A difference of rates in points with its interval, signed.
+
+    >>> difference(Interval(-0.02, -0.03, 0.0))
+    '-2.0 (-3.0 to +0.0)'
+    """
+    return f"{100 * found.estimate:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table, and an empty one."""
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+__all__ = ["difference", "share", "table"]

@@ -1,0 +1,161 @@
+"""Pages of the small runs: every network alone and in front of the core, paired, with intervals."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from recuse.analysis.advice import advise
+from recuse.analysis.composing import compose_records
+from recuse.analysis.intervals import paired_difference, wilson_of
+from recuse.analysis.networks import gather
+from recuse.analysis.verdicts import Mask, Verdicts, verdicts
+from recuse.radius import parse_radius
+from recuse.records.layout import PAGE
+from recuse.records.run_folder import RunFolder, read_run
+from recuse.records.store import write_atomically
+from recuse.report.run.advice_text import advice_in_full, advice_rule
+from recuse.report.study.markdown import difference, share, table
+
+START, BASELINE = "adversarial", "trades"
+MADE = "`recuse report` makes this page from the records beside it, which"
+CIFAR = f"""# CIFAR-10, a small robust network
+
+{MADE}
+`recuse run cifar10_small` wrote: a published, adversarially trained network (*adversarial*)
+fine-tuned on the JPEG training images by TRADES and by ERA at several β.
+"""
+DIGITS = f"""# Digits, the demo
+
+{MADE}
+`recuse run digits` wrote: a small network on 8×8 digits, trained by the standard loss (*core*),
+by TRADES, and by ERA at several β from there.
+"""
+COMPOSED = """
+**Adversary.** APGD-40 with cross entropy on each network at {radii}.
+{more}Compositions are counted by the sound accounting{apart}.
+
+**Images.** The {images} test images. **Chosen.** Nothing: every network that was trained is
+listed; what is recommended is chosen on the images it is printed of. Rates in percent with 95 %
+Wilson intervals, differences in points, paired on the same images, with 95 % bootstrap intervals.
+"""
+GAUSSIANS = """# Three Gaussians
+
+{made}
+`recuse run gaussians` wrote: three clusters in the plane, one network a draw and loss.
+
+**Adversary.** PGD-100 at ε∞ = {radii}. **Points.** The {points} points a network was *trained*
+on, as in the paper's Figure 1: these numbers show what a loss aims at, not how it generalises.
+**Chosen.** Nothing. Percent, mean ± standard deviation over the draws.
+"""
+
+
+def write_cifar10_small(rows: Path, out: Path) -> None:
+    """Write the page of the CIFAR-10 run."""
+    _write(out, compositions(read_run(rows), CIFAR))
+
+
+def write_digits(rows: Path, out: Path) -> None:
+    """Write the page of the demo."""
+    _write(out, compositions(read_run(rows), DIGITS))
+
+
+def write_gaussians(rows: Path, out: Path) -> None:
+    """Write the page of the plane."""
+    _write(out, gaussians(read_run(rows)))
+
+
+def compositions(run: RunFolder, introduction: str) -> str:
+    """The page of a run whose robust networks stand in front of a core."""
+    judged = gather([verdicts(record) for record in run.records], run.attacks)
+    known = {model.meta.model: model for model in judged if model.judged()}
+    planned = [str(plan["name"]) for plan in run.config["models"]]
+    found = {name: known[name] for name in planned if name in known}
+    lines = [introduction + _conditions(run, found["core"])]
+    for eps in sorted(run.eps, key=parse_radius):
+        lines += [*networks(found, run, eps), *differences(found, eps)]
+    # Every network alone, and every one but the core in front of it.
+    return "\n".join([*lines, advice_rule(2 * len(found) - 1), ""])
+
+
+def _conditions(run: RunFolder, core: Verdicts) -> str:
+    own = run.records[0].meta
+    searched = (r for r in run.records if verdicts(r).judged())
+    others = sorted({record.meta.attack for record in searched} - {own.attack})
+    systems = list(dict.fromkeys(record.meta.model for record in run.attacks))
+    met = [f"other searches ({', '.join(others)})"] if others else []
+    met += [f"an adversary of whole systems ({', '.join(systems)})"] if systems else []
+    more = f"They met {' and '.join(met)} too:\nwhat any of them broke is broken here.\n"
+    return COMPOSED.format(
+        radii=", ".join(own.radii),
+        more=more if met else "",
+        apart="" if systems else ", not attacked as a whole",
+        images=core.samples,
+    )
+
+
+def networks(found: dict[str, Verdicts], run: RunFolder, eps: str) -> list[str]:
+    """Each network alone, and in front of the core; which system to take."""
+    chains = compose_records(run.records, eps=eps, attacks=run.attacks)
+    whole = {c.name.partition(" → ")[0]: c for c in (chain.rates for chain in chains)}
+    heads = ["network", "natural", "robust", "robustly wrong", "before the core: natural"]
+    rows = []
+    for name, model in found.items():
+        alone = (model.accurate(), right(model, eps), wrong(model, eps))
+        cells = [name, *(share(wilson_of(mask)) for mask in alone)]
+        if name in whole:
+            cells += [f"{100 * whole[name].natural:.1f}", f"{100 * (whole[name].sound or 0):.1f}"]
+        rows.append(cells if name in whole else [*cells, "–", "–"])
+    lines = [f"## {eps}", "", *table([*heads, "before the core: robust (sound)"], rows)]
+    return [*lines, advice_in_full(advise(chains)), ""]
+
+
+def differences(found: dict[str, Verdicts], eps: str) -> list[str]:
+    """Robust networks against those they are compared with: the start, if any, and TRADES."""
+    rows = []
+    references = [name for name in (START, BASELINE) if name in found]
+    for name in found:
+        for other in references:
+            if name not in ("core", references[0], other):
+                pairs = [
+                    (rate(found[name], eps), rate(found[other], eps)) for rate in (right, wrong)
+                ]
+                cells = [difference(paired_difference(*pair)) for pair in pairs]
+                rows.append([f"{name} − {other}", *cells])
+    return table(["difference", "robust", "robustly wrong"], rows)
+
+
+def right(model: Verdicts, eps: str) -> Mask:
+    """Right and unchanged within eps."""
+    return model.accurate() & model.robust(eps)
+
+
+def wrong(model: Verdicts, eps: str) -> Mask:
+    """Wrong and unchanged within eps."""
+    return ~model.accurate() & model.robust(eps)
+
+
+def gaussians(run: RunFolder) -> str:
+    """The page of the plane."""
+    radii = run.records[0].meta.radii
+    rows = []
+    for loss in ("standard", "trades", "era"):
+        models = [verdicts(r) for r in run.records if r.meta.tags["loss"] == loss]
+        rates = [[float(m.accurate().mean()) for m in models]]
+        rates += [[float(kind(m, radii[0]).mean()) for m in models] for kind in (right, wrong)]
+        rows.append([loss, str(len(models)), *map(_spread, rates)])
+    heads = ["training", "draws", "natural", "robust", "robustly wrong"]
+    words = {"radii": " and ".join(radii), "points": run.records[0].frame.height}
+    return "\n".join([GAUSSIANS.format(made=MADE, **words), *table(heads, rows)])
+
+
+def _spread(rates: Sequence[float]) -> str:
+    mean = f"{100 * np.mean(rates):.1f}"
+    return f"{mean} ± {100 * np.std(rates, ddof=1):.1f}" if len(rates) > 1 else mean
+
+
+def _write(out: Path, text: str) -> None:
+    write_atomically(out / PAGE, text.encode())
+
+
+__all__ = ["write_cifar10_small", "write_digits", "write_gaussians"]
