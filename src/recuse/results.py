@@ -144,12 +144,14 @@ class Prediction:
     """Answers of a composition.
 
     Attributes:
-        label: The answer per input; always a class index.
-        stage: Index of the stage that answered; the core is the last index.
+        label: The answer per input, a class index; -1 where nobody answered (see ``abstained``).
+        stage: Index of the stage that answered; the core, or nobody, is the last index.
         selected: A selecting stage answered (the core answers what nobody selected).
         score: Score of the selector that answered (certified radius, or its confidence);
             NaN for the core.
         guarantee: One :class:`Guarantee` per stage index, the core included.
+        timed_out: Nobody answered because the time for it had run out; None where time was not
+            limited.
     """
 
     label: Labels
@@ -157,3 +159,9 @@ class Prediction:
     selected: Mask
     score: PerSample
     guarantee: tuple[Guarantee, ...]
+    timed_out: Mask | None = None
+
+    @property
+    def abstained(self) -> Mask:
+        """Nobody answered: no stage selects the input, and there is no core or no time left."""
+        return self.label < 0

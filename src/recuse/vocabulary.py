@@ -7,7 +7,7 @@ comes from, so that ``loss=dlr`` inside an attack is looked up among the losses.
 
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -167,8 +167,12 @@ class Vocabulary:
         ]
         return tuple(dict.fromkeys(found)) or (_snake(kind.__name__),)
 
-    def write(self, value: object) -> str:
+    def write(self, value: object, *, given: Collection[str] = ()) -> str:
         """The text of a value: :meth:`read` gives the value back. Defaults are left out.
+
+        Args:
+            value: Of any family.
+            given: Fields of the value that its context settles, which are left out as well.
 
         Raises:
             ConfigError: A value that cannot be typed, such as one that holds a network.
@@ -180,7 +184,8 @@ class Vocabulary:
         settings = [
             f"{f.name}={self.write(getattr(value, f.name))}"
             for f in settable(type(value))
-            if not has_default(f) or getattr(value, f.name) != default_of(f)
+            if f.name not in given
+            and (not has_default(f) or getattr(value, f.name) != default_of(f))
         ]
         name = self.names_of(type(value))[0]
         return f"{name}({', '.join(settings)})" if settings else name

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from recuse.errors import ConfigError
-from recuse.selectors import Coverage, Risk, calibrate, require_selecting, risk_coverage, selected
+from recuse.selectors import (
+    Coverage,
+    NaturalLoss,
+    Risk,
+    calibrate,
+    require_selecting,
+    risk_coverage,
+    selected,
+)
 from recuse.selectors.calibrate import clopper_pearson_upper
 
 OUTCOMES = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=40)
@@ -151,3 +159,28 @@ def test_refusals_are_one_sentence(call, sentence):
     with pytest.raises(ConfigError, match=sentence) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans(), st.booleans()), min_size=1))
+def test_the_lowest_threshold_that_keeps_the_loss(rows):
+    scores = torch.tensor([float(s) for s, _, _ in rows])
+    wrong, instead = (torch.tensor([row[i] for row in rows]) for i in (1, 2))
+    goal, lowest = NaturalLoss(0.2), -2.0
+
+    def loss(tau):
+        kept = selected(scores, tau)
+        return (int((kept & wrong).sum()) - int((kept & instead).sum())) / len(rows)
+
+    allowed = [tau for tau in set(scores.tolist()) if tau >= lowest and loss(tau) <= 0.2]
+    if not allowed:
+        with pytest.raises(ConfigError, match=r"no threshold keeps the loss below 20 points"):
+            calibrate(scores, wrong, goal, otherwise=instead, lowest=lowest)
+        return
+    assert calibrate(scores, wrong, goal, otherwise=instead, lowest=lowest).threshold == min(
+        allowed
+    )
+
+
+def test_without_anything_else_to_answer_nothing_is_lost():
+    scores, wrong = torch.tensor([0.9, 0.1]), torch.tensor([True, True])
+    assert calibrate(scores, wrong, NaturalLoss(0.0)).threshold == pytest.approx(0.1)

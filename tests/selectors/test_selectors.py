@@ -55,6 +55,7 @@ def points(n, seed=0):
 
 def instances(exact, other=None):
     return {
+        "indicator": RobustnessIndicator(EPS, exact),
         "robustness": RobustnessIndicator(EPS, exact),
         "certified": CertifiedIndicator(EPS, Ibp()),
         "robust-margin": RobustMargin(EPS, exact),

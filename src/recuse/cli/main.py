@@ -42,6 +42,7 @@ def verbs() -> Verbs:
     """Every command; a verb imports its heavy parts only when it runs."""
     from recuse.cli import (
         attack,
+        build,
         cascade,
         certify,
         compose,
@@ -64,6 +65,7 @@ def verbs() -> Verbs:
         "evaluate": evaluate.evaluate,
         "certify": certify.certify,
         "compose": compose.compose,
+        "build": build.build,
         "attack": attack.attack,
         "report": report.report,
         "show": show.show,

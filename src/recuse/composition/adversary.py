@@ -35,8 +35,8 @@ class CompositionOutcome:
         correct: H(x) = y.
         robust: H(x) = y and no point was found where H answers wrongly: the attacked account.
         x_adv: The point where H answers wrongly, else the input.
-        broken_by: Stage that gives the wrong answer there (the core is the last index);
-            -1 where nothing was found.
+        broken_by: Stage that gives the wrong answer there (the core, or nobody, is the last
+            index); -1 where nothing was found.
         abstained: ``[batch, stages]``: the stage was seen to abstain at a point of the ball,
             which refutes that it surely selects.
         reached_core: A point was found that every stage passes on: the core's share under
@@ -103,7 +103,7 @@ class AdaptiveAdversary:
 
     def _plain(self, case: "_Case") -> list[Images]:
         """Points of plain attacks on each classifier, tried and kept as starts."""
-        starts = [case.x.clone() for _ in case.cascade.models]
+        starts = [case.x.clone() for _ in range(case.stages + 1)]
         for number, attack in enumerate(self.attacks):
             for index, model in enumerate(case.cascade.models):
                 rows = case.open_rows()

@@ -1,6 +1,7 @@
 """Cascades: stages that answer where their selector selects, then a core that always answers.
 
-Two models, a robust one and a core, are the cascade of one stage.
+Two models, a robust one and a core, are the cascade of one stage. Without a core, what no stage
+selects is not answered.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from recuse.arrays import Images, Labels, Logits, Mask, PerSample
 from recuse.attacks.verify import evaluation_mode
 from recuse.composition.cost import Passes, counted
+from recuse.composition.deadline import before
 from recuse.composition.members import (
     Core,
     Stage,
@@ -37,8 +39,9 @@ class Trace:
 
     Attributes:
         prediction: The answers.
-        entered: Inputs that reached each stage; the core is last.
-        passes: Network passes of each stage, its selector's included; the core is last.
+        entered: Inputs that reached each stage; the core, or nobody, is last.
+        passes: Network passes of each stage, its selector's included; the core, or nobody, is
+            last.
     """
 
     prediction: Prediction
@@ -69,37 +72,44 @@ class Cascade:
 
     Attributes:
         stages: In the order in which they answer; none leaves a single model.
-        core: Answers what no stage selects.
+        core: Answers what no stage selects; without one, nobody does.
         budget: The attacker's ball. Stated here and in every selector that depends on it, and
             checked to be the same.
 
     A stage whose card names the core's classes in another order gets its outputs re-ordered.
 
     Raises:
-        ConfigError: A selector built against another budget, or models whose cards say that they
-            take different inputs or know different classes.
+        ConfigError: Nobody to answer, a selector built against another budget, or models whose
+            cards say that they take different inputs or know different classes.
     """
 
     stages: tuple[Stage, ...]
-    core: Core
+    core: Core | None
     budget: Threat
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", (*(s.name for s in self.stages), self.core.name))
+        object.__setattr__(self, "names", tuple(member.name for member in self.members))
+        if not self.members:
+            raise ConfigError("a cascade without stages and core answers nothing; give it one")
         for stage in self.stages:
             check_budget(stage, self.budget)
-        fitting = tuple(fitted(stage, self.core) for stage in self.stages)
+        fitting = tuple(fitted(stage, self.members[-1]) for stage in self.stages)
         object.__setattr__(self, "stages", fitting)
+
+    @property
+    def members(self) -> tuple[Stage | Core, ...]:
+        """Who can answer, in turn: the stages, and the core where there is one."""
+        return self.stages if self.core is None else (*self.stages, self.core)
 
     @property
     def models(self) -> tuple[nn.Module, ...]:
         """Every classifier, the core last."""
-        return (*(stage.model for stage in self.stages), self.core.model)
+        return tuple(member.model for member in self.members)
 
     @property
     def guarantee(self) -> tuple[Guarantee, ...]:
-        """What stands behind each stage's answers, the core's last."""
+        """What stands behind each stage's answers; last what the core, or nobody, says."""
         return (*(stage.selector.guarantee for stage in self.stages), Guarantee.NONE)
 
     @contextmanager
@@ -127,7 +137,7 @@ class Cascade:
                 for model, name in zip(self.models, self.names, strict=True)
             ]
         for name, classes in zip(self.names, counts, strict=True):
-            check_classes(name, classes, self.core.name, counts[-1])
+            check_classes(name, classes, self.names[-1], counts[-1])
 
     def __call__(self, x: object, *, noise: SampleNoise | None = None) -> Prediction:
         """Answer a batch.
@@ -146,8 +156,16 @@ class Cascade:
         return self.traced(x, noise=noise).prediction
 
     @torch.no_grad()
-    def traced(self, x: object, *, noise: SampleNoise | None = None) -> Trace:
+    def traced(
+        self, x: object, *, noise: SampleNoise | None = None, end: float | None = None
+    ) -> Trace:
         """Answer a batch and count the passes each stage needed.
+
+        Args:
+            x: As for a call.
+            noise: As for a call.
+            end: When to stop, in seconds of ``time.monotonic``. What no stage has selected by then
+                is not answered: a core may only answer what every stage was asked about.
 
         Raises:
             ConfigError, DataError: As for a call.
@@ -164,14 +182,20 @@ class Cascade:
         with self.evaluating():
             for index, stage in enumerate(self.stages):
                 entered.append(len(rows))
-                with counted(*stage.networks) as spent:
+                with counted(*stage.networks) as spent, before(end, *stage.networks) as clock:
                     inner = noise.take(rows.tolist()).substream("stage", index)
                     rows = book.ask(stage, index, images, rows, inner)
                 passes.append(spent)
+                rows = book.give_up(rows) if clock.stopped else rows
             entered.append(len(rows))
-            with counted(self.core.model) as spent:
-                book.fall_back(self.core, images, rows)
-        return Trace(book.prediction(self.guarantee), tuple(entered), (*passes, spent))
+            last = () if self.core is None else (self.core.model,)
+            with counted(*last) as spent, before(end, *last) as clock:
+                if self.core is not None:
+                    book.fall_back(self.core, images, rows)
+            if clock.stopped:
+                book.give_up(rows)
+        answers = book.prediction(self.guarantee, limited=end is not None)
+        return Trace(answers, tuple(entered), (*passes, spent))
 
 
 @dataclass
@@ -182,6 +206,7 @@ class _Book:
     stage: Labels
     selected: Mask
     score: PerSample
+    timed_out: Mask
     classes: int = 0
     first: str = ""
 
@@ -189,11 +214,12 @@ class _Book:
     def blank(cls, x: Images, *, core: int) -> "_Book":
         n = len(x)
         return cls(
-            label=torch.zeros(n, dtype=torch.int64, device=x.device),
+            label=torch.full((n,), -1, device=x.device),
             stage=torch.full((n,), core, device=x.device),
             selected=torch.zeros(n, dtype=torch.bool, device=x.device),
             # A certified radius must not be rounded up.
             score=torch.full((n,), float("nan"), dtype=torch.float64, device=x.device),
+            timed_out=torch.zeros(n, dtype=torch.bool, device=x.device),
         )
 
     def ask(self, stage: Stage, index: int, x: Images, rows: Tensor, noise: SampleNoise) -> Tensor:
@@ -229,14 +255,20 @@ class _Book:
                 )
             self.label[rows] = logits.argmax(1)
 
+    def give_up(self, rows: Tensor) -> Tensor:
+        """Note that time ran out before these rows were decided; none of them is left to ask."""
+        self.timed_out[rows] = True
+        return rows[:0]
+
     def _same_classes(self, name: str, logits: Logits) -> None:
         classes = int(logits.shape[1])
         if self.classes:
             check_classes(name, classes, self.first, self.classes)
         self.first, self.classes = self.first or name, classes
 
-    def prediction(self, guarantee: tuple[Guarantee, ...]) -> Prediction:
-        return Prediction(self.label, self.stage, self.selected, self.score, guarantee)
+    def prediction(self, guarantee: tuple[Guarantee, ...], *, limited: bool) -> Prediction:
+        late = self.timed_out if limited else None
+        return Prediction(self.label, self.stage, self.selected, self.score, guarantee, late)
 
 
 @contextmanager

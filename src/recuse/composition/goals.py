@@ -34,7 +34,10 @@ class Goal:
 
 
 def wrong_answer_goals(cascade: Cascade) -> tuple[Goal, ...]:
-    """One goal for every member that can answer, the core first (it is the weakest)."""
+    """One goal for every member that can answer, the core first (it is the weakest).
+
+    Without a core the first goal is that nobody answers, which is no right answer either.
+    """
     return tuple(Goal(stage) for stage in range(len(cascade.stages), -1, -1))
 
 
@@ -82,7 +85,7 @@ def _wrong_terms(
     cascade: Cascade, goal: Goal, x: Images, y: Labels, noise: SampleNoise
 ) -> list[PerSample]:
     if goal.stage == len(cascade.stages):
-        return [margin(cascade.core.model(x), y)]
+        return [] if cascade.core is None else [margin(cascade.core.model(x), y)]
     stage, inner = cascade.stages[goal.stage], noise.substream("select", goal.stage)
     logits, selector = _deciding(stage, x, inner), stage.selector
     terms = [margin(logits, y)]
@@ -94,7 +97,7 @@ def _wrong_terms(
 
 
 def _guides(cascade: Cascade, goal: Goal, x: Images, y: Labels) -> list[PerSample]:
-    model = cascade.models[goal.stage]
+    model = (*cascade.models, None)[goal.stage]
     if not isinstance(model, ProbabilityMixture):
         return []
     # A sure member's softmax is flat, so the mixture's own margin has no gradient towards
@@ -114,7 +117,7 @@ def scored_terms(
     if not goal.wrong:
         return terms
     if goal.stage == len(cascade.stages):
-        return [*terms, margin(cascade.core.model(x), y)]
+        return terms if cascade.core is None else [*terms, margin(cascade.core.model(x), y)]
     stage = cascade.stages[goal.stage]
     logits, scores = ask(stage, x, noise.substream("stage", goal.stage))
     return [*terms, margin(logits, y), scores - stage.selector.threshold]

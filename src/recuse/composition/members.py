@@ -65,8 +65,12 @@ def check_budget(stage: Stage, budget: Threat) -> None:
         )
 
 
-def fitted(stage: Stage, core: Core) -> Stage:
+def fitted(stage: Stage, core: Core | Stage) -> Stage:
     """A stage whose card fits the core's, its classes put into the core's order by name.
+
+    Args:
+        stage: The stage.
+        core: What the classes are counted by: the core, or where there is none the last stage.
 
     Raises:
         ConfigError: The cards name different inputs or classes.

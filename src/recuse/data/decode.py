@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from recuse.errors import DataError
@@ -48,7 +48,7 @@ class Decoding:
 
 
 def open_image(data: bytes, where: str, mode: str = "RGB") -> Image.Image:
-    """Decode one image completely.
+    """Decode one image completely, turned upright as its file asks.
 
     Args:
         data: The encoded file.
@@ -65,7 +65,7 @@ def open_image(data: bytes, where: str, mode: str = "RGB") -> Image.Image:
                     f"{where}: the image has more than 8 bits per channel (mode {image.mode}), "
                     "which would be cut off; save it with 8 bits per channel"
                 )
-            return image.convert(mode)
+            return ImageOps.exif_transpose(image).convert(mode)
     except DAMAGED as error:
         raise DataError(f"{where}: the image is truncated or not an image ({error})") from error
 

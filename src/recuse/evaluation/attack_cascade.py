@@ -115,7 +115,7 @@ def _meta(cascade: Cascade, split: Split, attack: CascadeAttack) -> RecordMeta:
         weights=joint_weights(weights),
         settings={
             "adversary": to_plain(attack.adversary),
-            "selectors": [_settings(stage.selector) for stage in cascade.stages],
+            "selectors": [selector_settings(stage.selector) for stage in cascade.stages],
             "data": fingerprint(split),
         },
         seed=attack.seed,
@@ -123,7 +123,7 @@ def _meta(cascade: Cascade, split: Split, attack: CascadeAttack) -> RecordMeta:
     )
 
 
-def _settings(selector: object) -> dict[str, Any]:
+def selector_settings(selector: object) -> dict[str, Any]:
     """A selector as JSON values; a network in it by its weights."""
     described: dict[str, Any] = {"kind": type(selector).__name__}
     if not is_dataclass(selector):
@@ -142,7 +142,8 @@ def _networks(cascade: Cascade) -> dict[str, nn.Module]:
         for place, stage in enumerate(cascade.stages, start=1)
         for number, network in enumerate(stage.networks, start=1)
     }
-    return members | {f"{cascade.core.name} (core)": cascade.core.model}
+    core = cascade.core
+    return members if core is None else members | {f"{core.name} (core)": core.model}
 
 
 def _judge(cascade: Cascade, part: Split, attack: CascadeAttack, meta: RecordMeta) -> Record:
@@ -153,7 +154,7 @@ def _judge(cascade: Cascade, part: Split, attack: CascadeAttack, meta: RecordMet
     columns = {
         "sample_id": list(part.ids),
         "label": part.labels.numpy(),
-        "prediction": answers.label.cpu().numpy(),
+        "prediction": [label if label >= 0 else None for label in answers.label.tolist()],
         "accurate": found.correct.cpu().numpy(),
         "selected": (answers.stage < len(cascade.stages)).cpu().numpy(),
         radius_column("robust", cascade.budget.eps): found.robust.cpu().numpy(),
@@ -166,4 +167,4 @@ def _device(cascade: Cascade) -> torch.device:
     return next((p.device for m in cascade.models for p in m.parameters()), torch.device("cpu"))
 
 
-__all__ = ["CascadeAttack", "attack_cascade"]
+__all__ = ["CascadeAttack", "attack_cascade", "selector_settings"]

@@ -1,12 +1,10 @@
 """Every literal table under one roof: what can be typed, stored and listed."""
 
-from recuse.attacks import ATTACKS, CRITERIA, LOSSES
-from recuse.certify import CERTIFIERS
 from recuse.data import DATASETS, Source
 from recuse.data.augment import AUGMENTATIONS, Augment
 from recuse.models.architectures import ARCHITECTURES, Architecture
-from recuse.protocols import AscentLoss, Attack, Certifier, Criterion, Objective, Selector
-from recuse.selectors import SELECTORS
+from recuse.protocols import Objective
+from recuse.selectors.families import SELECTION
 from recuse.training import AVERAGES, OBJECTIVES, ROBUST_LOSSES, SCHEDULES
 from recuse.training.averaging import WeightAverage
 from recuse.training.reweighted import GEOMETRY_WEIGHTS, GeometryWeights
@@ -19,11 +17,7 @@ VOCABULARY = Vocabulary(
         Family("objective", OBJECTIVES, Objective),
         Family("robust-loss", ROBUST_LOSSES, RobustLoss),
         Family("geometry-weights", GEOMETRY_WEIGHTS, GeometryWeights),
-        Family("attack", ATTACKS, Attack),
-        Family("loss", LOSSES, AscentLoss),
-        Family("criterion", CRITERIA, Criterion),
-        Family("selector", SELECTORS, Selector),
-        Family("certifier", CERTIFIERS, Certifier),
+        *SELECTION.families,
         Family("schedule", SCHEDULES, Schedule),
         Family("augmentation", AUGMENTATIONS, Augment),
         Family("average", AVERAGES, WeightAverage),

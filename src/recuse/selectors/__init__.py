@@ -4,6 +4,7 @@ from recuse.protocols import Selector
 from recuse.selectors.calibrate import (
     Calibration,
     Coverage,
+    NaturalLoss,
     Risk,
     RiskCoverage,
     calibrate,
@@ -37,6 +38,7 @@ from recuse.selectors.softmax_response import (
 from recuse.selectors.surrogates import InnerSearch, worst_margin
 
 SELECTORS: dict[str, type[Selector]] = {
+    "indicator": RobustnessIndicator,
     "robustness": RobustnessIndicator,
     "certified": CertifiedIndicator,
     "robust-margin": RobustMargin,
@@ -57,6 +59,7 @@ __all__ = [
     "Coverage",
     "EntropyResponse",
     "InnerSearch",
+    "NaturalLoss",
     "Reach",
     "Risk",
     "RiskCoverage",

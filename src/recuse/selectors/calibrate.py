@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from recuse.arrays import Mask, PerSample
 from recuse.errors import ConfigError
@@ -74,6 +74,26 @@ class Risk:
 
 
 @dataclass(frozen=True)
+class NaturalLoss:
+    """Ask for at most this loss of accuracy against what answers instead where nothing is kept.
+
+    The lowest such threshold is taken: the more a robust stage answers, the more of it holds.
+
+    Attributes:
+        at_most: Share of the inputs, in [0, 1): 0.005 is half a point.
+    """
+
+    at_most: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.at_most < 1:
+            raise ConfigError(
+                f"a loss of {100 * self.at_most:g} points is not in [0, 100); 0.5 gives up half a "
+                "point of accuracy"
+            )
+
+
+@dataclass(frozen=True)
 class Calibration:
     """A threshold and what is known about it.
 
@@ -85,7 +105,7 @@ class Calibration:
         risk_bound: Upper bound on the true selective risk. For a :class:`Risk` goal it is the
             risk asked for, and holds with probability ``1 - delta``: the smaller interval of
             the chosen threshold would not, because the data chose that threshold. 1 (no
-            promise) for a :class:`Coverage` goal.
+            promise) for other goals.
     """
 
     threshold: float
@@ -141,7 +161,7 @@ def clopper_pearson_upper(errors: int, n: int, *, delta: float) -> float:
 
     Source: Clopper, Pearson, Biometrika 1934.
     """
-    return 1.0 if errors >= n else float(beta.ppf(1 - delta, errors + 1, n - errors))
+    return 1.0 if errors >= n else float(betaincinv(errors + 1, n - errors, 1 - delta))
 
 
 def require_selecting(scores: PerSample, threshold: float, name: str) -> None:
@@ -161,13 +181,16 @@ def require_selecting(scores: PerSample, threshold: float, name: str) -> None:
 def calibrate(
     scores: PerSample,
     wrong: Mask,
-    goal: Coverage | Risk,
+    goal: Coverage | Risk | NaturalLoss,
     *,
     thresholds: Sequence[float] | None = None,
+    otherwise: Mask | None = None,
+    lowest: float = -math.inf,
 ) -> Calibration:
-    """Set a threshold on validation data, for a wanted coverage or a wanted risk.
+    """Set a threshold on validation data, for a wanted coverage, risk or loss of accuracy.
 
-    A coverage goal takes the strictest threshold that reaches it. A risk goal tests thresholds
+    A coverage goal takes the strictest threshold that reaches it, a goal on the loss the lowest
+    that keeps it on these data (without a promise for others). A risk goal tests thresholds
     in a sequence, each by a Clopper-Pearson bound at level ``delta``, stops at the first that
     fails and takes the lowest before (fixed-sequence testing: the level needs no correction).
     The sequence must not depend on the outcomes it is tested on: it is ``thresholds`` from
@@ -177,8 +200,11 @@ def calibrate(
     Args:
         scores: Scores on validation data.
         wrong: Whether the answer there is wrong.
-        goal: :class:`Coverage` or :class:`Risk`.
+        goal: What is wanted.
         thresholds: Thresholds fixed beforehand, for a risk goal on all rows.
+        otherwise: Whether what answers instead is wrong, for a goal on the loss; by default
+            nobody answers instead, which counts as wrong.
+        lowest: No threshold below this is taken, for a goal on the loss.
 
     Returns:
         The threshold with its coverage, risk and bound.
@@ -199,11 +225,34 @@ def calibrate(
             )
         return _described(scores, wrong, float(curve.thresholds[first]), bound=1.0)
     _check_pairs(scores, wrong)
+    if isinstance(goal, NaturalLoss):
+        instead = torch.ones_like(wrong) if otherwise is None else otherwise
+        threshold = _lowest_within(scores, wrong, instead, goal, lowest)
+        return _described(scores, wrong, threshold, bound=1.0)
     if thresholds is None:
         proposal, tested = slice(0, None, 2), slice(1, None, 2)
         sequence = _likeliest_first(scores[proposal], wrong[proposal], goal)
         return _lowest_safe(scores[tested], wrong[tested], goal, sequence)
     return _lowest_safe(scores, wrong, goal, sorted(thresholds, reverse=True))
+
+
+def _lowest_within(
+    scores: PerSample, wrong: Mask, otherwise: Mask, goal: NaturalLoss, lowest: float
+) -> float:
+    """The lowest threshold at which what is kept loses no more than it may."""
+    _check_pairs(scores, otherwise)
+    kept = scores >= lowest
+    ranked, order = scores[kept].sort(descending=True, stable=True)
+    lost = (wrong[kept].double() - otherwise[kept].double())[order].cumsum(0) / len(scores)
+    last_of_tie = torch.ones_like(ranked, dtype=torch.bool)
+    last_of_tie[:-1] = ranked[1:] != ranked[:-1]
+    within = ranked[last_of_tie & (lost <= goal.at_most + 1e-12)]
+    if not len(within):
+        raise ConfigError(
+            f"no threshold keeps the loss below {100 * goal.at_most:g} points on {len(scores)} "
+            "validation inputs; allow more, or take another network or selector"
+        )
+    return float(within[-1])
 
 
 def _likeliest_first(scores: PerSample, wrong: Mask, goal: Risk) -> list[float]:

@@ -1,0 +1,78 @@
+"""The page that lies in a system's folder: what it is, what it promises, what was measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def readme(about: Mapping[str, Any]) -> str:
+    """A system's page, from what its ``system.json`` says."""
+    parts = [f"# {about['name']}", _who(about), _promise(about), _measured(about), _use(about)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _who(about: Mapping[str, Any]) -> str:
+    form = about["input"]
+    kind = "grey" if form["channels"] == 1 else "RGB"
+    height, width = form["size"]
+    stages = "\n".join(
+        f"{place}. `{stage['name']}` answers where `{stage['selector']}` selects"
+        for place, stage in enumerate(about["stages"], start=1)
+    )
+    rest = (
+        "What no stage selects is not answered."
+        if about["core"] is None
+        else f"`{about['core']['name']}` answers the rest."
+    )
+    resize = "refuses other sizes" if form["resize"] is None else "other sizes are resized"
+    return (
+        f"Tells {len(about['labels'])} classes apart in {kind} images of {width}x{height} pixels "
+        f"({resize}).\n\n{stages}\n\n{rest}"
+    )
+
+
+def _promise(about: Mapping[str, Any]) -> str:
+    return (
+        f"The attacker may move an image within {about['budget']}. An answer marked *attacked* was "
+        "given by a stage whose check found no image in that ball that its network answers "
+        "otherwise; it is as good as that search. *certified* is proven. *none* promises nothing: "
+        "so are all answers of the core. An attacker may make a stage abstain."
+    )
+
+
+def _measured(about: Mapping[str, Any]) -> str:
+    measured, chosen = about["measured"], about["chosen_on"]
+    if not measured:
+        return "Nothing was measured of it."
+    rows = [
+        ("natural accuracy", measured["natural"]),
+        ("robust accuracy, lower bound (sound)", measured["sound"]),
+        ("robust accuracy, upper bound (attacked)", measured["attacked"]),
+        ("answered by a stage", measured["selected"]),
+    ]
+    for name, rates in measured["stage_alone"].items():
+        rows += [(f"{name} alone, {kind}", rate) for kind, rate in rates.items()]
+    if measured["core_alone"]:
+        rows += [(f"core alone, {kind}", rate) for kind, rate in measured["core_alone"].items()]
+    table = "\n".join(f"| {title} | {_percent(rate)} |" for title, rate in rows)
+    return (
+        f"Thresholds: {chosen['rule']}, chosen on {chosen['rows']} images of {chosen['data']}. "
+        f"Measured on {measured['rows']} other images of {measured['data']}, "
+        f"{measured['date']} (95 % intervals).\n\n| | % |\n|---|---|\n{table}"
+    )
+
+
+def _percent(rate: Sequence[float] | None) -> str:
+    if rate is None:
+        return "–"
+    mean, low, high = (100 * value for value in rate)
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _use(about: Mapping[str, Any]) -> str:
+    return (
+        f'`recuse.load("{about["name"]}").predict(images)` in Python, `recuse predict` and '
+        "`recuse serve` in the shell. Every file is checked by its SHA-256 before it is used."
+    )
+
+
+__all__ = ["readme"]

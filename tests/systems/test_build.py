@@ -1,0 +1,216 @@
+"""Systems are chosen on one half and measured on the other, and measured as they are deployed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from recuse.cli.main import main
+from recuse.composition import Core
+from recuse.data import Splits
+from recuse.errors import ConfigError
+from recuse.models.checkpoint import save_checkpoint
+from recuse.selectors import Coverage, NaturalLoss, Risk
+from recuse.systems import System, load
+from recuse.systems.build import Building, build, halves
+from recuse.systems.choosing import Asked, OpenStage, choose
+
+from .conftest import BUDGET, FORM, LABELS, QUICK, card, stage
+
+
+def make(
+    digits: Splits, stages: list[OpenStage], core: Core | None, goal, run: Path, **more
+) -> System:
+    return build(
+        stages,
+        core,
+        digits.test.head(80),
+        Building(BUDGET, goal, attack=QUICK),
+        name="digits",
+        labels=LABELS,
+        form=FORM,
+        run=run,
+        **more,
+    )
+
+
+def test_halves_share_no_image_and_hold_every_class(digits: Splits) -> None:
+    first, second = halves(digits.test, 0)
+    assert not set(first.ids) & set(second.ids)
+    assert set(first.ids) | set(second.ids) == set(digits.test.ids)
+    assert len(set(first.labels.tolist())) == len(set(second.labels.tolist())) == 10
+
+
+def test_what_is_measured_is_what_is_deployed(built: System, digits: Splits) -> None:
+    choosing, measuring = halves(digits.test.head(80), 0)
+    found = built.measured
+    assert built.chosen_on["rows"] == len(choosing)
+    assert found["rows"] == len(measuring)
+    labels = torch.tensor(built.predict(measuring.images, seed=5).label)
+    natural = (labels == measuring.labels).float().mean().item()
+    assert found["natural"][0] == pytest.approx(natural, abs=1e-6)
+    assert found["sound"][0] <= found["attacked"][0] <= found["natural"][0]
+    assert found["stage_alone"]["era"]["robust"][0] <= found["stage_alone"]["era"]["natural"][0]
+    assert all(low <= rate <= high for rate, low, high in (found["natural"], found["attacked"]))
+    # The small networks differ: the core breaks where the stage holds.
+    assert found["core_alone"]["robust"][0] < found["stage_alone"]["era"]["robust"][0]
+
+
+def test_a_rerun_judges_nothing_again(
+    digits: Splits, robust: nn.Module, accurate: nn.Module, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    core = Core(accurate, "core", card("core"))
+    first = make(digits, [stage(robust)], core, None, tmp_path)
+    again = make(
+        digits,
+        [stage(robust)],
+        core,
+        None,
+        tmp_path,
+        progress=lambda _task, done, total, *_: told.append((done, total)),
+    )
+    assert told
+    assert all(done == total for done, total in told)
+    assert {**again.measured} == {**first.measured}
+
+
+def test_an_open_threshold_is_the_lowest_that_keeps_the_loss(
+    digits: Splits, robust: nn.Module, accurate: nn.Module, tmp_path: Path
+) -> None:
+    core = Core(accurate, "core", card("core"))
+    text = "robust_margin(attack=apgd(steps=5))"
+    system = make(digits, [stage(robust, text)], core, NaturalLoss(0.025), tmp_path)
+    choosing, _ = halves(digits.test.head(80), 0)
+    threshold = system.cascade.stages[0].selector.threshold
+    assert system.chosen_on["natural_loss"] <= 0.025
+    assert threshold >= 0
+
+    def loss(at: float) -> float:
+        model, core = system.cascade.models
+        scores = system.cascade.stages[0].selector(
+            model, choosing.images, noise=_choosing_noise(choosing.ids)
+        )
+        kept, y = scores >= at, choosing.labels
+        wrong = torch.where(kept, model(choosing.images).argmax(1), core(choosing.images).argmax(1))
+        return float(
+            (wrong != y).float().mean() - (core(choosing.images).argmax(1) != y).float().mean()
+        )
+
+    assert loss(threshold) == pytest.approx(system.chosen_on["natural_loss"])
+
+
+def _choosing_noise(ids):
+    from recuse.random import SampleNoise
+
+    return SampleNoise(0, ids, "choose")
+
+
+def test_without_a_core_what_no_stage_selects_is_not_answered(
+    digits: Splits, robust: nn.Module, tmp_path: Path
+) -> None:
+    system = make(digits, [stage(robust, "softmax")], None, Coverage(0.5), tmp_path)
+    found = system.predict(digits.validation.images[:60])
+    assert 0 < sum(found.abstained) < 60
+    for answer in found:
+        assert answer.abstained == (answer.label is None) == (answer.stage is None)
+        assert answer.guarantee == "none"
+    assert system.measured["core_alone"] is None
+    assert system.measured["sound"] is None  # no column supports a bound for softmax response
+    assert system.measured["attacked"][0] <= system.measured["natural"][0]
+
+
+def test_the_bound_of_indicators_without_a_core_holds(
+    digits: Splits, robust: nn.Module, tmp_path: Path
+) -> None:
+    system = make(digits, [stage(robust)], None, None, tmp_path)
+    found = system.measured
+    assert 0 < found["sound"][0] <= found["attacked"][0] <= found["natural"][0]
+
+
+WRONG = torch.tensor([True, False, False, False])
+ASKED = Asked(torch.tensor([0.1, 0.9, 0.8, 0.7]), WRONG)
+
+
+@pytest.mark.parametrize(
+    ("stages", "goal", "says"),
+    [
+        (["softmax"], None, "'era' is open: write it"),
+        (["indicator"], Risk(0.1), "chooses one threshold, but 0 are open"),
+        (["softmax", "entropy"], Coverage(0.5), "but 2 are open"),
+        (["softmax(threshold=0.05)"], NaturalLoss(0.1), "give up 25.00 points"),
+        (["softmax(threshold=0.95)"], None, "selects none of 4 inputs"),
+    ],
+)
+def test_what_cannot_be_chosen_is_said(stages: list[str], goal, says: str, robust) -> None:
+    asked = [ASKED] * len(stages)
+    with pytest.raises(ConfigError, match=says):
+        choose([stage(robust, s) for s in stages], asked, torch.zeros(4, dtype=torch.bool), goal)
+
+
+@pytest.fixture
+def files(robust: nn.Module, accurate: nn.Module, tmp_path: Path) -> tuple[str, str]:
+    for name, model in (("era", robust), ("core", accurate)):
+        save_checkpoint(tmp_path / f"{name}.safetensors", model, card(name, tuple("0123456789")))
+    return str(tmp_path / "era.safetensors"), str(tmp_path / "core.safetensors")
+
+
+def command(files: tuple[str, str], out: Path, *words: str) -> None:
+    era, core = files
+    fixed = ["--threat", "linf:0.05", "--data", "digits", "--limit", "24", "--search", "1"]
+    main(["build", "--stage", f"mine={era}", "--core", core, *fixed, "--out", str(out), *words])
+
+
+def test_the_command_leaves_a_system(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(files, tmp_path / "signs", "--selector", "indicator(attack=apgd(steps=3))")
+    system = load(tmp_path / "signs")
+    assert system.name == "signs"
+    assert system.cascade.names == ("mine", "core")
+    said = capsys.readouterr().out
+    assert "judging 24 of the 450 images" in said
+    assert "chosen on 12 other images" in said
+    about = json.loads((tmp_path / "signs" / "system.json").read_text())
+    assert about["stages"][0]["selector"] == "indicator(attack=apgd(steps=3))"
+    assert about["input"] == {
+        "channels": 1, "order": "grey", "size": [8, 8], "resize": "bilinear", "crop": None
+    }  # fmt: skip
+
+
+def test_a_searched_cascade_is_built(files: tuple[str, str], tmp_path: Path) -> None:
+    best = tmp_path / "best.json"
+    splits = [{"stages": ["b"]}, {"stages": ["a"]}, {"stages": ["a"]}]
+    best.write_text(json.dumps({"norm": "linf", "eps": "0.05", "core": "c", "splits": splits}))
+    era, core = files
+    words = ["--from", best, "--stage", f"a={era}", f"c={core}", "--data", "digits"]
+    quick = ["--limit", 12, "--search", 1, "--selector", "indicator(attack=apgd(steps=2))"]
+    main(["build", *map(str, (*words, *quick)), "--out", str(tmp_path / "s")])
+    assert load(tmp_path / "s").cascade.names == ("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--no-core", "--max-risk", "0.1", "--min-coverage", "0.5"], "choose by one of"),
+        (["--selector", "softmax"], "is open"),
+        (["--selector", "indicator", "softmax"], "2 selectors for 1 stages"),
+        (["--selector", "oracle"], "selector 'oracle' is unknown"),
+        (["--threat", "2/255"], "has no norm"),
+        (["--max-natural-loss", "-1"], "loss of -1 points"),
+        (["--from", "nowhere.json"], "nowhere.json does not exist"),
+        (["--limit", "3"], "too few to choose on one half"),
+    ],
+)
+def test_bad_words_are_one_sentence_and_leave_nothing(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], words, says
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command(files, tmp_path / "s", *words)
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert says in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "s" / "system.json").exists()
