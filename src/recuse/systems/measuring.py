@@ -8,10 +8,10 @@ import numpy as np
 
 from recuse.analysis.accounting import Core as CoreVerdicts
 from recuse.analysis.accounting import sound_account
-from recuse.analysis.chains import stage_of
-from recuse.analysis.compositions import compose_records
+from recuse.analysis.compositions import core_of, stage_of
 from recuse.analysis.intervals import Interval, wilson_of
-from recuse.analysis.verdicts import Mask, verdicts
+from recuse.analysis.networks import gather
+from recuse.analysis.verdicts import Mask, Verdicts, verdicts
 from recuse.attacks import Apgd
 from recuse.composition import Cascade
 from recuse.data.split import Split
@@ -43,20 +43,23 @@ def measure(
         cascade, split, attack, records=run / COMPOSITION_RECORDS, progress=progress
     )
     alone = [
-        _alone(cascade, place, split, attack.seed, run, progress)
+        verdicts(_alone(cascade, place, split, attack.seed, run, progress))
         for place in range(len(cascade.members))
     ]
+    if cascade.core is not None:  # what broke a member in the composition broke it
+        alone = gather(alone, [whole])
     judged, eps = verdicts(whole), cascade.budget.radius
-    sound = _sound(cascade, alone, whole)
+    attacked = judged.stable("robust", eps)
+    sound = _sound(cascade, alone, attacked)
     stages = len(cascade.stages)
     return {
         "data": split.name,
         "rows": len(split),
         "natural": plain(wilson_of(judged.accurate())),
         "sound": None if sound is None else plain(wilson_of(sound)),
-        "attacked": plain(wilson_of(judged.stable("robust", eps))),
+        "attacked": plain(wilson_of(attacked)),
         "selected": plain(wilson_of(judged.selected())),
-        "stage_alone": {record.meta.model: _rates(record, eps) for record in alone[:stages]},
+        "stage_alone": {model.meta.model: _rates(model, eps) for model in alone[:stages]},
         "core_alone": None if cascade.core is None else _rates(alone[-1], eps),
     }
 
@@ -79,28 +82,24 @@ def _alone(
     )
 
 
-def _sound(cascade: Cascade, alone: Sequence[Record], whole: Record) -> Mask | None:
-    """Images on which the cascade surely answers rightly; None where no bound is known."""
-    eps, names = cascade.budget.radius, cascade.names
-    selectors = [stage.selector for stage in cascade.stages]
+def _sound(cascade: Cascade, alone: Sequence[Verdicts], attacked: Mask) -> Mask | None:
+    """Images on which the cascade surely answers rightly; None where no bound is known.
+
+    What an adversary of the whole broke is not counted, whatever the members' verdicts say.
+    """
+    eps, selectors = cascade.budget.radius, [stage.selector for stage in cascade.stages]
     plain_indicators = all(
         isinstance(s, RobustnessIndicator) and s.reach.own == cascade.budget for s in selectors
     )
-    if not (plain_indicators and selectors):
+    if not plain_indicators:
         return None
-    if cascade.core is not None:
-        (chain,) = compose_records(
-            alone, eps=eps, core=names[-1], stages=names[:-1], kind="robust", attacks=[whole]
-        )
-        return chain.sound.robust
-    stages = [stage_of(verdicts(record), eps) for record in alone]
-    nobody = np.zeros_like(stages[0].accurate)
-    account = sound_account(stages, CoreVerdicts(nobody, nobody))
-    return account.robust & verdicts(whole).stable("robust", eps)
+    nobody = np.zeros_like(attacked)
+    core = CoreVerdicts(nobody, nobody) if cascade.core is None else core_of(alone[-1], eps)
+    stages = [stage_of(model, eps) for model in alone[: len(selectors)]]
+    return sound_account(stages, core).robust & attacked
 
 
-def _rates(record: Record, eps: str) -> dict[str, list[float]]:
-    judged = verdicts(record)
+def _rates(judged: Verdicts, eps: str) -> dict[str, list[float]]:
     right, stable = judged.accurate(), judged.stable("robust", eps)
     return {"natural": plain(wilson_of(right)), "robust": plain(wilson_of(right & stable))}
 
