@@ -67,6 +67,9 @@ def study(
     from recuse.data.split import join
     from recuse.geometry.separation import bin_edges
     from recuse.records.store import write_atomically
+    from recuse.report.charts.separation import separation_histogram
+    from recuse.report.page.blocks import Figure
+    from recuse.report.page.figures import save_figure
 
     # Held-out rows are training images as well: distances do not care about the cut.
     train = join(splits.train, splits.validation, name=splits.train.name)
@@ -82,7 +85,9 @@ def study(
         _draw_pairs(out / f"nearest-{kind}-{norm}.png", found, parts[kind], train, pairs)
         Console(soft_wrap=True, highlight=False).print(_sentence(kind, found, held))
     write_atomically(out / f"separation-{norm}.json", json.dumps(results, indent=1).encode())
-    _draw_histogram(out, norm, results, radii)
+    title = "How far differently labelled images are apart"
+    chart = separation_histogram(results)
+    save_figure(Figure(f"separation-{norm}", title, chart), out, ("png",))
 
 
 def _first(split: "Split", limit: int | None) -> "Split":
@@ -246,42 +251,3 @@ def _draw_pairs(path: Path, found: "Separation", part: "Split", train: "Split", 
         captions[-1] += f"  {pair.distance:.3f}"
     if images and images[0].dim() == 3:
         write_atomically(path, contact_sheet(images, captions, columns=6))
-
-
-def _draw_histogram(out: Path, norm: str, results: dict[str, Any], radii: dict[str, float]) -> None:
-    import altair as alt
-    import polars as pl
-
-    from recuse.report.page.blocks import Figure
-    from recuse.report.page.figures import save_figure
-
-    rows = [
-        {"kind": kind, "from": low, "share": count / results[kind]["queries"]}
-        for kind in ("train-train", "test-train")
-        for low, count in zip(
-            results[kind]["histogram"]["edges"],
-            [*results[kind]["histogram"]["counts"], 0],
-            strict=True,
-        )
-    ]
-    layers: list[alt.Chart] = [
-        alt.Chart(pl.DataFrame(rows))
-        .mark_area(interpolate="step-after", opacity=0.25, line=True)
-        .encode(
-            x=alt.X(
-                "from:Q",
-                title=f"{norm} distance to the nearest other class",
-                scale=alt.Scale(domainMin=0),
-            ),
-            y=alt.Y("share:Q", title="share of images", stack=None, axis=alt.Axis(format="%")),
-            color=alt.Color("kind:N", title=None, sort=["train-train", "test-train"]),
-        )
-    ]
-    for place, (text, value) in enumerate(radii.items()):
-        at = alt.Chart(pl.DataFrame({"at": [2 * value], "text": [f"2·{text}"]}))
-        layers.append(at.mark_rule(strokeDash=[4, 3]).encode(x="at:Q"))
-        label = at.mark_text(align="left", dx=4).encode(x="at:Q", text="text:N")
-        layers.append(label.encode(y=alt.value(8 + 14 * place)))
-    chart = alt.layer(*layers).properties(width=420, height=220)
-    title = "How far differently labelled images are apart"
-    save_figure(Figure(f"separation-{norm}", title, chart), out, ("png",))

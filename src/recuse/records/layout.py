@@ -15,6 +15,11 @@ PAGE = "README.md"
 COMPOSITION_RATES = "composition.json"
 # Rows behind those rates, apart from the records of single models.
 COMPOSITION_RECORDS = "compositions"
+# Rows of attacks on certificates, apart from the records of what was attacked.
+CERTIFICATE_ATTACKS = "attacked"
+# Of the geometry of a data set and of networks: SEPARATION-<norm>.json, and slopes.
+SEPARATION = "separation"
+SLOPES = "lipschitz.json"
 
 # A folder of records holds one folder a record, ``<model>-<key>``, and what is packed.
 PACK = "records.parquet"

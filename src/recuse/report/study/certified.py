@@ -1,0 +1,269 @@
+"""The page of the certified study: what training under noise and CRA prove, and attacks on it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from recuse.analysis.certified import (
+    BASE,
+    GAUSSIAN,
+    Answers,
+    Bounded,
+    Panel,
+    answers,
+    bounded,
+    broken,
+    change,
+    composed,
+    deployed_alone,
+    panels,
+    verdict,
+)
+from recuse.analysis.deployed import smoothed
+from recuse.analysis.intervals import wilson_of
+from recuse.analysis.metrics import rate
+from recuse.analysis.verdicts import Mask, verdicts
+from recuse.errors import RecordError
+from recuse.records.layout import CERTIFICATE_ATTACKS, PAGE
+from recuse.records.schema import Record
+from recuse.records.store import read_records, write_atomically
+from recuse.report.page.figures import save_figure
+from recuse.report.study.certified_figures import figures, title_of
+from recuse.report.study.markdown import difference, share, table
+
+INTRODUCTION = """# Certified networks on {data}
+
+`recuse report` makes this page and its figures from the records beside it; no network, no image
+and no training is needed. `recuse run certified` trains, certifies and attacks all of it anew:
+networks are trained under Gaussian noise (*base*), and from there fine-tuned by the Gaussian loss
+and by CRA with several weights β, 16 draws an image.
+
+**Proof.** Randomized smoothing in L2: all radii of an image decided jointly by a sequential test;
+α = {alpha:g} bounds the probability of a false certificate, per image and for all its radii
+together. Below, ε = σ. **Images.** {images} **Chosen.** Nothing: every β that was trained is
+listed, and no stopping point was picked. Rates in percent of the images with 95 % Wilson
+intervals, differences in points, paired on the same images, with 95 % bootstrap intervals. One
+training run each: no interval covers another seed.
+
+![certified accuracy against the radius](certified-accuracy.svg)
+
+![certified right against certified wrong](robust-accuracy-against-inaccuracy.svg)
+"""
+AGAIN = """*Trained again*: the same training on another day and processor, where it ends in other
+weights. These networks are certified at the radii that a deployed stage needs, on fewer images,
+and their certificates are attacked below.
+"""
+COUNTED = """## What is counted
+
+- *Certified right (wrong) at ε*: the smoothed classifier answers rightly (wrongly), and provably
+  does so at every point within ε. Certified wrong is robust inaccuracy, the dangerous kind.
+- *Right at 2ε*: what a stage before a core would owe if it could draw votes without end.
+- *Surely right*: what is answered rightly at every point within ε with the votes that are really
+  drawn there. For one image, at one point of the attacker's choice, that fails with probability at
+  most α + β, where β = 0.001 is the chance that the deployed test misses what it owes. It takes
+  more than a certificate of 2ε, which promises acceptance with probability α only: for a stage at
+  ε = σ = 0.12 a radius of 0.2647 with at most 4,000 votes, of 0.2570 with 10,000 and of 0.2475
+  with 110,000. A network that answers by itself needs less. –: the record ends below that radius,
+  since it was made before a deployed stage was counted by its votes; *right at 2ε* is an upper
+  bound there.
+- The core, {core}, answers what is not certified at ε. Nothing is proven about it, and no
+  composition is surely right where its stage alone is not: what it adds is natural accuracy.
+"""
+ALONE = """{needs}The core alone is right on {natural}, and on {robust} APGD-40 within ε does not
+change that; proven is nothing.
+"""
+ATTACKED = """## Certificates under attack
+
+Images with a certified class are attacked at ε = σ by 40 steps of APGD in L2 that climb the
+expectation over 16 draws. A certificate is *broken* if its class has no majority of the votes at
+the point found (1,000 votes, 20,000 where it has less than 60 % of them). *Moved*: images without
+a certificate at ε whose class lost the majority, which shows that the attack works. Broken:
+{broken} of {certified} certificates of {networks} networks.{left}
+"""
+LEFT = """ The certificates of the other {count} networks of this page were not attacked: their
+weights were not kept."""
+BOUNDS = """## Bounds of provably trained networks
+
+What interval bounds (*ibp*) and linear bounds (*crown*) prove about networks that were trained to
+be provable, in Linf, beside what 40 steps of PGD leave, in percent of {images} test images.
+*Contradicted*: proven, and changed by PGD, in images.
+"""
+
+DATA = {"cifar10": "CIFAR-10"}
+
+
+def write_certified(rows: Path, out: Path) -> None:
+    """Write the page and its figures.
+
+    Args:
+        rows: Folder of the records.
+        out: Folder of the page.
+
+    Raises:
+        RecordError: No core, no certified network, or a damaged record.
+    """
+    records = list(read_records(rows))
+    found = panels(r for r in records if smoothed(r.meta))
+    core = next((r for r in records if r.meta.tags.get("role") == "core"), None)
+    if core is None or not found:
+        raise RecordError(f"{rows} holds no certified network with a core; run the study first")
+    text = [_introduction(found, core), *_changes(found)]
+    for panel, trained in found.items():
+        text += [f"## {title_of(panel)}", "", *_rates(panel, trained)]
+        text += [*_differences(panel, trained), *_compositions(panel, trained, core)]
+    text += _attacked(rows / CERTIFICATE_ATTACKS, found)
+    text += _bounds(bounded([r for r in records if r.meta.tags.get("role") == "provable"]))
+    write_atomically(out / PAGE, "\n".join(text).encode())
+    for figure in figures(found):
+        save_figure(figure, out, ("svg",))
+
+
+def _introduction(found: Mapping[Panel, Mapping[str, Record]], core: Record) -> str:
+    sizes = {p: max(r.frame.height for r in trained.values()) for p, trained in found.items()}
+    again = [size for panel, size in sizes.items() if panel.again]
+    images = f"The first {max(sizes.values())} of `{core.meta.dataset}`" + (
+        f", the first {max(again)} for networks *trained again*." if again else "."
+    )
+    first = next(iter(next(iter(found.values())).values())).meta
+    data = first.dataset.partition("/")[0]
+    text = INTRODUCTION.format(
+        data=DATA.get(data, data), alpha=first.settings["alpha"], images=images
+    )
+    parts = [text, *([AGAIN] if again else []), COUNTED.format(core=core.meta.model)]
+    return "\n".join(parts)
+
+
+def _changes(found: Mapping[Panel, Mapping[str, Record]]) -> list[str]:
+    """What CRA changed, over all networks: how often an interval excludes 0."""
+    lines = ["## What CRA changes", ""]
+    for reference in (BASE, GAUSSIAN):
+        changes = [
+            change(asked[name], asked[reference])
+            for panel, trained in found.items()
+            if (asked := _answers(panel, trained)) and reference in asked
+            for name in asked
+            if name.startswith("cra")
+        ]
+        wrong, right = (verdict([getattr(c, k) for c in changes]) for k in ("wrong", "right"))
+        against = {BASE: "the base they started from", GAUSSIAN: "fine-tuning by the Gaussian loss"}
+        lines.append(
+            f"- Against {against[reference]}, of {len(changes)} networks: certified wrong is lower "
+            f"in {wrong.lower}, higher in {wrong.higher}, and in {wrong.neither} the interval "
+            f"contains 0; certified right is lower in {right.lower}, higher in {right.higher}, "
+            f"undecided in {right.neither}. One interval in twenty excludes 0 by chance."
+        )
+    return [*lines, ""]
+
+
+def _answers(panel: Panel, trained: Mapping[str, Record]) -> dict[str, Answers]:
+    return {name: answers(verdicts(record), panel.eps) for name, record in trained.items()}
+
+
+def _rates(panel: Panel, trained: Mapping[str, Record]) -> list[str]:
+    """Each network by itself."""
+    heads = ["training", "natural", "certified right at ε", "certified wrong at ε"]
+    rows = []
+    for name, record in trained.items():
+        model = verdicts(record)
+        asked = answers(model, panel.eps)
+        masks = (asked.natural, asked.right, asked.wrong, asked.far)
+        draws = f"{model.values('samples').mean():,.0f}"
+        rows.append([name, *(share(wilson_of(mask)) for mask in masks), draws])
+    return table([*heads, "right at 2ε", "votes an image"], rows)
+
+
+def _differences(panel: Panel, trained: Mapping[str, Record]) -> list[str]:
+    """Fine-tuned networks against the base and against fine-tuning by the Gaussian loss."""
+    asked = _answers(panel, trained)
+    references = [name for name in (BASE, GAUSSIAN) if name in asked]
+    heads = [f"certified {kind} − {name}" for name in references for kind in ("right", "wrong")]
+    rows = []
+    for name in (name for name in asked if name != BASE):
+        cells = [name]
+        for reference in references:
+            found = change(asked[name], asked[reference])
+            both = (difference(found.right), difference(found.wrong))
+            cells += ("", "") if name == reference else both
+        rows.append(cells)
+    return table(["at ε, points", *heads], rows) if rows else []
+
+
+def _compositions(panel: Panel, trained: Mapping[str, Record], core: Record) -> list[str]:
+    """Each network before the core, with both members alone beside it."""
+    heads = ["stage", "alone: natural", "alone: surely right", "composed: natural"]
+    heads += ["composed: surely right", "composed: right at 2ε", "core answers"]
+    rows = []
+    for name, record in trained.items():
+        chain = composed(record, core, panel.eps)
+        sure = None if chain.lacking else chain.sound.robust
+        alone = (chain.alone[0].natural, deployed_alone(verdicts(record), panel.eps))
+        whole = (chain.sound.natural, sure, chain.paper.robust)
+        rows.append([name, *map(_known, (*alone, *whole)), f"{100 * rate(chain.left):.1f}"])
+    last = composed(next(iter(trained.values())), core, panel.eps).members[-1]
+    masks = last.accurate(), last.accurate() & last.robust(panel.eps)
+    natural, robust = (f"{share(wilson_of(mask))} %" for mask in masks)
+    by_itself = ALONE.format(needs=_needs(panel, trained), natural=natural, robust=robust)
+    return [*table(heads, rows), by_itself]
+
+
+def _known(mask: Mask | None) -> str:
+    return "–" if mask is None else share(wilson_of(mask))
+
+
+def _needs(panel: Panel, trained: Mapping[str, Record]) -> str:
+    """The radii that the deployed networks of a panel need, where their records say so."""
+    told = next(iter(trained.values())).meta.settings.get("deployed")
+    if told is None:
+        return ""
+    stage, alone = told["needs"][panel.eps], told["alone"][panel.eps]
+    return f"Surely right: a stage needs a certificate of {stage}, a network alone of {alone}. "
+
+
+def _attacked(folder: Path, found: Mapping[Panel, Mapping[str, Record]]) -> list[str]:
+    """What the attack did to the certificates, network by network, and which it did not meet."""
+    records = list(read_records(folder)) if folder.is_dir() else []
+    rows, met = [], {record.meta.weights for record in records}
+    for panel, trained in panels(records).items():
+        for name, record in trained.items():
+            counts = broken(record)
+            numbers = (counts.images, counts.certified, counts.broken)
+            lowest = f"{100 * counts.lowest:.1f} %"
+            rows.append([title_of(panel), name, *map(str, numbers), lowest, str(counts.moved)])
+    left = sum(r.meta.weights not in met for trained in found.values() for r in trained.values())
+    if not rows:
+        return []
+    total, false = (sum(int(row[place]) for row in rows) for place in (3, 4))
+    heads = ["network", "training", "images", "certified", "broken"]
+    return [
+        ATTACKED.format(
+            broken=false,
+            certified=total,
+            networks=len(rows),
+            left=LEFT.format(count=left) if left else "",
+        ),
+        *table([*heads, "lowest share of votes", "moved"], rows),
+    ]
+
+
+def _bounds(found: Sequence[Bounded]) -> list[str]:
+    """What bounds prove, beside PGD."""
+    if not found:
+        return []
+    methods = list(found[0].proven)
+    heads = [
+        f"{method} {word}" for method in methods for word in ("right", "wrong", "contradicted")
+    ]
+    rows = []
+    for row in found:
+        cells = [f"{100 * rate(row.accurate):.0f}", f"{100 * rate(row.attacked):.0f}"]
+        for method, mask in row.proven.items():
+            cells += [
+                f"{100 * rate(mask & row.accurate):.0f}",
+                f"{100 * rate(mask & ~row.accurate):.0f}",
+            ]
+            cells.append(str(row.contradicted[method]))
+        rows.append([row.model, row.radius, *cells])
+    text = BOUNDS.format(images=found[0].accurate.size)
+    return [text, *table(["network", "radius", "natural", "PGD right", *heads], rows)]
+
+
+__all__ = ["write_certified"]
