@@ -89,7 +89,7 @@ def test_certificates_of_another_network_are_not_attacked(tmp_path):
     record = certified(network(), tmp_path / "records")
     with pytest.raises(ConfigError, match="not of this network"):
         attack_certificates(network(20.0), points(), record, attack(), records=tmp_path)
-    with pytest.raises(ConfigError, match="at 0.2 are not"):
+    with pytest.raises(ConfigError, match=r"at 0\.2 are not"):
         attack_certificates(network(), points(), record, CertificateAttack(0.2), records=tmp_path)
     with pytest.raises(ConfigError, match="positive radius"):
         CertificateAttack(0.1, draws=100, thorough=100)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recuse.analysis.chains import Chain
-from recuse.analysis.compositions import compose_records
+from recuse.analysis.composing import compose_records
+from recuse.analysis.compositions import Composition
 from recuse.analysis.deployed import promise_alone
 from recuse.analysis.intervals import Interval, paired_difference
 from recuse.analysis.metrics import natural_accuracy, robust_accuracy, robust_inaccuracy
@@ -153,13 +153,13 @@ def curve(record: Record) -> pl.DataFrame:
     return frame.with_columns(pl.col("right", "wrong") * 100)
 
 
-def composed(record: Record, core: Record, eps: str) -> Chain:
+def composed(record: Record, core: Record, eps: str) -> Composition:
     """A network in front of a core that answers what is not certified, on the network's images."""
     same = pl.col("sample_id").is_in(record.frame["sample_id"].to_list())
-    (chain,) = compose_records(
+    (composition,) = compose_records(
         [record, Record(core.meta, core.frame.filter(same))], eps=eps, kind="certified"
     )
-    return chain
+    return composition
 
 
 @dataclass(frozen=True)

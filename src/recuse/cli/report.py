@@ -18,7 +18,8 @@ def report(
     """Write what runs found as one HTML file that needs no network.
 
     Several runs, data sets and radii are compared in the same tables and figures. A run whose
-    config names a study gets that study's page too, README.md and its figures beside the rows.
+    config names a study gets that study's page too, README.md and its figures beside the rows; a
+    study without records of networks gets its page alone.
 
     Args:
         runs: Run folders, or folders of records.
@@ -28,7 +29,8 @@ def report(
     """
     from recuse.cli.console import console
     from recuse.errors import ConfigError
-    from recuse.records.layout import PAGE, REPORT
+    from recuse.records.layout import PAGE, RECORDS, REPORT
+    from recuse.records.store import holds_records
     from recuse.report.run.report import write_report
     from recuse.report.study import study_of, write_study
 
@@ -38,6 +40,15 @@ def report(
         if study := study_of(run):
             write_study(study, run, run)
             console.print(f"wrote {run / PAGE}")
-    path = out or runs[0] / REPORT
-    write_report(runs, path, figures=path.parent / "figures" if figures else None, tables=tables)
+    reported = [
+        run
+        for run in runs
+        if holds_records(run / RECORDS) or holds_records(run) or not study_of(run)
+    ]
+    if not reported:
+        return
+    path = out or reported[0] / REPORT
+    write_report(
+        reported, path, figures=path.parent / "figures" if figures else None, tables=tables
+    )
     console.print(f"wrote {path}")

@@ -1,5 +1,6 @@
 """A part of a data set that keeps the proportions of its classes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,10 @@ class Subset:
 
     def load(self, data_root: Path | None = None) -> Splits:
         """The three parts, each cut to its size."""
-        whole = self.source.load(data_root)
+        return self.of(self.source.load(data_root))
+
+    def of(self, whole: Splits) -> Splits:
+        """The parts of data that were loaded already."""
         return Splits(
             balanced(whole.train, self.train, self.seed),
             balanced(whole.validation, self.validation, self.seed),
@@ -46,6 +50,14 @@ class Subset:
         return balanced(self.source.load_test(data_root), self.test, self.seed)
 
 
+def load_each(sources: Iterable[Source], data_root: Path | None) -> dict[Source, Splits]:
+    """Every source, where subsets of one data set load it once."""
+    asked = list(dict.fromkeys(sources))
+    wholes = dict.fromkeys(s.source if isinstance(s, Subset) else s for s in asked)
+    loaded = {source: source.load(data_root) for source in wholes}
+    return {s: s.of(loaded[s.source]) if isinstance(s, Subset) else loaded[s] for s in asked}
+
+
 def balanced(split: Split, count: int | None, seed: int) -> Split:
     """About ``count`` rows of ``split`` with its classes in proportion; all of them if None."""
     if count is None or count >= len(split):
@@ -54,4 +66,4 @@ def balanced(split: Split, count: int | None, seed: int) -> Split:
     return split.take(stratified_parts(split.labels, (share, 1 - share), seed=seed)[0])
 
 
-__all__ = ["Subset", "balanced"]
+__all__ = ["Subset", "balanced", "load_each"]

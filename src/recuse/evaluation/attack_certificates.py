@@ -68,6 +68,11 @@ class CertificateAttack:
                 f"more thorough draws than first ones, got {self}"
             )
 
+    @property
+    def rows(self) -> int:
+        """Images of a forward pass, on a processor."""
+        return ROWS_CPU
+
 
 def attack_certificates(
     model: nn.Module,
@@ -126,7 +131,7 @@ def attack_certificates(
         judge,
         task=f"attack certificates of {meta.model}",
         size=attack.chunk,
-        threads=suitable_threads(model, first, ROWS_CPU),
+        threads=suitable_threads(model, first, attack.rows),
         repair=repair,
     )
     return judge_missing(job, wanted, records, progress=progress)

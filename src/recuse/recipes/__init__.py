@@ -4,6 +4,7 @@ from collections.abc import Callable
 from inspect import signature
 
 from recuse.errors import ConfigError
+from recuse.recipes.certified import certified
 from recuse.recipes.cifar10_small import cifar10_small
 from recuse.recipes.config import (
     CompositionPlan,
@@ -22,6 +23,7 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "digits": digits,
     "gaussians": gaussians,
     "cifar10_small": cifar10_small,
+    "certified": certified,
 }
 
 

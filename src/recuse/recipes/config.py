@@ -12,6 +12,7 @@ from recuse.data.augment import AUGMENTATIONS
 from recuse.errors import ConfigError
 from recuse.evaluation import Evaluation
 from recuse.evaluation.attack_cascade import CascadeAttack
+from recuse.evaluation.attack_certificates import CertificateAttack
 from recuse.evaluation.certify_dataset import Certification
 from recuse.models.architectures import Architecture, architecture_classes
 from recuse.protocols import Selector
@@ -57,7 +58,7 @@ class Earlier:
     name: str
 
 
-Judgement = Evaluation | Certification
+Judgement = Evaluation | Certification | CertificateAttack
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ class ModelPlan:
         tags: What figures group by: ``role`` (``core`` or ``robust``), ``loss``, ``beta``, ...
         data: A data set of its own, where a run repeats over draws; else the run's.
         seed: Of its initial weights.
-        judgements: What it is judged by; absent for the run's own, empty for a network that
-            others only start from.
+        judgements: What it is judged by, one after the other: an attack on certificates meets
+            those before it. Absent for the run's own, empty for a network that others only start
+            from.
     """
 
     name: str
@@ -181,7 +183,7 @@ def config_classes() -> Mapping[str, type]:
     """Every dataclass that a run config can hold, by class name."""
     plans = (Fresh, Pretrained, Earlier, ModelPlan, CompositionPlan, RunConfig)
     judgements = (Evaluation, MaskingCheck, Certification)
-    attacks = (CascadeAttack, AdaptiveAdversary, InnerSearch)
+    attacks = (CascadeAttack, CertificateAttack, AdaptiveAdversary, InnerSearch)
     own = (*plans, *judgements, *attacks, Threat, Subset)
     tables: tuple[Mapping[str, type], ...] = (ATTACKS, LOSSES, CRITERIA, CERTIFIERS, SELECTORS)
     tables = (*tables, DATASETS, OBJECTIVES, AUGMENTATIONS)

@@ -10,10 +10,12 @@ from torch import nn
 from recuse.analysis.attacked import attacked_rates
 from recuse.composition import Cascade, Core, Stage
 from recuse.data import Split, Splits
+from recuse.data.subset import load_each
 from recuse.errors import ConfigError
 from recuse.evaluation import Evaluation, evaluate
 from recuse.evaluation.admission import admit
 from recuse.evaluation.attack_cascade import attack_cascade
+from recuse.evaluation.attack_certificates import CertificateAttack, attack_certificates
 from recuse.evaluation.certify_dataset import certify_dataset
 from recuse.models.architectures import build_seeded
 from recuse.models.cards import Card, TrainedOn, card_for
@@ -34,6 +36,7 @@ from recuse.recipes.environment import environment, keep_threads
 from recuse.recipes.gallery import write_gallery
 from recuse.recipes.regions import write_regions
 from recuse.records.layout import (
+    CERTIFICATE_ATTACKS,
     CHECKPOINTS,
     COMPOSITION_RATES,
     COMPOSITION_RECORDS,
@@ -91,8 +94,8 @@ def run(config: RunConfig, place: Place, *, progress: Progress = silent) -> Path
         RecuseError: Anything else that cannot be done as asked.
     """
     claim_folder(config, place.out)
-    sources = dict.fromkeys([config.data, *(plan.data or config.data for plan in config.models)])
-    splits = {source: source.load(place.data_root) for source in sources}
+    sources = [config.data, *(plan.data or config.data for plan in config.models)]
+    splits = load_each(sources, place.data_root)
     records = [
         record
         for plan in config.models
@@ -138,23 +141,51 @@ def judge(
     admitted = admit(model, card, splits.test, allow_training_data=True)
     network = admitted.network.to(place.device)
     keep_threads(place.out, plan.name, threads_of(network, splits, judgements, plan))
-    records = []
+    records: list[Record] = []
     for judgement in judgements:
-        ask: Callable[..., Record] = (
-            evaluate if isinstance(judgement, Evaluation) else certify_dataset
-        )
-        record = ask(
+        records.append(ask(judgement, network, splits.test, plan, records, place, progress))
+    return records
+
+
+def ask(
+    judgement: Judgement,
+    network: nn.Module,
+    split: Split,
+    plan: ModelPlan,
+    before: list[Record],
+    place: Place,
+    progress: Progress,
+) -> Record:
+    """Attack or certify one model, or attack the certificates that it was given before."""
+    if isinstance(judgement, CertificateAttack):
+        certified = [r for r in before if r.has("certified", judgement.radius)]
+        if not certified:
+            raise ConfigError(
+                f"model {plan.name!r}: certificates are attacked at {judgement.radius:g}, but none "
+                "was given there before; certify this radius first"
+            )
+        return attack_certificates(
             network,
-            splits.test,
+            split,
+            certified[-1],
             judgement,
-            name=plan.name,
-            records=place.out / RECORDS,
-            tags=plan.tags,
+            records=place.out / CERTIFICATE_ATTACKS,
             repair=place.repair,
             progress=progress,
         )
-        records.append(record)
-    return records
+    judge_by: Callable[..., Record] = (
+        evaluate if isinstance(judgement, Evaluation) else certify_dataset
+    )
+    return judge_by(
+        network,
+        split,
+        judgement,
+        name=plan.name,
+        records=place.out / RECORDS,
+        tags=plan.tags,
+        repair=place.repair,
+        progress=progress,
+    )
 
 
 def attack_composition(

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from recuse.analysis.certified import (
     BASE,
     GAUSSIAN,
     Answers,
-    Bounded,
     Panel,
     answers,
     bounded,
@@ -48,9 +48,9 @@ training run each: no interval covers another seed.
 
 ![certified right against certified wrong](robust-accuracy-against-inaccuracy.svg)
 """
-AGAIN = """*Trained again*: the same training on another day and processor, where it ends in other
-weights. These networks are certified at the radii that a deployed stage needs, on fewer images,
-and their certificates are attacked below.
+TRAINED_AGAIN = """*Trained again*: the same training on another day and processor, where it ends
+in other weights. These networks are certified at the radii that a deployed stage needs, on fewer
+images, and their certificates are attacked below.
 """
 COUNTED = """## What is counted
 
@@ -66,42 +66,46 @@ COUNTED = """## What is counted
   since it was made before a deployed stage was counted by its votes; *right at 2ε* is an upper
   bound there.
 - The core, {core}, answers what is not certified at ε. Nothing is proven about it, and no
-  composition is surely right where its stage alone is not: what it adds is natural accuracy.
+  composition is surely right where its stage alone is not: what it adds is natural accuracy, and
+  what it costs are the images certified for the network alone and not for the stage.
 """
-ALONE = """{needs}The core alone is right on {natural}, and on {robust} APGD-40 within ε does not
+ALONE = """{needs}The core alone is right on {natural}, and on {robust} {attack} within ε does not
 change that; proven is nothing.
 """
 ATTACKED = """## Certificates under attack
 
-Images with a certified class are attacked at ε = σ by 40 steps of APGD in L2 that climb the
-expectation over 16 draws. A certificate is *broken* if its class has no majority of the votes at
-the point found (1,000 votes, 20,000 where it has less than 60 % of them). *Moved*: images without
-a certificate at ε whose class lost the majority, which shows that the attack works. Broken:
-{broken} of {certified} certificates of {networks} networks.{left}
+Images with a certified class are attacked at ε = σ by {steps} steps of APGD in L2 that climb the
+expectation over {copies} draws. A certificate is *broken* if its class has no majority of the
+votes at the point found ({draws:,} votes, {thorough:,} where it has less than {clear:.0f} % of
+them). *Moved*: images without a certificate at ε whose class lost the majority, which shows that
+the attack works. Broken: {broken} of {certified} certificates of these networks: {networks}.{left}
 """
 LEFT = """ The certificates of the other {count} networks of this page were not attacked: their
 weights were not kept."""
 BOUNDS = """## Bounds of provably trained networks
 
 What interval bounds (*ibp*) and linear bounds (*crown*) prove about networks that were trained to
-be provable, in Linf, beside what 40 steps of PGD leave, in percent of {images} test images.
+be provable, in Linf, beside what {steps} steps of PGD leave, in percent of {images} test images.
 *Contradicted*: proven, and changed by PGD, in images.
 """
 
 DATA = {"cifar10": "CIFAR-10"}
+# Folder, beside the records, of the run in which networks were trained again.
+AGAIN = "again"
 
 
 def write_certified(rows: Path, out: Path) -> None:
     """Write the page and its figures.
 
     Args:
-        rows: Folder of the records.
+        rows: Run folder; a second one inside it, ``again``, may hold networks trained again.
         out: Folder of the page.
 
     Raises:
         RecordError: No core, no certified network, or a damaged record.
     """
-    records = list(read_records(rows))
+    runs = [rows, *([rows / AGAIN] if (rows / AGAIN).is_dir() else [])]
+    records = [record for run in runs for record in read_records(run)]
     found = panels(r for r in records if smoothed(r.meta))
     core = next((r for r in records if r.meta.tags.get("role") == "core"), None)
     if core is None or not found:
@@ -110,8 +114,9 @@ def write_certified(rows: Path, out: Path) -> None:
     for panel, trained in found.items():
         text += [f"## {title_of(panel)}", "", *_rates(panel, trained)]
         text += [*_differences(panel, trained), *_compositions(panel, trained, core)]
-    text += _attacked(rows / CERTIFICATE_ATTACKS, found)
-    text += _bounds(bounded([r for r in records if r.meta.tags.get("role") == "provable"]))
+    attacks = [run / CERTIFICATE_ATTACKS for run in runs]
+    text += _attacked([r for folder in attacks for r in _kept(folder)], found)
+    text += _bounds([r for r in records if r.meta.tags.get("role") == "provable"])
     write_atomically(out / PAGE, "\n".join(text).encode())
     for figure in figures(found):
         save_figure(figure, out, ("svg",))
@@ -128,7 +133,7 @@ def _introduction(found: Mapping[Panel, Mapping[str, Record]], core: Record) -> 
     text = INTRODUCTION.format(
         data=DATA.get(data, data), alpha=first.settings["alpha"], images=images
     )
-    parts = [text, *([AGAIN] if again else []), COUNTED.format(core=core.meta.model)]
+    parts = [text, *([TRAINED_AGAIN] if again else []), COUNTED.format(core=core.meta.model)]
     return "\n".join(parts)
 
 
@@ -146,7 +151,7 @@ def _changes(found: Mapping[Panel, Mapping[str, Record]]) -> list[str]:
         wrong, right = (verdict([getattr(c, k) for c in changes]) for k in ("wrong", "right"))
         against = {BASE: "the base they started from", GAUSSIAN: "fine-tuning by the Gaussian loss"}
         lines.append(
-            f"- Against {against[reference]}, of {len(changes)} networks: certified wrong is lower "
+            f"- Against {against[reference]} (networks: {len(changes)}): certified wrong is lower "
             f"in {wrong.lower}, higher in {wrong.higher}, and in {wrong.neither} the interval "
             f"contains 0; certified right is lower in {right.lower}, higher in {right.higher}, "
             f"undecided in {right.neither}. One interval in twenty excludes 0 by chance."
@@ -201,7 +206,9 @@ def _compositions(panel: Panel, trained: Mapping[str, Record], core: Record) -> 
     last = composed(next(iter(trained.values())), core, panel.eps).members[-1]
     masks = last.accurate(), last.accurate() & last.robust(panel.eps)
     natural, robust = (f"{share(wilson_of(mask))} %" for mask in masks)
-    by_itself = ALONE.format(needs=_needs(panel, trained), natural=natural, robust=robust)
+    attack = f"APGD-{core.meta.settings['attack']['steps']}"
+    needs = _needs(panel, trained)
+    by_itself = ALONE.format(needs=needs, natural=natural, robust=robust, attack=attack)
     return [*table(heads, rows), by_itself]
 
 
@@ -218,9 +225,12 @@ def _needs(panel: Panel, trained: Mapping[str, Record]) -> str:
     return f"Surely right: a stage needs a certificate of {stage}, a network alone of {alone}. "
 
 
-def _attacked(folder: Path, found: Mapping[Panel, Mapping[str, Record]]) -> list[str]:
+def _kept(folder: Path) -> list[Record]:
+    return list(read_records(folder)) if folder.is_dir() else []
+
+
+def _attacked(records: Sequence[Record], found: Mapping[Panel, Mapping[str, Record]]) -> list[str]:
     """What the attack did to the certificates, network by network, and which it did not meet."""
-    records = list(read_records(folder)) if folder.is_dir() else []
     rows, met = [], {record.meta.weights for record in records}
     for panel, trained in panels(records).items():
         for name, record in trained.items():
@@ -235,6 +245,7 @@ def _attacked(folder: Path, found: Mapping[Panel, Mapping[str, Record]]) -> list
     heads = ["network", "training", "images", "certified", "broken"]
     return [
         ATTACKED.format(
+            **_words(records[0].meta.settings["attack"]),
             broken=false,
             certified=total,
             networks=len(rows),
@@ -244,10 +255,19 @@ def _attacked(folder: Path, found: Mapping[Panel, Mapping[str, Record]]) -> list
     ]
 
 
-def _bounds(found: Sequence[Bounded]) -> list[str]:
+def _words(attack: Mapping[str, Any]) -> dict[str, float]:
+    """The attack on certificates, as its text names it."""
+    counts = {name: attack[name] for name in ("copies", "draws", "thorough")}
+    return counts | {"steps": attack["attack"]["steps"], "clear": 100 * attack["clear"]}
+
+
+def _bounds(records: Sequence[Record]) -> list[str]:
     """What bounds prove, beside PGD."""
-    if not found:
+    if not records:
         return []
+    found = bounded(records)
+    attacks = (r.meta.settings["attack"] for r in records if "attack" in r.meta.settings)
+    steps = next(attacks)["steps"]
     methods = list(found[0].proven)
     heads = [
         f"{method} {word}" for method in methods for word in ("right", "wrong", "contradicted")
@@ -262,7 +282,7 @@ def _bounds(found: Sequence[Bounded]) -> list[str]:
             ]
             cells.append(str(row.contradicted[method]))
         rows.append([row.model, row.radius, *cells])
-    text = BOUNDS.format(images=found[0].accurate.size)
+    text = BOUNDS.format(images=found[0].accurate.size, steps=steps)
     return [text, *table(["network", "radius", "natural", "PGD right", *heads], rows)]
 
 
