@@ -9,7 +9,6 @@ from recuse.analysis.certified import (
     bounded,
     change,
     composed,
-    deployed_alone,
     panels,
     verdict,
 )
@@ -82,19 +81,17 @@ def test_a_change_is_paired_and_counts_by_its_interval():
 
 
 def test_surely_right_needs_the_radius_that_the_record_names():
-    assert deployed_alone(verdicts(smoothed()), "0.12") is None
-    chain = composed(smoothed(), core(), "0.12")
-    assert chain.lacking
-    assert chain.paper.robust.sum() == 2
-    told = smoothed(deployed=True)
-    alone = deployed_alone(verdicts(told), "0.12")
-    assert alone is not None
-    assert alone.sum() == 2
-    chain = composed(told, core(), "0.12")
-    assert not chain.lacking
+    found = composed(smoothed(), core(), "0.12")
+    assert found.lacking
+    assert found.promised_alone(0).lacking
+    assert found.paper.robust.sum() == 2
+    found = composed(smoothed(deployed=True), core(), "0.12")
+    assert not found.lacking
+    assert not found.promised_alone(0).lacking
+    assert found.alone[0].robust.sum() == 2
     # Nothing is proven about the core: only what the stage surely answers counts.
-    assert chain.sound.robust.tolist() == AT_NEEDED
-    assert chain.sound.natural.tolist() == [True, True, True, True, False, True]
+    assert found.sound.robust.tolist() == AT_NEEDED
+    assert found.sound.natural.tolist() == [True, True, True, True, False, True]
 
 
 def test_a_core_judged_on_more_images_is_held_against_the_same_ones():

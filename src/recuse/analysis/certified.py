@@ -8,7 +8,6 @@ import polars as pl
 
 from recuse.analysis.composing import compose_records
 from recuse.analysis.compositions import Composition
-from recuse.analysis.deployed import promise_alone
 from recuse.analysis.intervals import Interval, paired_difference
 from recuse.analysis.metrics import natural_accuracy, robust_accuracy, robust_inaccuracy
 from recuse.analysis.verdicts import Mask, Verdicts, add_radii, verdicts
@@ -92,15 +91,6 @@ def answers(model: Verdicts, eps: str) -> Answers:
         wrong=~accurate & certified,
         far=accurate & model.certified(add_radii(eps, eps)),
     )
-
-
-def deployed_alone(model: Verdicts, eps: str) -> Mask | None:
-    """Images that a network by itself surely answers rightly within eps, with its finite votes.
-
-    None where its record does not hold the certificate that this takes.
-    """
-    needed = promise_alone(model, eps)
-    return None if needed.lacking else model.accurate() & model.certified(needed.radius)
 
 
 @dataclass(frozen=True)
@@ -256,7 +246,6 @@ __all__ = [
     "change",
     "composed",
     "curve",
-    "deployed_alone",
     "panels",
     "verdict",
 ]

@@ -14,7 +14,6 @@ from recuse.analysis.certified import (
     broken,
     change,
     composed,
-    deployed_alone,
     panels,
     verdict,
 )
@@ -198,18 +197,23 @@ def _compositions(panel: Panel, trained: Mapping[str, Record], core: Record) -> 
     heads += ["composed: surely right", "composed: right at 2ε", "core answers"]
     rows = []
     for name, record in trained.items():
-        chain = composed(record, core, panel.eps)
-        sure = None if chain.lacking else chain.sound.robust
-        alone = (chain.alone[0].natural, deployed_alone(verdicts(record), panel.eps))
-        whole = (chain.sound.natural, sure, chain.paper.robust)
-        rows.append([name, *map(_known, (*alone, *whole)), f"{100 * rate(chain.left):.1f}"])
-    last = composed(next(iter(trained.values())), core, panel.eps).members[-1]
-    masks = last.accurate(), last.accurate() & last.robust(panel.eps)
-    natural, robust = (f"{share(wilson_of(mask))} %" for mask in masks)
+        found = composed(record, core, panel.eps)
+        alone, by_itself = found.alone[0], found.promised_alone(0)
+        masks = (
+            alone.natural,
+            None if by_itself.lacking else alone.robust,
+            found.sound.natural,
+            None if found.lacking else found.sound.robust,
+            found.paper.robust,
+        )
+        rows.append([name, *map(_known, masks), f"{100 * rate(found.left):.1f}"])
+    last = composed(next(iter(trained.values())), core, panel.eps).core
+    core_masks = last.accurate(), last.accurate() & last.robust(panel.eps)
+    natural, robust = (f"{share(wilson_of(mask))} %" for mask in core_masks)
     attack = f"APGD-{core.meta.settings['attack']['steps']}"
     needs = _needs(panel, trained)
-    by_itself = ALONE.format(needs=needs, natural=natural, robust=robust, attack=attack)
-    return [*table(heads, rows), by_itself]
+    text = ALONE.format(needs=needs, natural=natural, robust=robust, attack=attack)
+    return [*table(heads, rows), text]
 
 
 def _known(mask: Mask | None) -> str:
