@@ -8,7 +8,6 @@ from recuse.attacks import Apgd
 from recuse.composition import (
     AdaptiveAdversary,
     Cascade,
-    ConfidenceShaping,
     Core,
     LogitMixture,
     ProbabilityMixture,
@@ -58,17 +57,6 @@ def test_a_sure_robust_model_outvotes_the_other(linear_models):
     assert torch.equal(mixed[sure], robust(x).argmax(1)[sure])
 
 
-def test_shaping_keeps_the_answer_and_widens_sure_margins(linear_models):
-    logits = linear_models.random_linear(4, classes=5)(points(200))
-    shaped = ConfidenceShaping(scale=2.0, power=3.0)(logits)
-    assert torch.equal(shaped.argmax(1), logits.argmax(1))
-    scaled = ConfidenceShaping(scale=2.0, power=3.0)(3 * logits + 1)
-    torch.testing.assert_close(scaled, shaped, rtol=1e-3, atol=1e-3)
-    point = torch.zeros(1, 5, dtype=torch.float64, requires_grad=True)
-    (grad,) = torch.autograd.grad(ConfidenceShaping()(point).sum(), point)
-    assert bool(grad.isfinite().all())
-
-
 def test_the_adversary_of_compositions_is_at_least_as_strong_as_its_plain_attack(linear_models):
     x = points(200)
     net = ProbabilityMixture(
@@ -86,7 +74,6 @@ def test_the_adversary_of_compositions_is_at_least_as_strong_as_its_plain_attack
     [
         (lambda a, b: LogitMixture(a, b, alpha=1.2), "weight"),
         (lambda a, b: ProbabilityMixture(a, b, alpha=0.5)(points(2)), "4 classes but the standard"),
-        (lambda a, b: ConfidenceShaping(scale=0.0), "positive scale"),
     ],
 )
 def test_misfits_are_one_sentence(linear_models, build, sentence):

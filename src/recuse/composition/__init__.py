@@ -5,16 +5,18 @@ from recuse.composition.cascade import Cascade, Trace, require_answers
 from recuse.composition.cost import Passes, counted, expected_cost
 from recuse.composition.goals import Goal, cost_goal, wrong_answer_goals
 from recuse.composition.members import Core, Stage
-from recuse.composition.mixture import ConfidenceShaping, LogitMixture, ProbabilityMixture
+from recuse.composition.mixednuts import MixedNuts, MixedNutsMap, fit_mixednuts
+from recuse.composition.mixture import LogitMixture, ProbabilityMixture
 
 __all__ = [
     "AdaptiveAdversary",
     "Cascade",
     "CompositionOutcome",
-    "ConfidenceShaping",
     "Core",
     "Goal",
     "LogitMixture",
+    "MixedNuts",
+    "MixedNutsMap",
     "Passes",
     "ProbabilityMixture",
     "Stage",
@@ -22,6 +24,7 @@ __all__ = [
     "cost_goal",
     "counted",
     "expected_cost",
+    "fit_mixednuts",
     "require_answers",
     "wrong_answer_goals",
 ]

@@ -49,36 +49,6 @@ class LogitMixture(nn.Module):
         return mixed
 
 
-class ConfidenceShaping(nn.Module):
-    """Sharpens a robust model's logits where it is sure and flattens them where it is not.
-
-    Normalises each row to mean 0 and variance 1, shifts it, clamps it below by a GELU and
-    raises it to a power: margins grow with confidence, and a robust model keeps a larger
-    margin under attack than the one with which it errs.
-
-    Args:
-        scale: Factor on the result.
-        power: Exponent of the magnitude; 1 keeps margins in proportion.
-        shift: Added before the clamp.
-
-    Source: Bai, Zhou, Patel, Sojoudi, MixedNUTS, 2024.
-    """
-
-    def __init__(self, *, scale: float = 5.0, power: float = 4.0, shift: float = 1.0) -> None:
-        super().__init__()
-        if scale <= 0 or power <= 0:
-            raise ConfigError(
-                f"confidence shaping needs a positive scale and power, got {scale}, {power}"
-            )
-        self.scale, self.power, self.shift = scale, power, shift
-
-    def forward(self, logits: Logits) -> Logits:
-        """Reshaped logits; the order of the classes within a row is kept where above the clamp."""
-        normal = functional.layer_norm(logits, logits.shape[1:])
-        clamped = functional.gelu(normal + self.shift)
-        return self.scale * clamped.sign() * clamped.abs().clamp_min(_EPS).pow(self.power)
-
-
 class ProbabilityMixture(nn.Module):
     """Logits ``log(alpha * p_robust + (1 - alpha) * p_standard)``.
 
@@ -86,7 +56,8 @@ class ProbabilityMixture(nn.Module):
         robust: Robust classifier.
         standard: Accurate classifier.
         alpha: Weight of the robust one; above one half a sure robust model outvotes the other.
-        shaping: Applied to the robust logits before their softmax.
+        shaping: Applied to the robust logits before their softmax; none if absent.
+        one_hot: Mix in the standard model's bare answer instead of its probabilities.
 
     Source: Bai, Anderson, Kim, Sojoudi, adaptive smoothing, 2023.
     """
@@ -97,16 +68,20 @@ class ProbabilityMixture(nn.Module):
         standard: nn.Module,
         *,
         alpha: float,
-        shaping: ConfidenceShaping | None = None,
+        shaping: nn.Module | None = None,
+        one_hot: bool = False,
     ) -> None:
         super().__init__()
         _check_weight(alpha)
         self.robust, self.standard, self.alpha = robust, standard, alpha
         self.shaping = nn.Identity() if shaping is None else shaping
+        self.one_hot = one_hot
 
     def forward(self, x: Images) -> Logits:
         """Log-probabilities of the mixture."""
         robust, standard = self.robust(x), self.standard(x)
         _check_classes(robust.shape[1], standard.shape[1])
-        p = self.alpha * self.shaping(robust).softmax(1) + (1 - self.alpha) * standard.softmax(1)
+        answer = functional.one_hot(standard.argmax(1), standard.shape[1]).to(standard.dtype)
+        other = answer if self.one_hot else standard.softmax(1)
+        p = self.alpha * self.shaping(robust).softmax(1) + (1 - self.alpha) * other
         return torch.log(p.clamp_min(_EPS))
