@@ -55,7 +55,7 @@ def test_the_mixture_is_decided_by_the_margin_over_the_other_answer(linear_model
     x = torch.rand(400, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     logits = robust(x).detach()
     nuts = fit_mixednuts(
-        right, robust(x[200:]), keep=0.8, scales=[1.0, 4.0], shifts=[0.0], powers=[1.0, 2.0]
+        logits[:200], logits[200:], keep=0.8, scales=[1.0, 4.0], shifts=[0.0], powers=[1.0, 2.0]
     )
     answer = nuts.mixture(robust, standard)(x).argmax(1)
     p = nuts.map(logits).softmax(1)
