@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recuse.analysis.accounting import Account
-from recuse.analysis.advice import ALLOWED_LOSS, advise, advised, difference
+from recuse.analysis.accounting import Account, difference
+from recuse.analysis.advice import ALLOWED_LOSS, advise, advised
 from recuse.analysis.compositions import count_composition
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Verdicts, verdicts
@@ -86,7 +86,7 @@ def test_advice_holds_with_all_members_in_the_set(seed: int) -> None:
     assert not any(n >= taken[0] and r >= taken[1] and (n, r) != taken for n, r in alone)
     assert advice.choices == 5
     for other in advice.others:
-        over = difference(advice.taken, other)
+        over = difference(advice.taken.account, other.account)
         assert over.natural.estimate == pytest.approx(taken[0] - rate(other.account.natural))
         assert over.robust.low <= over.robust.estimate <= over.robust.high
     names = {other.name for other in advice.others}

@@ -6,6 +6,7 @@ accepts. All three become a :class:`Stage`, so that selection, selective accurac
 compositions are counted by the same code.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,8 @@ from recuse.errors import RecordError
 from recuse.radius import parse_radius
 
 Method = Literal["RI", "SR", "SN"]
+# The paper's thresholds of softmax response.
+TAUS = tuple(float(t) for t in np.linspace(0.0, 0.99, 10))
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,31 @@ class Abstainer:
         confidence hold neither.
         """
         return None if self.method == "SR" else sound_account([self.stage], core).robust
+
+
+def thresholded(model: Verdicts, models: Sequence[Verdicts], eps: str) -> list[Abstainer]:
+    """Its own selector, and softmax response at every threshold, as far as they were judged.
+
+    Args:
+        model: Judged at eps.
+        models: Among them may be an attack on the confidence of the same network.
+        eps: The attacker's radius.
+    """
+    found = []
+    if "selected" in model.frame.columns and model.has("selected_robust", eps):
+        found.append(network(model, eps))
+    double = add_radii(eps, eps)
+    beside = (
+        m
+        for m in models
+        if (m.run, m.meta.model) == (model.run, model.meta.model)
+        and m.has("adv_confidence", double)
+        and m.ids.equals(model.ids)
+    )
+    confidence = next(beside, None)
+    if confidence is not None:
+        found += [response(model, confidence, eps, tau) for tau in TAUS]
+    return found
 
 
 def indicator(model: Verdicts, eps: str) -> Abstainer:

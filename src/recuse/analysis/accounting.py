@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recuse.analysis.intervals import RESAMPLES, Interval, paired_difference
 from recuse.analysis.verdicts import Mask
 
 
@@ -64,6 +65,27 @@ class Account:
 
     natural: Mask
     robust: Mask
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one system has over another on the same samples, with intervals.
+
+    Attributes:
+        natural: Of natural accuracy.
+        robust: Of robust accuracy.
+    """
+
+    natural: Interval
+    robust: Interval
+
+
+def difference(account: Account, other: Account, *, resamples: int = RESAMPLES) -> Difference:
+    """What ``account`` has over ``other``: paired, 95 %."""
+    return Difference(
+        paired_difference(account.natural, other.natural, resamples=resamples),
+        paired_difference(account.robust, other.robust, resamples=resamples),
+    )
 
 
 def paper_account(stages: Sequence[Stage], core: Core, *, doubled_natural: bool = True) -> Account:

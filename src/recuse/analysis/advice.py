@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recuse.analysis.accounting import Account
+from recuse.analysis.accounting import Account, difference
 from recuse.analysis.compositions import Composition
 from recuse.analysis.deployed import Promise
-from recuse.analysis.fronts import pareto
-from recuse.analysis.intervals import Interval, paired_difference
+from recuse.analysis.fronts import ROUNDING, most_robust, pareto
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Kind, Verdicts
 from recuse.errors import RecordError
@@ -16,8 +15,6 @@ from recuse.errors import RecordError
 ALLOWED_LOSS = 0.01
 # What stands behind a count by attacks: no chance, nothing lacking.
 NOTHING = Promise()
-# Shares of the same samples that differ by rounding alone are equal.
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +49,6 @@ class System:
         return self.name if self.composition else f"{self.name} alone"
 
 
-@dataclass(frozen=True)
-class Difference:
-    """What one system has over another on the same samples, with intervals.
-
-    Attributes:
-        natural: Of natural accuracy.
-        robust: Of sound robust accuracy.
-    """
-
-    natural: Interval
-    robust: Interval
-
-
 @dataclass(frozen=True, eq=False)
 class Advice:
     """What to take among compositions of one question and their members alone.
@@ -94,14 +78,6 @@ class Advice:
     def cheap(self) -> bool:
         """Whether it gives up at most :data:`ALLOWED_LOSS` of the core's natural accuracy."""
         return _cheap(rate(self.taken.account.natural), rate(self.core.account.natural))
-
-
-def difference(system: System, other: System) -> Difference:
-    """What ``system`` has over ``other``: paired, 95 %."""
-    one, two = system.account, other.account
-    return Difference(
-        paired_difference(one.natural, two.natural), paired_difference(one.robust, two.robust)
-    )
 
 
 def systems(compositions: Sequence[Composition]) -> tuple[list[System], ...]:
@@ -172,20 +148,19 @@ def advised(systems: Sequence[Account], core: Account) -> int | None:
     natural = [rate(account.natural) for account in everyone]
     robust = [rate(account.robust) for account in everyone]
     front = [i for i in pareto(natural, robust) if i != 0]
-    cheap = [i for i in front if _cheap(natural[i], natural[0])]
-    if cheap:
-        best = max(cheap, key=lambda i: robust[i])
-        return best - 1 if robust[best] > robust[0] else None
+    if any(_cheap(natural[i], natural[0]) for i in front):
+        best = most_robust(natural, robust, core=natural[0], loss=ALLOWED_LOSS)
+        return best - 1 if best else None
     best = max([0, *front], key=lambda i: natural[i] + robust[i])
     return best - 1 if best else None
 
 
 def _cheap(natural: float, core: float) -> bool:
-    return natural >= core - ALLOWED_LOSS - _ROUNDING
+    return natural >= core - ALLOWED_LOSS - ROUNDING
 
 
 def _alike(system: System, other: System) -> bool:
-    over = difference(system, other)
+    over = difference(system.account, other.account)
     return all(i.low <= 0 <= i.high for i in (over.natural, over.robust))
 
 

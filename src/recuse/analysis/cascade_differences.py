@@ -5,8 +5,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from recuse.analysis.accounting import Account, sound_account
-from recuse.analysis.advice import Difference
+from recuse.analysis.accounting import Account, Difference, sound_account
 from recuse.analysis.cascade_pool import Pool
 from recuse.analysis.cascade_splits import SearchResult, SplitResult, halves
 from recuse.analysis.intervals import Interval

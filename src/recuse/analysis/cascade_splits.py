@@ -9,11 +9,10 @@ import numpy as np
 from recuse.analysis.accounting import Core, Stage, sound_account
 from recuse.analysis.cascade_pool import Pool
 from recuse.analysis.cascade_search import DEFAULT_BUDGET, Found, Searchable, best_cascade
+from recuse.analysis.fronts import ROUNDING, most_robust
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Mask
 from recuse.errors import ConfigError
-
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -185,11 +184,11 @@ def _one_split(pool: Pool, seed: int, loss: float, max_stages: int, budget: int)
     stages = [_part(stage, choosing) for stage in pool.stages]
     core = Core(pool.core.accurate[choosing], pool.core.robust[choosing])
     size = int(np.count_nonzero(choosing))
-    floor = int(np.ceil(np.count_nonzero(core.accurate) - loss * size - _ROUNDING))
+    floor = int(np.ceil(np.count_nonzero(core.accurate) - loss * size - ROUNDING))
     found: Found = best_cascade(
         Searchable.of(stages, core), floor=floor, max_stages=max_stages, budget=budget
     )
-    alone = _most_robust(stages, floor)
+    alone = _stand_alone(stages, core, loss)
     chosen = _rates(pool, found.stages, alone, choosing)
     within = np.count_nonzero(stages[alone].accurate) >= floor
     return SplitResult(
@@ -204,15 +203,15 @@ def _one_split(pool: Pool, seed: int, loss: float, max_stages: int, budget: int)
     )
 
 
-def _most_robust(stages: list[Stage], floor: int) -> int:
-    """The model to stand alone: within the natural floor if any is, then the most robust."""
-
-    def worth(place: int) -> tuple[bool, int, int]:
-        stage = stages[place]
-        natural = int(np.count_nonzero(stage.accurate))
-        return natural >= floor, int(np.count_nonzero(stage.accurate & stage.robust)), natural
-
-    return max(range(len(stages)), key=worth)
+def _stand_alone(stages: list[Stage], core: Core, loss: float) -> int:
+    """The model to stand alone: the most robust within the loss, or of all where none is."""
+    natural = [rate(stage.accurate) for stage in stages]
+    robust = [rate(stage.accurate & stage.robust) for stage in stages]
+    best = most_robust(natural, robust, core=rate(core.accurate), loss=loss)
+    if best is None:
+        best = most_robust(natural, robust, core=0.0, loss=0.0)
+    assert best is not None  # a pool has a stage
+    return best
 
 
 def _rates(pool: Pool, chosen: tuple[int, ...], alone: int, half: Mask) -> HalfRates:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+# Shares of the same samples that differ by rounding alone are equal.
+ROUNDING = 1e-9
+
 Points = Sequence[float] | npt.NDArray[np.float64]
 
 
@@ -61,3 +64,21 @@ def best_at_least(value: Points, constraint: Points, bound: float) -> int | None
     if not fit.size:
         return None
     return int(max(fit, key=lambda i: (values[i], constraints[i])))
+
+
+def most_robust(natural: Points, robust: Points, *, core: float, loss: float) -> int | None:
+    """The one rule of what is best: the most robust of those that cost little natural accuracy.
+
+    Args:
+        natural: Natural accuracies.
+        robust: Robust accuracies, aligned.
+        core: The core's natural accuracy.
+        loss: How much of it may be given up.
+
+    Returns:
+        An index; None where nothing is within the loss.
+
+    >>> most_robust([0.95, 0.94, 0.8], [0.2, 0.5, 0.9], core=0.95, loss=0.01)
+    1
+    """
+    return best_at_least(robust, natural, core - loss - ROUNDING)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from recuse.analysis.verdicts import Mask
 
-_BOOTSTRAP = 10_000
+RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def paired_difference(
     first_among: Mask | None = None,
     second_among: Mask | None = None,
     confidence: float = 0.95,
-    resamples: int = _BOOTSTRAP,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
     """Percentile bootstrap of ``share(first) - share(second)`` on the same samples.

@@ -62,7 +62,9 @@ def measure(model: Verdicts, wanted: frozenset[str] = frozenset()) -> list[Measu
     """
     kinds: tuple[Kind, ...] = (ROBUST, CERTIFIED)
     return [
-        _at(model, radius, kind) for kind in kinds for radius in _radii(model.judged(kind), wanted)
+        rates_at(model, radius, kind)
+        for kind in kinds
+        for radius in _radii(model.judged(kind), wanted)
     ]
 
 
@@ -144,10 +146,21 @@ def _radii(judged: list[str], wanted: frozenset[str]) -> list[str]:
     return chosen or doubled or positive
 
 
-def _at(model: Verdicts, radius: str, kind: Kind) -> Measured:
+def rates_at(model: Verdicts, radius: str, kind: Kind = ROBUST) -> Measured:
+    """The rates of a record at one radius: the one place where they are computed.
+
+    Args:
+        model: The record.
+        radius: Was judged.
+        kind: By attack or by proof.
+
+    Raises:
+        RecordError: Not judged there, or not for every sample.
+    """
     stable = model.stable(kind, radius)
     double = add_radii(radius, radius)
-    selected = model.stable(kind, double) if model.has(kind, double) else None
+    twice = model.proves(double) if kind == CERTIFIED else model.has(kind, double)
+    selected = model.stable(kind, double) if twice else None
     accurate = model.accurate() if model.labelled else None
     return Measured(
         model=model,

@@ -142,25 +142,20 @@ def print_certificates(record: "Record") -> None:
     from rich.table import Table
 
     from recuse.analysis.attainable import attainable
-    from recuse.analysis.metrics import robust_accuracy, robust_inaccuracy
+    from recuse.analysis.measured import CERTIFIED, rates_at
     from recuse.analysis.verdicts import verdicts
 
     judged = verdicts(record)
-    accurate = judged.accurate()
     table = Table("radius", "certified", "and right", "and wrong", title=record.meta.model)
     for radius in judged.judged("certified"):
         if not attainable(record.meta, radius):
             table.add_row(f"{record.meta.norm}:{radius}", "unattainable", "-", "-")
             continue
-        certified = judged.certified(radius)
-        rates = (
-            float(certified.mean()),
-            robust_accuracy(accurate, certified),
-            robust_inaccuracy(accurate, certified),
-        )
+        found = rates_at(judged, radius, CERTIFIED)
+        rates = (i.estimate for i in (found.stable, found.robust, found.inaccurate) if i)
         table.add_row(f"{record.meta.norm}:{radius}", *(f"{100 * rate:.1f}" for rate in rates))
     table.caption = (
-        f"{judged.samples} images, accuracy {100 * accurate.mean():.1f} %, "
+        f"{judged.samples} images, accuracy {100 * judged.accurate().mean():.1f} %, "
         f"{judged.values('samples').mean():.0f} noisy passes per image. {_deployed(record)}"
     )
     Console(soft_wrap=True).print(table)

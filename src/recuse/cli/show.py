@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from recuse.analysis.verdicts import Kind, Verdicts
+    from recuse.analysis.verdicts import Verdicts
     from recuse.records.schema import Record
 
 
@@ -55,38 +55,27 @@ def print_summary(records: "Sequence[Record]", attacks: "Sequence[Record]" = ())
             shown.print(f"warning: {warning}", markup=False)
 
 
-def _rows(judged: "Verdicts") -> list[tuple[str, ...]]:
+def _rows(model: "Verdicts") -> list[tuple[str, ...]]:
     """Attacked radii, then certified ones, which say so; last the number of gaps."""
-    from recuse.analysis.verdicts import Kind
+    from recuse.analysis.measured import CERTIFIED, ROBUST, rates_at
 
-    kinds: tuple[Kind, ...] = ("robust", "certified")
-    return [_row(judged, kind, radius) for kind in kinds for radius in judged.judged(kind)]
-
-
-def _row(judged: "Verdicts", kind: "Kind", radius: str) -> tuple[str, ...]:
-    from recuse.analysis.metrics import natural_accuracy, robust_accuracy, robust_inaccuracy
-    from recuse.analysis.verdicts import add_radii
-
-    accurate, stable = judged.accurate(), judged.stable(kind, radius)
-    doubled = add_radii(radius, radius)
-    rates = [
-        natural_accuracy(accurate),
-        robust_accuracy(accurate, stable),
-        robust_inaccuracy(accurate, stable),
+    return [
+        _row(rates_at(model, radius, kind))
+        for kind in (ROBUST, CERTIFIED)
+        for radius in model.judged(kind)
     ]
-    if judged.has(kind, doubled):
-        rates.append(float(judged.stable(kind, doubled).mean()))
-    shown = [_percent(rate, judged.samples) for rate in rates]
-    proof = " certified" if kind == "certified" else ""
-    place = f"{judged.meta.norm}:{radius}{proof}"
-    gaps = int(judged.not_judged(radius).sum()) if kind == "robust" else 0
-    lead = (judged.meta.model, str(judged.samples), place)
-    return (*lead, *shown, *["-"] * (4 - len(shown)), str(gaps))
 
 
-def _percent(rate: float, samples: int) -> str:
-    from recuse.analysis.intervals import wilson
+def _row(m: "Measured") -> tuple[str, ...]:
+    proof = " certified" if m.kind == "certified" else ""
+    place = f"{m.model.meta.norm}:{m.eps}{proof}"
+    rates = (m.natural, m.robust, m.inaccurate, m.selected)
+    lead = (m.model.meta.model, str(m.samples), place)
+    return (*lead, *map(_percent, rates), str(m.not_judged))
 
-    interval = wilson(round(rate * samples), samples)
-    half = max(interval.high - rate, rate - interval.low)
-    return f"{100 * rate:.1f} ± {100 * half:.1f}"
+
+def _percent(rate: "Interval | None") -> str:
+    if rate is None:
+        return "-"
+    half = max(rate.high - rate.estimate, rate.estimate - rate.low)
+    return f"{100 * rate.estimate:.1f} ± {100 * half:.1f}"

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from recuse.analysis.abstainers import Abstainer, indicator, network, response
+from recuse.analysis.abstainers import TAUS, Abstainer, indicator, network, response
 from recuse.analysis.accounting import Account, Core
 from recuse.analysis.compositions import core_of
 from recuse.analysis.metrics import rate, robust_accuracy, robust_inaccuracy
@@ -17,8 +16,6 @@ from recuse.analysis.verdicts import add_radii
 from recuse.errors import ConfigError, RecordError
 from recuse.records.reference_names import radius_of
 
-# The paper's thresholds of softmax response.
-TAUS = tuple(float(t) for t in np.linspace(0.0, 0.99, 10))
 KEYS = ("dataset", "log_dir", "fig", "eps", "method", "tau")
 RATES = (
     "rob_inacc",

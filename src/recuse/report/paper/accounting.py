@@ -1,17 +1,11 @@
 """What the accounting hides: every composition by the paper's count and by the sound one."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-import polars as pl
-
-from recuse.analysis.accounting import Account, explain
-from recuse.analysis.intervals import paired_difference
 from recuse.analysis.metrics import rate
-from recuse.analysis.published.points import Abstaining
-from recuse.analysis.verdicts import Mask
-from recuse.report.page.blocks import Cell, Column, Points, Rate, Section, Table, Text
+from recuse.analysis.published.counted import Counted
+from recuse.report.page.blocks import Cell, Column, Rate, Section, Table, Text
+from recuse.report.run.tables import interval_points
 
 _SHOWN_IDS = 6
 _METHODS = {
@@ -19,79 +13,6 @@ _METHODS = {
     "SN": "Selection network",
     "SR": "Softmax response",
 }
-REASONS = {
-    "natural_gained": "right by the paper's count, wrong as deployed",
-    "natural_lost": "wrong by the paper's count, right as deployed",
-    "robust_unproven": "robust by the paper's count only",
-    "robust_gained": "robust by the sound count only",
-    "wrong_at_x": "robust by the paper's count, answered wrongly without any attack",
-}
-# Reasons that compare with the bound itself.
-_OF_THE_BOUND = frozenset({"robust_unproven", "robust_gained"})
-
-
-@dataclass(frozen=True)
-class Counted:
-    """One composition, counted both ways.
-
-    Attributes:
-        model: The abstaining model before its data set's core.
-        published: The paper's count on verdicts as published: the printed number.
-        paper: The paper's count on verdicts made monotone.
-        natural: Right answers as deployed.
-        sound: Robust by the sound count on verdicts made monotone; None where the logs hold no
-            column that supports a bound.
-    """
-
-    model: Abstaining
-    published: Account
-    paper: Account
-    natural: Mask
-    sound: Mask | None
-
-    @property
-    def sound_rate(self) -> float:
-        """Sound robust accuracy; NaN where there is no bound."""
-        return float("nan") if self.sound is None else rate(self.sound)
-
-    @property
-    def over_alone(self) -> tuple[Points, Points | None]:
-        """What the composition has over the model alone, in natural and sound robust accuracy."""
-        sound, alone = self.sound, self.model.alone
-        robust = None if sound is None else _over(sound, alone.robust)
-        return _over(self.natural, alone.natural), robust
-
-    def hidden(self, reason: str) -> Mask | None:
-        """Samples that explain ``published`` against what is sound, for one of the reasons.
-
-        None where telling takes a bound and there is none.
-        """
-        robust = self.published.robust & self.natural if self.sound is None else self.sound
-        mask: Mask = getattr(explain(self.published, Account(self.natural, robust)), reason)
-        return None if self.sound is None and reason in _OF_THE_BOUND else mask
-
-    def ids(self, reason: str) -> list[str]:
-        """Sample ids of one reason."""
-        mask = self.hidden(reason)
-        return [] if mask is None else self.model.entry.raw.ids.filter(pl.Series(mask)).to_list()
-
-
-def count_all(models: Sequence[Abstaining]) -> list[Counted]:
-    """Count every abstaining model that has a core."""
-    return list(_counted(models))
-
-
-def _counted(models: Sequence[Abstaining]) -> Iterator[Counted]:
-    for model in models:
-        if model.core is None or model.core_repaired is None:
-            continue
-        yield Counted(
-            model,
-            published=model.published.paper(model.core),
-            paper=model.repaired.paper(model.core_repaired),
-            natural=model.repaired.natural(model.core_repaired),
-            sound=model.repaired.sound(model.core_repaired),
-        )
 
 
 def accounting_section(counted: Sequence[Counted]) -> Section:
@@ -150,76 +71,27 @@ def _table(title: str, rows: Sequence[Counted], *, folded: bool) -> Table:
 
 
 def _row(counted: Counted) -> tuple[Cell, ...]:
-    published, sound = counted.published, counted.sound
+    published, sound, alone = counted.published, counted.sound, counted.model.alone
+    natural, robust = counted.over(published)
     return (
         counted.model.name,
         counted.model.published.eps,
         Rate(rate(published.natural), decimals=2),
         Rate(rate(counted.natural), decimals=2),
-        _over(counted.natural, published.natural),
+        interval_points(natural, decimals=2),
         Rate(rate(published.robust), decimals=2),
         Rate(rate(counted.paper.robust), decimals=2),
         None if sound is None else Rate(rate(sound), decimals=2),
-        None if sound is None else _over(sound, published.robust),
-        Rate(rate(counted.model.alone.natural), decimals=2),
-        Rate(rate(counted.model.alone.robust), decimals=2),
-        f"{_number(counted, 'natural_gained')} / {_number(counted, 'natural_lost')}",
-        _number(counted, "robust_unproven"),
-        _number(counted, "wrong_at_x"),
+        None if robust is None else interval_points(robust, decimals=2),
+        Rate(rate(alone.natural), decimals=2),
+        Rate(rate(alone.robust), decimals=2),
+        f"{counted.number('natural_gained')} / {counted.number('natural_lost')}",
+        counted.number("robust_unproven"),
+        counted.number("wrong_at_x"),
         _some(counted.ids("robust_unproven")),
     )
-
-
-def _over(first: Mask, second: Mask) -> Points:
-    found = paired_difference(first, second, resamples=2000)
-    return Points(found.estimate, found.low, found.high, decimals=2)
-
-
-def _number(counted: Counted, reason: str) -> int | None:
-    mask = counted.hidden(reason)
-    return None if mask is None else int(np.count_nonzero(mask))
 
 
 def _some(ids: list[str]) -> str:
     shown = [i.lstrip("0") or "0" for i in ids[:_SHOWN_IDS]]
     return ", ".join(shown) + (" …" if len(ids) > _SHOWN_IDS else "")
-
-
-def accounting_csv(counted: Sequence[Counted]) -> bytes:
-    """One row a composition: rates both ways (shares) and the number of samples per reason.
-
-    What would take a bound is empty where the logs support none.
-    """
-    rows = [
-        {
-            "dataset": c.model.entry.data,
-            "model": c.model.entry.name,
-            "method": c.model.published.method,
-            "tau": c.model.published.tau,
-            "eps": c.model.published.eps,
-            "natural_paper": rate(c.published.natural),
-            "natural_sound": rate(c.natural),
-            "robust_paper": rate(c.published.robust),
-            "robust_paper_repaired": rate(c.paper.robust),
-            "robust_sound": None if c.sound is None else rate(c.sound),
-            "natural_alone": rate(c.model.alone.natural),
-            "robust_alone": rate(c.model.alone.robust),
-            **{reason: _number(c, reason) for reason in REASONS},
-        }
-        for c in counted
-    ]
-    return pl.DataFrame(rows, infer_schema_length=None).write_csv().encode()
-
-
-def samples_csv(counted: Sequence[Counted]) -> bytes:
-    """The samples behind every difference of the thresholdless compositions, one row each."""
-    rows = [
-        (c.model.entry.data, c.model.entry.name, c.model.published.eps, reason, sample)
-        for c in counted
-        if c.model.published.method != "SR"
-        for reason in REASONS
-        for sample in c.ids(reason)
-    ]
-    schema = ["dataset", "model", "eps", "reason", "sample_id"]
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(schema, pl.String), orient="row")
-    return frame.write_csv().encode()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from recuse.analysis.abstainers import TAUS
 from recuse.analysis.fronts import pareto
 from recuse.analysis.metrics import (
     natural_accuracy,
@@ -13,7 +14,7 @@ from recuse.analysis.metrics import (
     share,
 )
 from recuse.analysis.published.book import Book, Entry
-from recuse.analysis.published.points import TAUS, Abstaining
+from recuse.analysis.published.points import Abstaining
 from recuse.analysis.verdicts import add_radii
 from recuse.radius import parse_radius
 from recuse.report.charts.marks import Axes, Mark, scatter

@@ -1,112 +1,52 @@
 """Tables 4 and 6 of the paper: compositions picked from their front, and cascades beyond it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 
+from recuse.analysis.accounting import Account, difference
 from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_cascade
-from recuse.analysis.cascade_pool import Pool, build_pool
-from recuse.analysis.cascade_splits import SearchResult, search_splits
-from recuse.analysis.fronts import area_under_front, best_at_least, pareto
-from recuse.analysis.intervals import paired_difference
+from recuse.analysis.held_out import SPLITS, HeldOut
 from recuse.analysis.metrics import rate
 from recuse.analysis.published.book import Book
+from recuse.analysis.published.cascades import searched
 from recuse.analysis.published.cells import Computed
-from recuse.errors import RecordError
-from recuse.radius import parse_radius
-from recuse.report.page.blocks import Cell, Column, Points, Rate, Section, Spread, Table, Text
-from recuse.report.paper.accounting import Counted
-from recuse.report.paper.tables import ABSTENTION_LOSSES
-from recuse.report.run.held_out import ALONE_BETTER
+from recuse.analysis.published.counted import ACCEPTED_LOSS, Counted, Front, fronts
+from recuse.report.page.blocks import Cell, Column, Rate, Section, Table, Text
+from recuse.report.run.held_out import ALONE_BETTER, spreads
 from recuse.report.run.tables import interval_points
 
-# The largest loss of natural accuracy that the paper accepts in Table 6.
-ACCEPTED_LOSS = 0.002
 _PICKED_IN = ("T4", "T6")
-_LOSSES = (0.0, 0.01)
-_STAGES = (1, 2, 3)
-_SPLITS = 20
-_BUDGET = 2_000
 _PAIRED = "Paired on the reporting halves, 95 %"
-
-
-@dataclass(frozen=True)
-class Front:
-    """Compositions of one data set, base model and radius with abstention-trained models.
-
-    Attributes:
-        dataset: Data set and split.
-        base: Base model.
-        eps: Radius.
-        members: All compositions.
-    """
-
-    dataset: str
-    base: str
-    eps: str
-    members: tuple[Counted, ...]
-
-    @property
-    def natural(self) -> list[float]:
-        """Natural accuracy as printed."""
-        return [rate(c.published.natural) for c in self.members]
-
-    @property
-    def robust(self) -> list[float]:
-        """Robust accuracy as printed."""
-        return [rate(c.published.robust) for c in self.members]
-
-    @property
-    def picked(self) -> int | None:
-        """The most robust that loses no more natural accuracy than the paper accepts."""
-        core = self.members[0].model.core
-        assert core is not None
-        return best_at_least(self.robust, self.natural, rate(core.accurate) - ACCEPTED_LOSS)
 
 
 def front_section(counted: Sequence[Counted], cells: Sequence[Computed]) -> Section:
     """The fronts behind Tables 4 and 6."""
-    fronts = list(_fronts(counted))
-    if not fronts:
+    found = list(fronts(counted))
+    if not found:
         return Section("Fronts", (Text(("The logs hold no composition to pick from.",)),))
     printed = {
         folder for c in cells if c.printed.table in _PICKED_IN for folder in c.printed.folders[:1]
     }
     return Section(
         "Fronts",
-        (_front_table(fronts, printed), _area_table(fronts)),
+        (_front_table(found, printed), _area_table(found)),
         "Natural against robust accuracy of every composition with an abstention-trained model: "
         "which ones no other beats, and which of them Tables 4 and 6 print.",
     )
 
 
-def _fronts(counted: Sequence[Counted]) -> Iterator[Front]:
-    chosen = [
-        c
-        for c in counted
-        if c.model.published.method == "RI" and c.model.entry.tag("loss") in ABSTENTION_LOSSES
-    ]
-
-    def key(c: Counted) -> tuple[str, str, float, str]:
-        eps = c.model.published.eps
-        return c.model.entry.data, c.model.entry.tag("base"), parse_radius(eps), eps
-
-    for (dataset, base, _, eps), members in groupby(sorted(chosen, key=key), key=key):
-        yield Front(dataset, base, eps, tuple(members))
-
-
-def _front_table(fronts: Sequence[Front], printed: set[str]) -> Table:
+def _front_table(found: Sequence[Front], printed: set[str]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     emphasis = set()
-    for front in fronts:
-        on_front = set(pareto(front.natural, front.robust))
+    for front in found:
+        on_front = front.undominated
         for index, member in enumerate(front.members):
             is_printed = member.model.entry.tag("log_dir") in printed
             if index in on_front or is_printed:
                 if is_printed:
                     emphasis.add(len(rows))
                 marks = (index in on_front, index == front.picked, is_printed)
-                rows.append((front.dataset, front.base, front.eps, *_member(member), *marks))
+                lead = (front.dataset, front.base, front.eps)
+                rows.append((*lead, *_member(member, front.core), *marks))
     columns = (
         "data",
         "base",
@@ -137,41 +77,34 @@ def _front_table(fronts: Sequence[Front], printed: set[str]) -> Table:
     )
 
 
-def _member(member: Counted) -> tuple[Cell, ...]:
-    core = member.model.core
-    assert core is not None
-    natural = paired_difference(member.published.natural, core.accurate, resamples=2000)
-    robust = paired_difference(member.published.robust, core.accurate & core.robust, resamples=2000)
+def _member(member: Counted, core: Account) -> tuple[Cell, ...]:
+    published = member.published
+    over = difference(published, core, resamples=2000)
+    alone = member.over(member.model.alone)
     return (
         member.model.entry.name,
-        Rate(natural.estimate + rate(core.accurate), decimals=2),
-        Points(natural.estimate, natural.low, natural.high, decimals=2),
-        Rate(rate(member.published.robust), decimals=2),
-        Points(robust.estimate, robust.low, robust.high, decimals=2),
+        Rate(rate(published.natural), decimals=2),
+        interval_points(over.natural, decimals=2),
+        Rate(rate(published.robust), decimals=2),
+        interval_points(over.robust, decimals=2),
         Rate(rate(member.natural), decimals=2),
-        member.over_alone[0],
+        interval_points(alone[0], decimals=2),
         Rate(member.sound_rate, decimals=2),
-        member.over_alone[1],
+        None if alone[1] is None else interval_points(alone[1], decimals=2),
     )
 
 
-def _area_table(fronts: Sequence[Front]) -> Table:
+def _area_table(found: Sequence[Front]) -> Table:
     rows = tuple(
         (
             front.dataset,
             front.base,
             front.eps,
             len(front.members),
-            Rate(area_under_front(front.natural, front.robust), decimals=2),
-            Rate(
-                area_under_front(
-                    [rate(c.natural) for c in front.members],
-                    [c.sound_rate for c in front.members],
-                ),
-                decimals=2,
-            ),
+            Rate(front.area, decimals=2),
+            Rate(front.sound_area, decimals=2),
         )
-        for front in fronts
+        for front in found
     )
     columns = (
         "data",
@@ -186,10 +119,7 @@ def _area_table(fronts: Sequence[Front]) -> Table:
 
 def cascade_section(book: Book) -> Section:
     """Cascades of these models, chosen on one half and reported on the other."""
-    rows: list[tuple[Cell, ...]] = []
-    for pool in _pools(book):
-        for loss in _LOSSES:
-            rows += _searched(pool, loss)
+    rows = [row for search in searched(book) for row in _searched(search)]
     if not rows:
         return Section("Cascades", (Text(("No data set has a core and a stage.",)),))
     columns = (
@@ -209,7 +139,7 @@ def cascade_section(book: Book) -> Section:
         "Best cascade, mean ± standard deviation over the splits",
         columns,
         tuple(rows),
-        caption=f"{_SPLITS} random halves choose, the other halves report; differences are paired "
+        caption=f"{SPLITS} random halves choose, the other halves report; differences are paired "
         "on the same samples, with 95 % intervals. One stage is the paper's 2-composition. The "
         "model alone is the most robust that keeps within the allowed loss, or of all where none "
         "does.",
@@ -218,31 +148,15 @@ def cascade_section(book: Book) -> Section:
     return Section("Cascades", (table,), "The same models in a row, by the sound count with ρ = ε.")
 
 
-def _pools(book: Book) -> Iterator[Pool]:
-    for dataset in book.datasets:
-        core = book.core(dataset)
-        records = [e.item.record for e in book.attacked(dataset) if e.raw.labelled]
-        for eps in core.raw.judged() if core else []:
-            try:
-                yield build_pool(records, dataset=records[0].meta.dataset, eps=eps)
-            except RecordError:
-                continue  # no model was judged at twice this radius
-
-
-def _searched(pool: Pool, loss: float) -> Iterator[tuple[Cell, ...]]:
-    results = [
-        search_splits(
-            pool, max_natural_loss=loss, max_stages=stages, splits=_SPLITS, budget=_BUDGET
-        )
-        for stages in _STAGES[: len(pool.names)]
-    ]
-    lead = (pool.dataset, pool.eps, f"{100 * loss:g}")
+def _searched(search: HeldOut) -> Iterator[tuple[Cell, ...]]:
+    pool, results = search.pool, search.results
+    lead = (pool.dataset, pool.eps, f"{100 * results[0].max_natural_loss:g}")
     count, none = len(pool.names), (None,) * 4
     for name, natural, robust in (
         ("core alone", "core_natural", "core_robust"),
         ("robust model alone", "alone_natural", "alone_robust"),
     ):
-        yield (*lead, name, count, *_spreads(results[0], natural, robust), *none)
+        yield (*lead, name, count, *spreads(results[0], natural, robust), *none)
     for result in results:
         one = cascade_over_cascade(result, results[0]).robust if result is not results[0] else None
         alone = cascade_over_alone(result)
@@ -250,15 +164,9 @@ def _searched(pool: Pool, loss: float) -> Iterator[tuple[Cell, ...]]:
             *lead,
             f"{result.max_stages} stage{'s' if result.max_stages > 1 else ''}, then the core",
             count,
-            *_spreads(result, "natural", "sound"),
+            *spreads(result, "natural", "sound"),
             None if one is None else interval_points(one),
             interval_points(alone.natural),
             interval_points(alone.robust),
             f"{result.better_alone} of {len(result.splits)}",
         )
-
-
-def _spreads(result: SearchResult, *names: str) -> tuple[Spread, ...]:
-    return tuple(
-        Spread(getattr(result.mean, name), getattr(result.deviation, name)) for name in names
-    )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from recuse.analysis.metrics import rate
 from recuse.analysis.published.book import Book
 from recuse.analysis.published.cells import Computed
+from recuse.analysis.published.counted import Counted
 from recuse.analysis.published.points import RATES, PublishedPoint
 from recuse.records.reference_columns import Imported
 from recuse.records.reference_logs import Logs
 from recuse.report.page.blocks import Column, Section, Table, Text, Tile, points
-from recuse.report.paper.accounting import Counted
 
 
 def summary(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from recuse.analysis.published.book import Book
 from recuse.analysis.published.cells import Computed, cells_csv, compute_cells, read_cells
+from recuse.analysis.published.counted import Counted, accounting_csv, count_all, samples_csv
 from recuse.analysis.published.points import (
     Abstaining,
     PublishedPoint,
@@ -20,13 +21,7 @@ from recuse.report.page.blocks import Block, Page, Section
 from recuse.report.page.figures import save_figures
 from recuse.report.page.html import render_html
 from recuse.report.page.table_files import save_tables
-from recuse.report.paper.accounting import (
-    Counted,
-    accounting_csv,
-    accounting_section,
-    count_all,
-    samples_csv,
-)
+from recuse.report.paper.accounting import accounting_section
 from recuse.report.paper.figures import figure_section
 from recuse.report.paper.fronts import cascade_section, front_section
 from recuse.report.paper.overview import log_section, point_section, summary, tiles

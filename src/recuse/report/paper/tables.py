@@ -5,16 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from recuse.analysis.intervals import Interval, wilson_of
-from recuse.analysis.metrics import splits
+from recuse.analysis.measured import CERTIFIED, rates_at
 from recuse.analysis.published.book import Book, Entry
 from recuse.analysis.published.cells import Computed
+from recuse.analysis.published.counted import ABSTENTION_LOSSES
 from recuse.analysis.published.points import Abstaining
-from recuse.analysis.verdicts import add_radii
 from recuse.radius import format_radius, parse_radius
 from recuse.report.page.blocks import Cell, Column, Rate, Table
-
-# Losses that fine-tune for abstention; the others are what Tables 1 and 8 report.
-ABSTENTION_LOSSES = frozenset({"era", "dga", "cra"})
+from recuse.report.run.tables import interval_rate
 
 
 def computed_tables(
@@ -76,10 +74,8 @@ def _unlabelled(book: Book, dataset: str) -> Iterator[Table]:
         if entry.raw.labelled:
             continue
         for eps in entry.raw.judged():
-            double = add_radii(eps, eps)
-            has_double = entry.raw.has("robust", double)
-            selection = _rate(wilson_of(entry.raw.robust(double))) if has_double else None
-            rows.append((entry.name, eps, _rate(wilson_of(entry.raw.robust(eps))), selection))
+            found = rates_at(entry.raw, eps)
+            rows.append((entry.name, eps, _rate(found.stable), _rate(found.selected)))
     if rows:
         columns = (
             "model",
@@ -91,8 +87,8 @@ def _unlabelled(book: Book, dataset: str) -> Iterator[Table]:
         yield Table(f"Models without labels: {dataset}", columns, tuple(rows), caption)
 
 
-def _rate(interval: Interval) -> Rate:
-    return Rate(interval.estimate, interval.low, interval.high, decimals=2)
+def _rate(interval: Interval | None) -> Rate | None:
+    return interval_rate(interval, decimals=2)
 
 
 _FOUR_SPLITS = (
@@ -123,17 +119,18 @@ def _split_table(book: Book, dataset: str) -> Iterator[Table]:
         pairs += [(core, r) for r in core.raw.judged()]
     rows = []
     for entry, eps in sorted(pairs, key=lambda p: parse_radius(p[1])):
-        accurate, robust = entry.raw.accurate(), entry.raw.robust(eps)
-        part = splits(accurate, robust)
+        found = rates_at(entry.raw, eps)
+        part = found.splits
+        assert part is not None  # the models are labelled
         rows.append(
             (
                 eps,
                 entry.name,
                 entry.loss,
                 entry.tag("augmentation"),
-                _rate(wilson_of(accurate)),
-                _rate(wilson_of(accurate & robust)),
-                _rate(wilson_of(~accurate & robust)),
+                _rate(found.natural),
+                _rate(found.robust),
+                _rate(found.inaccurate),
                 Rate(part.fragile_accurate, decimals=2),
                 Rate(part.fragile_inaccurate, decimals=2),
                 entry.tag("quality"),
@@ -178,17 +175,19 @@ def _all_models(book: Book, dataset: str) -> Iterator[Table]:
     for entry in book.robust_models(dataset):
         accurate = entry.raw.accurate()
         for eps in entry.raw.judged():
-            robust = entry.raw.robust(eps)
+            found = rates_at(entry.raw, eps)
             rows.append(
                 (
                     entry.name,
                     entry.loss,
                     entry.tag("train_eps"),
                     eps,
-                    _rate(wilson_of(accurate)),
-                    _rate(wilson_of(accurate & robust)),
-                    _rate(wilson_of(~accurate & robust)),
-                    *_doubled(entry, eps),
+                    _rate(found.natural),
+                    _rate(found.robust),
+                    _rate(found.inaccurate),
+                    _rate(found.selected),
+                    _rate(found.precision),
+                    _rate(wilson_of(~entry.raw.robust(eps), accurate)),
                 )
             )
     if rows:
@@ -205,16 +204,6 @@ def _all_models(book: Book, dataset: str) -> Iterator[Table]:
             Column("false abstention", "%", "Right at x and not selected at x"),
         )
         yield Table(f"Every attacked model: {dataset}", columns, tuple(rows), folded=True)
-
-
-def _doubled(entry: Entry, eps: str) -> tuple[Cell, Cell, Cell]:
-    accurate, robust = entry.raw.accurate(), entry.raw.robust(eps)
-    missed = _rate(wilson_of(~robust, accurate))
-    double = add_radii(eps, eps)
-    if not entry.raw.has("robust", double):
-        return None, None, missed
-    selected = entry.raw.robust(double)
-    return _rate(wilson_of(selected)), _rate(wilson_of(accurate & robust, selected)), missed
 
 
 def _certified(book: Book, cells: Sequence[Computed]) -> Iterator[Table]:
@@ -258,13 +247,12 @@ def _radii(entry: Entry, printed: set[str]) -> list[str]:
 
 def _proven(entry: Entry, eps: str) -> tuple[Cell, ...]:
     model = entry.raw
-    accurate, proven = model.accurate(), model.certified(eps)
-    wrong = ~accurate & proven
+    found = rates_at(model, eps, CERTIFIED)
     return (
-        _rate(wilson_of(accurate & proven)),
-        _rate(wilson_of(wrong)),
-        _rate(wilson_of(proven)),
-        _rate(wilson_of(accurate, proven)),
-        _rate(wilson_of(model.certified(add_radii(eps, eps)))),
+        _rate(found.robust),
+        _rate(found.inaccurate),
+        _rate(found.stable),
+        _rate(wilson_of(model.accurate(), model.certified(eps))),
+        _rate(found.selected),
         f"{np.max(model.values('radius'), initial=0.0):.3f}",
     )

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from recuse.analysis.advice import ALLOWED_LOSS, Advice, System, difference
+from recuse.analysis.accounting import difference
+from recuse.analysis.advice import ALLOWED_LOSS, Advice, System
 from recuse.analysis.intervals import Interval
 from recuse.analysis.measured import CERTIFIED, ROBUST
 from recuse.analysis.metrics import rate
@@ -163,7 +164,7 @@ def _beside(advice: Advice, stage: System) -> str:
 
 def _where_better(system: System, other: System) -> str:
     """For whom the system that was not taken would be the better one, if that is established."""
-    over = difference(system, other)
+    over = difference(system.account, other.account)
     better = [
         name
         for name, interval in (("natural", over.natural), ("robust", over.robust))
@@ -176,7 +177,7 @@ def _where_better(system: System, other: System) -> str:
 
 def _over(system: System, other: System, advice: Advice) -> str:
     """Differences of one system over another; of proofs only where both could be proven."""
-    over = difference(system, other)
+    over = difference(system.account, other.account)
     parts = [f"{signed(over.natural)} natural"]
     if other is not advice.core or advice.kind == ROBUST or other.models[0].proves(advice.eps):
         parts.append(f"{signed(over.robust)} robust")

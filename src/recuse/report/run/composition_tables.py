@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recuse.analysis.accounting import explain
-from recuse.analysis.advice import Advice, System, difference, systems
+from recuse.analysis.accounting import difference, explain
+from recuse.analysis.advice import Advice, System, systems
 from recuse.analysis.compositions import Composition
 from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Kind, Mask
@@ -158,7 +158,7 @@ def _rows(group: Sequence[Composition]) -> list[_Row]:
 
 def _cells(lead: Lead, row: _Row, attacked: bool) -> tuple[Cell, ...]:
     system, account, c = row.system, row.system.account, row.system.composition
-    over = difference(system, row.core)
+    over = difference(system.account, row.core.account)
     shown: tuple[Cell, ...] = (None, None, None)
     if c is not None:
         shown = tuple(Rate(rate(mask)) for mask in (c.paper.natural, c.paper.robust, ~c.left))

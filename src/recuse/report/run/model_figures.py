@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
+from recuse.analysis.abstainers import thresholded
 from recuse.analysis.compositions import Composition
 from recuse.analysis.evidence import network_of
 from recuse.analysis.intervals import Interval
 from recuse.analysis.measured import CERTIFIED, ROBUST, Measured
-from recuse.analysis.metrics import rate, robust_selection, selective_robust_accuracy
-from recuse.analysis.verdicts import Verdicts, add_radii
+from recuse.analysis.metrics import rate
+from recuse.analysis.verdicts import Verdicts
 from recuse.report.charts.curves import CertifiedCurve
 from recuse.report.charts.marks import Mark
 from recuse.report.charts.plots import ATTACKED, CORE, PAPER, SINGLE, SOUND, SplitBar
 
-_TAUS = np.linspace(0.0, 0.99, 10)
 _PLAIN = ("core", "standard")
 
 
@@ -191,50 +189,26 @@ def _composition_marks(c: Composition, everyone: Sequence[Verdicts]) -> list[Mar
 
 def _scored(m: Measured, models: Sequence[Verdicts]) -> list[Mark]:
     """Softmax response over its thresholds, and a selection network at its own."""
-    judged, eps = m.model, m.eps
-    double = add_radii(eps, eps)
-    if not judged.labelled:
+    model, eps = m.model, m.eps
+    if not model.labelled:
         return []
-    right, stable = judged.accurate(), judged.robust(eps)
-    where, says = panel(judged, eps, models), hover(judged, eps)
+    where, says = panel(model, eps, models), hover(model, eps)
+    names = {"SN": "selection network", "SR": "softmax response"}
     marks = []
-    if "selected" in judged.frame.columns and judged.has("selected_robust", eps):
-        kept = judged.selected() & judged.selected_robust(eps)
+    for found in thresholded(model, models, eps):
+        tau = {} if found.tau is None else {"τ": f"{found.tau:.2f}"}
         marks.append(
             Mark(
-                x=robust_selection(kept),
-                y=selective_robust_accuracy(right, stable, kept),
-                series=f"{judged.loss} SN",
+                x=found.selection,
+                y=found.accuracy,
+                series=f"{model.loss} {found.method}",
                 panel=where,
-                hover=says | {"selector": "selection network"},
+                trail=f"SR/{model.run}/{model.meta.model}/{eps}" if tau else "",
+                order=found.tau or 0.0,
+                hover=says | {"selector": names[found.method], **tau},
             )
         )
-    confident = next((v for v in models if _same_model(v, judged, double)), None)
-    if confident is not None:
-        confidence = confident.adv_confidence(double)
-        for tau in _TAUS:
-            kept = confidence >= tau
-            marks.append(
-                Mark(
-                    x=robust_selection(kept),
-                    y=selective_robust_accuracy(right, stable, kept),
-                    series=f"{judged.loss} SR",
-                    panel=where,
-                    trail=f"SR/{judged.run}/{judged.meta.model}/{eps}",
-                    order=float(tau),
-                    hover=says | {"selector": "softmax response", "τ": f"{tau:.2f}"},
-                )
-            )
     return marks
-
-
-def _same_model(other: Verdicts, judged: Verdicts, double: str) -> bool:
-    """Whether ``other`` attacked the confidence of the same model on the same samples."""
-    return (
-        (other.run, other.meta.model) == (judged.run, judged.meta.model)
-        and other.has("adv_confidence", double)
-        and other.ids.equals(judged.ids)
-    )
 
 
 def _trail(m: Measured) -> str:

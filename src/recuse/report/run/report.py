@@ -7,6 +7,7 @@ from pathlib import Path
 from recuse.analysis.advice import Advice
 from recuse.analysis.composing import advise_each, compose_all, uncomposed
 from recuse.analysis.compositions import Composition
+from recuse.analysis.held_out import held_out
 from recuse.analysis.measured import (
     CERTIFIED,
     ROBUST,
@@ -34,7 +35,7 @@ from recuse.report.page.html import write_html
 from recuse.report.page.table_files import save_tables
 from recuse.report.run.composition_tables import accounting_table, composition_table
 from recuse.report.run.gallery import gallery
-from recuse.report.run.held_out import held_out, held_out_table
+from recuse.report.run.held_out import held_out_table
 from recuse.report.run.model_figures import (
     certified_curves,
     figure2_marks,

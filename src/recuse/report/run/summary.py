@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from recuse.analysis.advice import Advice
-from recuse.analysis.intervals import Interval, paired_difference, wilson_of
+from recuse.analysis.intervals import paired_difference, wilson_of
 from recuse.analysis.masking import masking_warning
 from recuse.analysis.measured import CERTIFIED, ROBUST, Measured, outcomes
 from recuse.analysis.metrics import rate
 from recuse.analysis.winners import beats
-from recuse.report.page.blocks import Cell, Rate, Tile
+from recuse.report.page.blocks import Cell, Tile
 from recuse.report.page.values import show
 from recuse.report.run.advice_text import (
     advice_in_full,
@@ -19,7 +19,7 @@ from recuse.report.run.advice_text import (
     percentage,
     signed,
 )
-from recuse.report.run.tables import repetition_table
+from recuse.report.run.tables import interval_rate, repetition_table
 
 _TOLD = 3
 
@@ -73,9 +73,9 @@ def headline(advice: Sequence[Advice], rates: Sequence[Measured]) -> tuple[Tile,
     where = f"{top.model.meta.model}, {top.model.meta.norm} {top.eps}"
     where += ", certified" if top.kind == CERTIFIED else ""
     tiles = [
-        Tile("Natural accuracy", _rate(top.natural), where),
-        Tile("Robust accuracy", _rate(top.robust), where, tone="good"),
-        Tile("Stably wrong", _rate(top.inaccurate), where, tone="bad"),
+        Tile("Natural accuracy", interval_rate(top.natural), where),
+        Tile("Robust accuracy", interval_rate(top.robust), where, tone="good"),
+        Tile("Stably wrong", interval_rate(top.inaccurate), where, tone="bad"),
     ]
     return tuple(tile for tile in tiles if tile.value is not None)
 
@@ -92,13 +92,13 @@ def _advised_tiles(advice: Advice, rates: Sequence[Measured]) -> tuple[Tile, ...
         Tile("Recommended", taken.title, f"chosen among {advice.choices} systems"),
         Tile(
             f"Robust accuracy, {word}, {radius}",
-            _rate(robust),
+            interval_rate(robust),
             "; ".join(f"{s.title}: {percentage(rate(s.account.robust))}" for s in beside),
             tone="plain" if worse else "good",
         ),
         Tile(
             "Natural accuracy",
-            _rate(natural),
+            interval_rate(natural),
             "; ".join(f"{s.title}: {percentage(rate(s.account.natural))}" for s in beside),
         ),
     ]
@@ -111,7 +111,7 @@ def _advised_tiles(advice: Advice, rates: Sequence[Measured]) -> tuple[Tile, ...
     ]
     if own and own[0].inaccurate is not None:
         note = f"{first.model}, wrong and robust"
-        tiles.append(Tile("Stably wrong", _rate(own[0].inaccurate), note))
+        tiles.append(Tile("Stably wrong", interval_rate(own[0].inaccurate), note))
     return tuple(tiles)
 
 
@@ -214,7 +214,3 @@ def _most_robust(top: Measured, tied: Sequence[str], *, shortly: bool) -> str:
         f"On {top.samples:,} samples of {meta.dataset}, the most robust model is {name}: right on "
         f"{natural}, and on {robust} {also} when an attack may {budget}.{apart}"
     )
-
-
-def _rate(interval: Interval | None) -> Rate | None:
-    return None if interval is None else Rate(interval.estimate, interval.low, interval.high)

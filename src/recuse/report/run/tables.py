@@ -21,14 +21,16 @@ _NOT_JUDGED = Column("not judged", "samples", "no usable gradient; counted as no
 _PRECISION = Column("right, if selected", "%", "robust and right among the robustly selected")
 
 
-def interval_rate(interval: Interval | None) -> Cell:
+def interval_rate(interval: Interval | None, decimals: int = 1) -> Rate | None:
     """An interval as a table cell; a dash for what was not judged."""
-    return None if interval is None else Rate(interval.estimate, interval.low, interval.high)
+    if interval is None:
+        return None
+    return Rate(interval.estimate, interval.low, interval.high, decimals=decimals)
 
 
-def interval_points(interval: Interval) -> Points:
+def interval_points(interval: Interval, decimals: int = 1) -> Points:
     """A difference as a table cell."""
-    return Points(interval.estimate, interval.low, interval.high)
+    return Points(interval.estimate, interval.low, interval.high, decimals=decimals)
 
 
 # What bold means, for captions.
