@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from recuse.analysis.intervals import Interval
+    from recuse.analysis.measured import Measured
     from recuse.analysis.verdicts import Verdicts
     from recuse.records.schema import Record
 
