@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from recuse.data import Split, Splits
-    from recuse.geometry import Lipschitz, Separation
-    from recuse.radius import Norm
-    from recuse.threat import Threat
+    from recuse.data import Split
+    from recuse.geometry import Separation
 
 
 def separation(
@@ -42,78 +38,35 @@ def separation(
         workers: Threads; default one per processor.
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
     """
-    from recuse.cli import datasets
-    from recuse.data import find_data_root
-    from recuse.radius import parse_radius
-
-    radii = {text: parse_radius(text) for text in eps}
-    splits = datasets.parts_of(data, find_data_root(data_root))
-    study(splits, norm, out, radii, limit=limit, pairs=pairs, workers=workers)
-
-
-def study(
-    splits: "Splits",
-    norm: "Norm",
-    out: Path,
-    radii: dict[str, float],
-    *,
-    limit: int | None = None,
-    pairs: int = 12,
-    workers: int | None = None,
-) -> None:
-    """Measure train-train and test-train separation; write JSON, histogram and nearest pairs."""
     from rich.console import Console
 
-    from recuse.data.split import join
-    from recuse.geometry.separation import bin_edges
+    from recuse.cli import datasets
+    from recuse.cli.console import progress_display
+    from recuse.data import find_data_root
+    from recuse.evaluation.geometry import separations
     from recuse.records.store import write_atomically
     from recuse.report.charts.separation import separation_histogram
     from recuse.report.page.blocks import Figure
     from recuse.report.page.figures import save_figure
 
-    # Held-out rows are training images as well: distances do not care about the cut.
-    train = join(splits.train, splits.validation, name=splits.train.name)
-    train, test = _first(train, limit), _first(splits.test, limit)
-    parts = {"train-train": train, "test-train": test}
-    measured = {kind: _measured(part, train, norm, workers) for kind, part in parts.items()}
-    edges = bin_edges(norm, max(float(found.distance.max()) for found, _ in measured.values()))
-    results: dict[str, Any] = {"data": train.name.partition("/")[0], "references": len(train)}
-    for kind, (found, seconds) in measured.items():
-        held = {text: found.within(value) for text, value in radii.items()}
-        summary = found.summary(train.label_names, edges)
-        results[kind] = summary | {"share_within_2eps": held, "seconds": seconds}
-        _draw_pairs(out / f"nearest-{kind}-{norm}.png", found, parts[kind], train, pairs)
+    splits = datasets.parts_of(data, find_data_root(data_root))
+    with progress_display() as progress:
+        measured = separations(splits, norm, eps, limit=limit, workers=workers, progress=progress)
+    parts = {"train-train": measured.train, "test-train": measured.test}
+    for kind, found in measured.found.items():
+        path = out / f"nearest-{kind}-{norm}.png"
+        _draw_pairs(path, found, parts[kind], measured.train, pairs)
+        held = measured.results[kind]["share_within_2eps"]
         Console(soft_wrap=True, highlight=False).print(_sentence(kind, found, held))
-    write_atomically(out / f"separation-{norm}.json", json.dumps(results, indent=1).encode())
+    text = json.dumps(measured.results, indent=1)
+    write_atomically(out / f"separation-{norm}.json", text.encode())
     title = "How far differently labelled images are apart"
-    chart = separation_histogram(results)
+    chart = separation_histogram(measured.results)
     save_figure(Figure(f"separation-{norm}", title, chart), out, ("png",))
 
 
 def _first(split: "Split", limit: int | None) -> "Split":
     return split if limit is None else split.head(limit)
-
-
-def _measured(
-    part: "Split", train: "Split", norm: "Norm", workers: int | None
-) -> tuple["Separation", float]:
-    """The separation of a part from the training images, and the seconds it took."""
-    import time
-
-    from recuse.cli.console import progress_display
-    from recuse.geometry import separation as measure
-
-    started = time.monotonic()
-    with progress_display() as progress:
-        found = measure(
-            (part.images, part.labels),
-            (train.images, train.labels),
-            norm=norm,
-            classes=train.classes,
-            workers=workers,
-            progress=progress,
-        )
-    return found, round(time.monotonic() - started, 1)
 
 
 def lipschitz(
@@ -151,8 +104,10 @@ def lipschitz(
         device: auto, cpu or cuda.
     """
     from recuse.cli import datasets, options
+    from recuse.cli.console import progress_display
     from recuse.data import find_data_root
     from recuse.evaluation.admission import admit
+    from recuse.evaluation.geometry import slopes
     from recuse.geometry import Lipschitz
     from recuse.records.store import write_atomically
     from recuse.threat import Threat
@@ -170,8 +125,18 @@ def lipschitz(
         # Training images are what it measures on, beside new ones.
         admitted = admit(loaded.network, loaded.card, splits.test, allow_training_data=True)
         network = admitted.network.to(options.device(device))
-        found = _smoothness(network, parts, ball, method, seed=seed, batch_size=batch_size)
-        rows.append({"model": loaded.name, "weights": loaded.weights, **found})
+        with progress_display() as progress:
+            found = slopes(
+                network,
+                parts,
+                ball,
+                method,
+                seed=seed,
+                batch_size=batch_size,
+                progress=progress,
+            )
+        gap = found["train"]["accuracy"] - found["test"]["accuracy"]
+        rows.append({"model": loaded.name, "weights": loaded.weights, **found, "gap": gap})
     if out is not None:
         settings = {"data": data, "threat": str(ball), "output": output, "steps": steps}
         text = json.dumps({**settings, "seed": seed, "rows": rows}, indent=1)
@@ -194,39 +159,6 @@ def _print_slopes(rows: list[dict[str, Any]]) -> None:
             *(f"{100 * share:.1f}" for share in shares),
         )
     Console(soft_wrap=True).print(table)
-
-
-def _smoothness(
-    network: "nn.Module",
-    parts: dict[str, "Split"],
-    threat: "Threat",
-    method: "Lipschitz",
-    *,
-    seed: int,
-    batch_size: int,
-) -> dict[str, Any]:
-    """Slope and accuracy per part, and the gap of the accuracies."""
-    from dataclasses import asdict
-
-    from recuse.cli.console import progress_display
-    from recuse.geometry import smoothness
-
-    found: dict[str, Any] = {}
-    for name, split in parts.items():
-        with progress_display() as progress:
-            measured = smoothness(
-                network,
-                split.images,
-                split.labels,
-                split.ids,
-                threat,
-                method=method,
-                seed=seed,
-                batch_size=batch_size,
-                progress=progress,
-            )
-        found[name] = asdict(measured)
-    return found | {"gap": found["train"]["accuracy"] - found["test"]["accuracy"]}
 
 
 def _sentence(kind: str, found: "Separation", held: dict[str, float]) -> str:

@@ -21,8 +21,8 @@ def run(
 ) -> None:
     """Train, attack, compose and report, as a recipe says.
 
-    Recipes: digits (the demo; needs nothing else), gaussians (the paper's Figure 1),
-    cifar10_small (needs the data folder). A killed run goes on with the same command.
+    Recipes: digits (the demo; needs nothing else), gaussians (the paper's Figure 1), and, with the
+    data folder, cifar10_small, certified and geometry. A killed run goes on with the same command.
 
     Args:
         recipe: Name of a recipe, or a config.json that an earlier run has left.
@@ -44,7 +44,8 @@ def run(
     from recuse.data import find_data_root
     from recuse.recipes import Place
     from recuse.recipes import run as carry_out
-    from recuse.records.store import read_records
+    from recuse.records.layout import RECORDS
+    from recuse.records.store import holds_records, read_records
 
     config = options.run_config(
         recipe, threat=threat, seed=seed, epochs=epochs, limit=limit, quick=quick
@@ -57,5 +58,6 @@ def run(
     )
     with progress_display() as progress:
         report = carry_out(config, place, progress=progress)
-    print_summary(list(read_records(place.out)))
+    if holds_records(place.out / RECORDS):
+        print_summary(list(read_records(place.out)))
     console.print(f"report: {report}", soft_wrap=True)

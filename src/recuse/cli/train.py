@@ -113,7 +113,7 @@ def _fit(
     """Train, keep the checkpoint with its card, say what came out."""
     from recuse.cli.console import console, progress_display
     from recuse.models.checkpoint import save_checkpoint
-    from recuse.recipes.pipeline import describe
+    from recuse.recipes.obtain import describe
     from recuse.training import fit
 
     described = describe(card, out.name, config, rows, extra)

@@ -17,13 +17,16 @@ from recuse.recipes.config import (
 )
 from recuse.recipes.digits import digits
 from recuse.recipes.gaussians import gaussians
-from recuse.recipes.pipeline import Place, run
+from recuse.recipes.geometry import geometry
+from recuse.recipes.pipeline import run
+from recuse.recipes.place import Place
 
 RECIPES: dict[str, Callable[..., RunConfig]] = {
     "digits": digits,
     "gaussians": gaussians,
     "cifar10_small": cifar10_small,
     "certified": certified,
+    "geometry": geometry,
 }
 
 

@@ -14,8 +14,10 @@ from recuse.evaluation import Evaluation
 from recuse.evaluation.attack_cascade import CascadeAttack
 from recuse.evaluation.attack_certificates import CertificateAttack
 from recuse.evaluation.certify_dataset import Certification
+from recuse.geometry import Lipschitz
 from recuse.models.architectures import Architecture, architecture_classes
 from recuse.protocols import Selector
+from recuse.radius import Norm
 from recuse.selectors import SELECTORS, InnerSearch
 from recuse.threat import Threat
 from recuse.training import OBJECTIVES, TRAINING_CLASSES, TrainConfig
@@ -113,8 +115,44 @@ class CompositionPlan:
 
 
 @dataclass(frozen=True)
+class SeparationPlan:
+    """How far differently labelled images of a data set are apart.
+
+    Attributes:
+        name: Folder of the result.
+        data: The images.
+        norm: Of the distance.
+        eps: Radii to hold against the distances.
+        limit: Only the first so many training and test images; all if absent.
+    """
+
+    name: str
+    data: Source
+    norm: Norm
+    eps: tuple[str, ...]
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class SlopePlan:
+    """How fast every network of the run changes near training and test images.
+
+    Attributes:
+        threat: The ball.
+        methods: Searches, one an output.
+        images: The first so many images of each part.
+        seed: Of the random starts.
+    """
+
+    threat: Threat
+    methods: tuple[Lipschitz, ...]
+    images: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class RunConfig:
-    """A run: data, models, judgements, page.
+    """A run: data, models, judgements, geometry, page.
 
     Attributes:
         recipe: Name of the recipe it came from.
@@ -125,6 +163,8 @@ class RunConfig:
         gallery: How many abstained inputs to picture.
         grid: Points per side of a decision map, for two-dimensional data; 0 for none.
         attacks: On compositions of the models.
+        separations: Distances to measure.
+        slopes: What to measure of every network; nothing if absent.
         page: Name of the study whose page is written from the records; none if empty.
     """
 
@@ -136,6 +176,8 @@ class RunConfig:
     gallery: int = 12
     grid: int = 0
     attacks: tuple[CompositionPlan, ...] = ()
+    separations: tuple[SeparationPlan, ...] = ()
+    slopes: SlopePlan | None = None
     page: str = ""
 
     def __post_init__(self) -> None:
@@ -181,7 +223,8 @@ class RunConfig:
 
 def config_classes() -> Mapping[str, type]:
     """Every dataclass that a run config can hold, by class name."""
-    plans = (Fresh, Pretrained, Earlier, ModelPlan, CompositionPlan, RunConfig)
+    models = (Fresh, Pretrained, Earlier, ModelPlan, CompositionPlan)
+    plans = (*models, SeparationPlan, SlopePlan, Lipschitz, RunConfig)
     judgements = (Evaluation, MaskingCheck, Certification)
     attacks = (CascadeAttack, CertificateAttack, AdaptiveAdversary, InnerSearch)
     own = (*plans, *judgements, *attacks, Threat, Subset)

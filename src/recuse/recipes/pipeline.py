@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -17,35 +16,31 @@ from recuse.evaluation.admission import admit
 from recuse.evaluation.attack_cascade import attack_cascade
 from recuse.evaluation.attack_certificates import CertificateAttack, attack_certificates
 from recuse.evaluation.certify_dataset import certify_dataset
-from recuse.models.architectures import build_seeded
-from recuse.models.cards import Card, TrainedOn, card_for
-from recuse.models.checkpoint import load_checkpoint, save_checkpoint
-from recuse.models.normalize import normalized
-from recuse.models.zoo import load_model
+from recuse.models.cards import Card
+from recuse.models.checkpoint import load_checkpoint
 from recuse.progress import Progress, silent
-from recuse.random import stable_seed
 from recuse.recipes.config import (
     CompositionPlan,
-    Earlier,
-    Fresh,
     Judgement,
     ModelPlan,
     RunConfig,
 )
 from recuse.recipes.environment import environment, keep_threads
 from recuse.recipes.gallery import write_gallery
+from recuse.recipes.measure import measure_geometry
+from recuse.recipes.obtain import obtain
+from recuse.recipes.place import Place
 from recuse.recipes.regions import write_regions
 from recuse.records.layout import (
     CERTIFICATE_ATTACKS,
-    CHECKPOINTS,
     COMPOSITION_RATES,
     COMPOSITION_RECORDS,
     CONFIG,
     ENVIRONMENT,
     GALLERY,
+    PAGE,
     RECORDS,
     REPORT,
-    TRAINING,
 )
 from recuse.records.run_folder import keep_compositions
 from recuse.records.schema import Record
@@ -54,28 +49,6 @@ from recuse.report.run.report import write_report
 from recuse.report.study import write_study
 from recuse.serialize import to_plain
 from recuse.threads import suitable_threads
-from recuse.training import TrainConfig, fit
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run lives and computes.
-
-    Attributes:
-        out: The run folder.
-        data_root: The data folder, if any.
-        device: To train and attack on.
-        repair: Judge again what damaged shards of records held.
-    """
-
-    out: Path
-    data_root: Path | None = None
-    device: str = "cpu"
-    repair: bool = False
-
-    def checkpoint(self, name: str) -> Path:
-        """Where a model of the run is kept."""
-        return self.out / CHECKPOINTS / f"{name}.safetensors"
 
 
 def run(config: RunConfig, place: Place, *, progress: Progress = silent) -> Path:
@@ -87,7 +60,7 @@ def run(config: RunConfig, place: Place, *, progress: Progress = silent) -> Path
         progress: Told as work proceeds.
 
     Returns:
-        Path of the report.
+        Path of the report; of the page where no network was judged.
 
     Raises:
         ConfigError: The folder holds a different run.
@@ -103,9 +76,12 @@ def run(config: RunConfig, place: Place, *, progress: Progress = silent) -> Path
     ]
     for composition in config.attacks:
         attack_composition(composition, splits[config.data], place, progress)
+    measure_geometry(config, splits[config.data], place, progress)
     picture(config, splits[config.data], records, place)
     if config.page:
         write_study(config.page, place.out, place.out)
+    if not records and config.page:
+        return place.out / PAGE
     return write_report([place.out], place.out / REPORT)
 
 
@@ -224,80 +200,6 @@ def threads_of(
     if plan.train is not None:
         threads["train"] = suitable_threads(network, image, plan.train.batch_size)
     return threads
-
-
-def obtain(
-    plan: ModelPlan, splits: Splits, place: Place, progress: Progress
-) -> tuple[nn.Module, Card]:
-    """The plan's model: from its checkpoint if it is finished, else trained now."""
-    path = place.checkpoint(plan.name)
-    if path.is_file():
-        return load_checkpoint(path)
-    model, card = starting_point(plan, splits, place)
-    if plan.train is not None:
-        model = fit(
-            model.to(place.device),
-            splits.train,
-            splits.validation,
-            plan.train,
-            place.out / TRAINING / plan.name,
-            name=plan.name,
-            progress=progress,
-        ).model
-    save_checkpoint(path, model, card)
-    return load_checkpoint(path)
-
-
-def starting_point(plan: ModelPlan, splits: Splits, place: Place) -> tuple[nn.Module, Card]:
-    """The model that training starts from, with the card its checkpoint will carry."""
-    start = plan.start
-    if isinstance(start, Fresh):
-        # Models of one architecture and seed start from the same weights, whatever their name.
-        seed = stable_seed(plan.seed, "weights")
-        model = normalized(build_seeded(start.architecture, seed), start.mean, start.std)
-        card = card_for(
-            plan.name,
-            start.architecture,
-            mean=start.mean,
-            std=start.std,
-            label_names=splits.train.label_names,
-        )
-    elif isinstance(start, Earlier):
-        model, card = load_checkpoint(place.checkpoint(start.name))
-    else:
-        model, card = load_model(start.ref, data_root=place.data_root)
-    if plan.train is None:
-        return model, replace(card, name=plan.name)
-    return model, describe(card, plan.name, plan.train, splits.train)
-
-
-def describe(
-    card: Card, name: str, train: TrainConfig, data: Split, extra: Split | None = None
-) -> Card:
-    """The card of a model after training: what it was before, trained again.
-
-    Args:
-        card: Before.
-        name: Of the model.
-        train: How it is trained.
-        data: Labelled images; the network's outputs follow their classes.
-        extra: Pseudo-labelled images, if any.
-    """
-    trained_on = TrainedOn.of(data.name, data.images, card.trained_on)
-    if extra is not None:
-        trained_on = TrainedOn.of(extra.name, extra.images, trained_on)
-    named = data.classes == card.architecture.classes
-    return replace(
-        card,
-        name=name,
-        origin=f"{card.origin or 'fresh weights'}, trained on {data.name}",
-        training=type(train.objective).__name__,
-        norm=train.threat.norm,
-        eps=train.threat.radius,
-        label_names=data.label_names if named else card.label_names,
-        accuracy={},
-        trained_on=trained_on,
-    )
 
 
 def picture(config: RunConfig, splits: Splits, records: list[Record], place: Place) -> None:

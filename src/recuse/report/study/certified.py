@@ -27,7 +27,7 @@ from recuse.records.schema import Record
 from recuse.records.store import read_records, write_atomically
 from recuse.report.page.figures import save_figure
 from recuse.report.study.certified_figures import figures, title_of
-from recuse.report.study.markdown import difference, share, table
+from recuse.report.study.markdown import data_name, difference, share, table
 
 INTRODUCTION = """# Certified networks on {data}
 
@@ -88,7 +88,6 @@ be provable, in Linf, beside what {steps} steps of PGD leave, in percent of {ima
 *Contradicted*: proven, and changed by PGD, in images.
 """
 
-DATA = {"cifar10": "CIFAR-10"}
 # Folder, beside the records, of the run in which networks were trained again.
 AGAIN = "again"
 
@@ -129,9 +128,7 @@ def _introduction(found: Mapping[Panel, Mapping[str, Record]], core: Record) -> 
     )
     first = next(iter(next(iter(found.values())).values())).meta
     data = first.dataset.partition("/")[0]
-    text = INTRODUCTION.format(
-        data=DATA.get(data, data), alpha=first.settings["alpha"], images=images
-    )
+    text = INTRODUCTION.format(data=data_name(data), alpha=first.settings["alpha"], images=images)
     parts = [text, *([TRAINED_AGAIN] if again else []), COUNTED.format(core=core.meta.model)]
     return "\n".join(parts)
 

@@ -11,12 +11,12 @@ from recuse.records.store import write_atomically
 from recuse.report.charts.separation import KINDS, separation_histogram
 from recuse.report.page.blocks import Figure
 from recuse.report.page.figures import save_figure
-from recuse.report.study.markdown import table
+from recuse.report.study.markdown import data_name, table
 
-INTRODUCTION = """# How far the classes of CIFAR-10 are apart, and how smooth networks are
+INTRODUCTION = """# How far the classes of {data} are apart, and how smooth networks are
 
-`recuse report results/geometry` makes this page and its figures from the JSON files beside it;
-`recuse run geometry` measures them anew.
+`recuse report` makes this page and its figures from the JSON files beside it; `recuse run
+geometry` measures them anew.
 
 **Proof.** Distances are exact, between every image and every training image of another class, in
 pixel units of [0, 1]; a slope is the largest that a search found, a lower bound. **Images.**
@@ -68,7 +68,7 @@ def write_geometry(rows: Path, out: Path) -> None:
     if not found and not slopes:
         raise RecordError(f"{rows} holds no distances and no slopes; run the study first")
     try:
-        text = [INTRODUCTION, *_apart(found), *_smooth(slopes)]
+        text = [_introduction(found, slopes), *_apart(found), *_smooth(slopes)]
         drawn = {path: separation_histogram(entry) for path, entry in found.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise RecordError(
@@ -78,6 +78,11 @@ def write_geometry(rows: Path, out: Path) -> None:
         title = f"How far images are apart, {path.parent.name}"
         save_figure(Figure(_figure(path), title, chart), out, ("svg",))
     write_atomically(out / PAGE, "\n".join(text).encode())
+
+
+def _introduction(found: Mapping[Path, Mapping[str, Any]], slopes: Mapping[str, Any]) -> str:
+    names = [entry["data"] for entry in found.values()] or [slopes["settings"]["data"]]
+    return INTRODUCTION.format(data=data_name(names[0]))
 
 
 def _figure(path: Path) -> str:
@@ -92,8 +97,11 @@ def _apart(found: Mapping[Path, Mapping[str, Any]]) -> list[str]:
         for kind in KINDS:
             measured = entry[kind]
             linf = measured["norm"] == "linf"
-            steps = f" = {255 * measured['minimum']:.0f}/255" if linf else ""
-            smallest += [measured["minimum"]] if linf else []
+            levels = 255 * measured["minimum"]
+            eight_bit = linf and abs(levels - round(levels)) < 1e-6
+            steps = f" = {levels:.0f}/255" if eight_bit else ""
+            customary = linf and "8/255" in measured["share_within_2eps"]
+            smallest += [measured["minimum"]] if customary else []
             counts = f"{measured['queries']:,} with {entry['references']:,}"
             rows.append(
                 [
@@ -109,12 +117,12 @@ def _apart(found: Mapping[Path, Mapping[str, Any]]) -> list[str]:
         return []
     heads = ["images", "norm", "compared", "smallest distance", "5 % quantile", "the data permit ε"]
     twice = 2 * 8 / 255
-    said = ""
+    said = []
     if smallest and min(smallest) > twice:
         low = min(smallest)
-        said = CUSTOMARY.format(twice=twice, times=low / twice, smallest=low)
+        said = [CUSTOMARY.format(twice=twice, times=low / twice, smallest=low)]
     pictures = [f"![distances, {path.parent.name}]({_figure(path)}.svg)\n" for path in found]
-    return ["## Distances", "", *table(heads, rows), APART, said, *pictures]
+    return ["## Distances", "", *table(heads, rows), APART, *said, *pictures]
 
 
 def _smooth(slopes: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,13 @@ from collections.abc import Sequence
 
 from recuse.analysis.intervals import Interval
 
+_DATA = {"cifar10": "CIFAR-10", "gtsrb": "GTSRB", "mnist": "MNIST"}
+
+
+def data_name(name: str) -> str:
+    """A data set as text names it."""
+    return _DATA.get(name, name)
+
 
 def share(found: Interval) -> str:
     """A rate in percent with its interval.
@@ -29,4 +36,4 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
-__all__ = ["difference", "share", "table"]
+__all__ = ["data_name", "difference", "share", "table"]

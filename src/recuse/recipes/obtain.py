@@ -1,0 +1,95 @@
+"""The networks of a run: where their weights come from, and what their cards say."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from recuse.data import Split, Splits
+from recuse.models.architectures import build_seeded
+from recuse.models.cards import Card, TrainedOn, card_for
+from recuse.models.checkpoint import load_checkpoint, save_checkpoint
+from recuse.models.normalize import normalized
+from recuse.models.zoo import load_model
+from recuse.progress import Progress
+from recuse.random import stable_seed
+from recuse.recipes.config import Earlier, Fresh, ModelPlan
+from recuse.recipes.place import Place
+from recuse.records.layout import TRAINING
+from recuse.training import TrainConfig, fit
+
+
+def obtain(
+    plan: ModelPlan, splits: Splits, place: Place, progress: Progress
+) -> tuple[nn.Module, Card]:
+    """The plan's model: from its checkpoint if it is finished, else trained now."""
+    path = place.checkpoint(plan.name)
+    if path.is_file():
+        return load_checkpoint(path)
+    model, card = starting_point(plan, splits, place)
+    if plan.train is not None:
+        model = fit(
+            model.to(place.device),
+            splits.train,
+            splits.validation,
+            plan.train,
+            place.out / TRAINING / plan.name,
+            name=plan.name,
+            progress=progress,
+        ).model
+    save_checkpoint(path, model, card)
+    return load_checkpoint(path)
+
+
+def starting_point(plan: ModelPlan, splits: Splits, place: Place) -> tuple[nn.Module, Card]:
+    """The model that training starts from, with the card its checkpoint will carry."""
+    start = plan.start
+    if isinstance(start, Fresh):
+        # Models of one architecture and seed start from the same weights, whatever their name.
+        seed = stable_seed(plan.seed, "weights")
+        model = normalized(build_seeded(start.architecture, seed), start.mean, start.std)
+        card = card_for(
+            plan.name,
+            start.architecture,
+            mean=start.mean,
+            std=start.std,
+            label_names=splits.train.label_names,
+        )
+    elif isinstance(start, Earlier):
+        model, card = load_checkpoint(place.checkpoint(start.name))
+    else:
+        model, card = load_model(start.ref, data_root=place.data_root)
+    if plan.train is None:
+        return model, replace(card, name=plan.name)
+    return model, describe(card, plan.name, plan.train, splits.train)
+
+
+def describe(
+    card: Card, name: str, train: TrainConfig, data: Split, extra: Split | None = None
+) -> Card:
+    """The card of a model after training: what it was before, trained again.
+
+    Args:
+        card: Before.
+        name: Of the model.
+        train: How it is trained.
+        data: Labelled images; the network's outputs follow their classes.
+        extra: Pseudo-labelled images, if any.
+    """
+    trained_on = TrainedOn.of(data.name, data.images, card.trained_on)
+    if extra is not None:
+        trained_on = TrainedOn.of(extra.name, extra.images, trained_on)
+    named = data.classes == card.architecture.classes
+    return replace(
+        card,
+        name=name,
+        origin=f"{card.origin or 'fresh weights'}, trained on {data.name}",
+        training=type(train.objective).__name__,
+        norm=train.threat.norm,
+        eps=train.threat.radius,
+        label_names=data.label_names if named else card.label_names,
+        accuracy={},
+        trained_on=trained_on,
+    )
+
+
+__all__ = ["describe", "obtain", "starting_point"]

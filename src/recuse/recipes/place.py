@@ -1,0 +1,30 @@
+"""Where a run lives and computes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recuse.records.layout import CHECKPOINTS
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run lives and computes.
+
+    Attributes:
+        out: The run folder.
+        data_root: The data folder, if any.
+        device: To train and attack on.
+        repair: Judge again what damaged shards of records held.
+    """
+
+    out: Path
+    data_root: Path | None = None
+    device: str = "cpu"
+    repair: bool = False
+
+    def checkpoint(self, name: str) -> Path:
+        """Where a model of the run is kept."""
+        return self.out / CHECKPOINTS / f"{name}.safetensors"
+
+
+__all__ = ["Place"]

@@ -1,0 +1,78 @@
+"""The certified and the geometry study run through the pipeline, and go on where they stopped."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recuse.errors import ConfigError, RecordError
+from recuse.evaluation.attack_certificates import CertificateAttack
+from recuse.recipes import ModelPlan, Place, RunConfig, recipe, run
+from recuse.records.layout import CERTIFICATE_ATTACKS, PAGE, REPORT, SLOPES
+from recuse.records.store import read_records
+from recuse.report.study import write_study
+
+
+def tiny(config: RunConfig, epochs: int = 1) -> RunConfig:
+    """The same study after hardly any training."""
+
+    def shorter(plan: ModelPlan) -> ModelPlan:
+        train = plan.train and replace(plan.train, epochs=epochs)
+        return replace(plan, train=train)
+
+    return replace(config, models=tuple(shorter(plan) for plan in config.models))
+
+
+@pytest.mark.slow
+def test_the_certified_study_trains_certifies_attacks_and_writes_its_page(tmp_path: Path) -> None:
+    config = tiny(recipe("certified", quick=True, limit=12))
+    place = Place(tmp_path)
+    report = run(config, place)
+    assert report == tmp_path / REPORT
+    methods = {(r.meta.tags.get("phase"), r.meta.attack) for r in read_records(tmp_path)}
+    assert {("base", "smoothing"), ("cra 1", "smoothing"), (None, "crown")} <= methods
+    attacked = list(read_records(tmp_path / CERTIFICATE_ATTACKS))
+    assert sorted(r.meta.tags["phase"] for r in attacked) == ["base", "cra 1", "gaussian"]
+    text = (tmp_path / PAGE).read_text()
+    for words in ("Broken: 0 of", "cra 1", "alone: surely right", "Bounds of provably trained"):
+        assert words in text
+    kept = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("shard-*.parquet")}
+    run(config, place)
+    assert kept == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("shard-*.parquet")}
+
+
+def test_certificates_are_attacked_only_where_they_were_given(tmp_path: Path) -> None:
+    config = recipe("certified", quick=True, limit=4)
+    core = replace(
+        tiny(config).models[0], judgements=(CertificateAttack(0.25, limit=4),), name="alone"
+    )
+    with pytest.raises(ConfigError, match="none was given there before"):
+        run(replace(config, models=(core,)), Place(tmp_path))
+
+
+def test_the_geometry_study_measures_what_is_missing_and_writes_its_page(tmp_path: Path) -> None:
+    whole = recipe("geometry", quick=True)
+    distances = tuple(replace(plan, limit=100) for plan in whole.separations)
+    config = replace(tiny(whole), separations=distances, slopes=replace(whole.slopes, images=8))
+    place = Place(tmp_path)
+    assert run(config, place) == tmp_path / PAGE
+    text = (tmp_path / PAGE).read_text()
+    assert "100 with 100: test with training" in text
+    assert "| trades |" in text
+    slopes = json.loads((tmp_path / SLOPES).read_text())
+    assert slopes["rows"][0]["test_probabilities"] > 0
+    # What a killed run has left is kept, what is missing is measured.
+    first, second = slopes["rows"]
+    marked = first | {"train_logits": 7.0}
+    (tmp_path / SLOPES).write_text(json.dumps(slopes | {"rows": [marked]}))
+    run(config, place)
+    assert json.loads((tmp_path / SLOPES).read_text())["rows"] == [marked, second]
+
+
+def test_a_damaged_measurement_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / SLOPES).write_text('{"settings": {"data": "digits"}, "rows": []}')
+    with pytest.raises(RecordError, match=r"damaged measurement .*; measure again"):
+        write_study("geometry", tmp_path, tmp_path)
+    with pytest.raises(RecordError, match="run the study first"):
+        write_study("geometry", tmp_path / "none", tmp_path)
