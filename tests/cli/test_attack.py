@@ -11,7 +11,7 @@ from recuse.models import Mlp
 from recuse.models.cards import card_for
 from recuse.models.checkpoint import save_checkpoint
 
-SELECTOR = "robustness(attack=apgd(steps=3))"
+SELECTOR = "indicator(attack=apgd(steps=3))"
 
 
 def saved(path: Path, name: str, *, classes: int = 10, seed: int = 0) -> str:

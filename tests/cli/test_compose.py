@@ -12,7 +12,7 @@ from recuse.models.cards import card_for
 from recuse.models.checkpoint import save_checkpoint
 
 WORDS = ("--data", "digits", "--limit", "12")
-SELECTOR = "robustness(attack=apgd(steps=3))"
+SELECTOR = "indicator(attack=apgd(steps=3))"
 
 
 @pytest.fixture

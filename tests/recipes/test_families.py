@@ -56,9 +56,10 @@ def test_values_read_and_come_back(family: str, text: str, value: object) -> Non
 
 def test_the_context_settles_what_the_text_leaves_out() -> None:
     budget = Threat("linf", "2/255")
-    text = "robustness(radius=3/255, attack=apgd(steps=39))"
+    text = "indicator(radius=3/255, attack=apgd(steps=39))"
     found = VOCABULARY.read(text, "selector", budget=budget)
     assert found == RobustnessIndicator(budget, Apgd(39), radius=3 / 255)
+    assert found == VOCABULARY.read("indicator(radius=3/255)", "selector", budget=budget)
     assert VOCABULARY.read(VOCABULARY.write(found), "selector") == found
 
 
@@ -80,7 +81,7 @@ def test_the_context_settles_what_the_text_leaves_out() -> None:
         ("attack", "apgd(loss=foo)", "loss 'foo' is unknown; known: ce"),
         ("attack", "ensemble(members=apgd)", r"takes a list such as \[a, b\], not apgd"),
         ("attack", "3", "takes one of pgd, apgd"),
-        ("selector", "robustness", "needs budget, attack; give budget="),
+        ("selector", "indicator", "needs budget; give budget="),
         ("schedul", "step", "family 'schedul' is unknown; known: objective"),
         ("objective", "standard(__class__=1)", "has no field '__class__'"),
     ],

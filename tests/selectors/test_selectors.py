@@ -56,7 +56,6 @@ def points(n, seed=0):
 def instances(exact, other=None):
     return {
         "indicator": RobustnessIndicator(EPS, exact),
-        "robustness": RobustnessIndicator(EPS, exact),
         "certified": CertifiedIndicator(EPS, Ibp()),
         "robust-margin": RobustMargin(EPS, exact),
         "softmax": SoftmaxResponse(0.7),
@@ -226,7 +225,7 @@ class TestNetworksThatDoNotAnswer:
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     @pytest.mark.parametrize("everywhere", [True, False])
-    @pytest.mark.parametrize("name", ["robustness", "robust-margin", "robust-softmax"])
+    @pytest.mark.parametrize("name", ["indicator", "robust-margin", "robust-softmax"])
     def test_they_are_not_robust(self, linear_models, name, value, everywhere):
         # Far from every boundary: without the NaN each of them is selected.
         model, x = linear_models.linear([[1.0, 0.0], [-9.0, 0.0]], [0.0, 0.0]), 0.4 + points(10) / 9

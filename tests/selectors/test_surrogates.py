@@ -58,8 +58,6 @@ def by_votes(radius):
 # How each selector is built for a threshold, and the thresholds of its contract.
 CONTRACT = {
     "indicator": (lambda _: RobustnessIndicator(EPS, Apgd()), (0.5,)),
-    # The same by its older name.
-    "robustness": (lambda _: RobustnessIndicator(EPS, Apgd()), (0.5,)),
     "robust-margin": (lambda t: RobustMargin(EPS, Apgd(), t), (0.0, 0.1, 0.4, 0.8, 0.99)),
     "softmax": (SoftmaxResponse, (0.5, 0.7, 0.95, 0.999)),
     "robust-softmax": (

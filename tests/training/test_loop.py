@@ -21,7 +21,6 @@ from recuse.models import Mlp, build_seeded
 from recuse.serialize import from_plain, to_plain
 from recuse.threat import Threat
 from recuse.training import (
-    TRAINING_CLASSES,
     Checkpointing,
     Cosine,
     Ema,
@@ -36,6 +35,7 @@ from recuse.training import (
     Validation,
     fit,
     pseudo_labelled,
+    training_classes,
 )
 from recuse.training.run import best_rates
 from recuse.training.state import load_weights
@@ -306,7 +306,7 @@ def test_every_training_config_survives_json():
         schedule=Cosine(),
         average=Swa(),
     )
-    classes = {kind.__name__: kind for kind in (*TRAINING_CLASSES, Threat)}
+    classes = {kind.__name__: kind for kind in (*training_classes(), Threat)}
     classes |= {type(config.augment).__name__: type(config.augment)}
     assert from_plain(json.loads(json.dumps(to_plain(config))), classes) == config
 

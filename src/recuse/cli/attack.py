@@ -22,7 +22,7 @@ def attack(
     allow_training_data: bool = False,
     threat: str = "linf:2/255",
     out: Path = Path("runs/attack"),
-    selector: str = "robustness(attack=apgd(steps=39))",
+    selector: str = "indicator",
     search: int = 20,
     restarts: int = 1,
     limit: int | None = None,
@@ -50,9 +50,8 @@ def attack(
         allow_training_data: Judge images that the model's card says it was trained on.
         threat: norm:eps of the attacker, which is the selectors' radius too.
         out: Run folder, best the one that recuse evaluate filled for the same models.
-        selector: Of every stage: robustness, robust_margin, softmax, ..., with fields such as
-            robustness(attack=apgd(steps=39)), an indicator that takes one step of its own first;
-            recuse values selector lists them. The budget is the threat's.
+        selector: Of every stage: indicator, robust_margin, softmax, ..., with fields such as
+            indicator(radius=4/255); recuse values selector lists them. The budget is the threat's.
         search: Gradient steps of the adversary towards each of its goals.
         restarts: Its starts per goal.
         limit: Only the first so many images; take the same for recuse evaluate.

@@ -20,7 +20,7 @@ from recuse.protocols import Selector
 from recuse.radius import Norm
 from recuse.selectors import SELECTORS, InnerSearch
 from recuse.threat import Threat
-from recuse.training import OBJECTIVES, TRAINING_CLASSES, TrainConfig
+from recuse.training import OBJECTIVES, TrainConfig, training_classes
 
 
 @dataclass(frozen=True)
@@ -230,5 +230,5 @@ def config_classes() -> Mapping[str, type]:
     own = (*plans, *judgements, *attacks, Threat, Subset)
     tables: tuple[Mapping[str, type], ...] = (ATTACKS, LOSSES, CRITERIA, CERTIFIERS, SELECTORS)
     tables = (*tables, DATASETS, OBJECTIVES, AUGMENTATIONS)
-    found = [*own, *TRAINING_CLASSES, *(kind for table in tables for kind in table.values())]
+    found = [*own, *training_classes(), *(kind for table in tables for kind in table.values())]
     return {kind.__name__: kind for kind in found} | dict(architecture_classes())

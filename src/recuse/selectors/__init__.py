@@ -39,7 +39,6 @@ from recuse.selectors.surrogates import InnerSearch, worst_margin
 
 SELECTORS: dict[str, type[Selector]] = {
     "indicator": RobustnessIndicator,
-    "robustness": RobustnessIndicator,
     "certified": CertifiedIndicator,
     "robust-margin": RobustMargin,
     "softmax": SoftmaxResponse,

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from recuse.arrays import Images, Labels, Logits, Mask, PerSample
+from recuse.attacks import Apgd
 from recuse.attacks.margins import margin
 from recuse.attacks.search import input_gradient
 from recuse.errors import ConfigError
@@ -95,21 +96,21 @@ class RobustnessIndicator:
     Attributes:
         budget: The attacker's ball (radius eps).
         attack: Any attack; it starts where one full gradient step from the input ended, so
-            that ``Apgd(steps=39)`` makes 40 steps and spends 82 passes on a robust input.
+            that ``Apgd(steps=39)``, the default, makes 40 steps and spends 82 passes on a robust
+            input.
         radius: rho; ``budget.eps`` if not given, and never below it.
         search: The adversary's surrogate of this selector.
 
     Raises:
         ConfigError: The radius does not fit the budget.
 
-    >>> from recuse.attacks import Apgd
-    >>> selector = RobustnessIndicator(Threat("linf", "1/255"), Apgd())
+    >>> selector = RobustnessIndicator(Threat("linf", "1/255"))
     >>> [str(ball) for ball in selector.reach.ascending]
     ['linf:1/255', 'linf:2/255']
     """
 
     budget: Threat
-    attack: Attack
+    attack: Attack = field(default_factory=lambda: Apgd(steps=39))
     radius: float | None = None
     search: InnerSearch = field(default_factory=InnerSearch)
 

@@ -1,7 +1,7 @@
 """Training: objectives (a loss with its attack) and the loop that runs them."""
 
 from recuse.training.averaging import AVERAGES, Ema, NoAverage, Swa
-from recuse.training.config import TRAINING_CLASSES, Checkpointing, TrainConfig, Validation
+from recuse.training.config import Checkpointing, TrainConfig, Validation, training_classes
 from recuse.training.loop import TrainResult, fit
 from recuse.training.objectives import (
     OBJECTIVES,
@@ -31,7 +31,6 @@ __all__ = [
     "OBJECTIVES",
     "ROBUST_LOSSES",
     "SCHEDULES",
-    "TRAINING_CLASSES",
     "Adversarial",
     "Checkpointing",
     "Constant",
@@ -62,4 +61,5 @@ __all__ = [
     "Validation",
     "fit",
     "pseudo_labelled",
+    "training_classes",
 ]

@@ -115,11 +115,7 @@ class TrainConfig:
             raise ConfigError(f"clip_norm is {self.clip_norm}; give a norm above 0 or leave it out")
 
 
-TRAINING_CLASSES: tuple[type, ...] = (
-    TrainConfig,
-    Validation,
-    Checkpointing,
-    *SCHEDULES.values(),
-    *AVERAGES.values(),
-    *objective_classes().values(),
-)
+def training_classes() -> tuple[type, ...]:
+    """Every class that the config of a training may hold, as the tables are now (for JSON)."""
+    own = (TrainConfig, Validation, Checkpointing)
+    return (*own, *SCHEDULES.values(), *AVERAGES.values(), *objective_classes().values())
