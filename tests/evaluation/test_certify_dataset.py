@@ -13,8 +13,8 @@ from recuse.certify import Cohen, GroupSequential, Ibp, needed_radius
 from recuse.data.split import Split
 from recuse.errors import CertificationError, ConfigError, DataError
 from recuse.evaluation.certify_dataset import Certification, certify_dataset
-from recuse.evaluation.evaluate import FIRST
 from recuse.evaluation.identity import probe
+from recuse.evaluation.placing import FIRST
 from recuse.models import weights_sha256
 from recuse.radius import format_radius
 from recuse.records.store import Shards, read_record

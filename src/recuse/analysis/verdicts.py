@@ -189,6 +189,31 @@ class Verdicts:
         """
         return self.values(radius_column("adv_confidence", radius))
 
+    def worst_margin(self, radius: str | float) -> Values:
+        """Smallest p_y - max_other p found within ``radius``; NaN where nothing was searched.
+
+        Raises:
+            RecordError: The radius was not searched for it.
+        """
+        return self._margins("worst_margin", radius)
+
+    def worst_confidence(self, radius: str | float) -> Values:
+        """Largest probability of a wrong class found within ``radius``, as :meth:`worst_margin`."""
+        return self._margins("worst_confidence", radius)
+
+    def least_confidence(self, radius: str | float) -> Values:
+        """Smallest probability of the label found within ``radius``, as :meth:`worst_margin`."""
+        return self._margins("least_confidence", radius)
+
+    def _margins(self, kind: str, radius: str | float) -> Values:
+        if not self.has(kind, radius):
+            raise RecordError(
+                f"{self._where} has no column {radius_column(kind, radius)!r}; "
+                "recuse evaluate --margins makes it"
+            )
+        column = self.frame[radius_column(kind, radius)]
+        return column.fill_null(float("nan")).to_numpy().astype(np.float64)
+
     def values(self, column: str) -> Values:
         """A numeric column.
 

@@ -18,6 +18,7 @@ from recuse.attacks.radii import RadiiOutcome, attack_radii
 from recuse.attacks.screen import Screened
 from recuse.attacks.square import Square
 from recuse.attacks.verify import verify
+from recuse.attacks.worst import Margins, ProbabilityMargin, WorstCases
 
 __all__ = [
     "ATTACKS",
@@ -32,16 +33,19 @@ __all__ = [
     "Ensemble",
     "LabelChanged",
     "Margin",
+    "Margins",
     "MaskingCheck",
     "MaskingSigns",
     "Maximum",
     "Pgd",
+    "ProbabilityMargin",
     "RadiiOutcome",
     "Rejected",
     "Screened",
     "Square",
     "StreamSettings",
     "TargetedDlr",
+    "WorstCases",
     "WrongAndSelected",
     "attack_name",
     "attack_radii",

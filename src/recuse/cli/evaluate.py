@@ -19,6 +19,7 @@ def evaluate(
     name: str | None = None,
     role: str = "robust",
     attack: str = "apgd",
+    margins: bool = False,
     doubled: bool = True,
     prepared: bool = True,
     precision: str = "auto",
@@ -50,6 +51,9 @@ def evaluate(
         role: core for the accurate model that always answers, robust for a stage before it.
         attack: What searches: apgd, pgd, square or ensemble, with fields such as
             apgd(steps=100, loss=dlr, restarts=2); recuse values attack lists them.
+        margins: Also search each ball for the worst probabilities, by three attacks of 40 steps
+            that never stop early; every threshold of softmax response
+            and every mixture is counted from them.
         doubled: Judge twice every radius as well.
         prepared: Search on a copy with batch norm folded into the convolutions, where it answers
             like the model; what it finds is verified on the model. --no-prepared searches on the
@@ -65,6 +69,7 @@ def evaluate(
         data_root: Folder with the data sets; by default the variable RECUSE_DATA.
         device: auto, cpu or cuda.
     """
+    from recuse.attacks import Margins
     from recuse.cli import datasets, options
     from recuse.cli.console import progress_display
     from recuse.cli.show import print_summary
@@ -79,6 +84,7 @@ def evaluate(
         norm=balls[0].norm,
         radii=judged_radii(eps) if doubled else tuple(sorted(set(eps))),
         attack=options.value(attack, "attack"),
+        margins=Margins() if margins else None,
         seed=seed,
         limit=limit,
         batch_size=batch_size,

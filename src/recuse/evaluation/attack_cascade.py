@@ -11,8 +11,9 @@ from recuse.attacks import Apgd
 from recuse.composition import AdaptiveAdversary, Cascade
 from recuse.data.split import Split
 from recuse.errors import ConfigError
-from recuse.evaluation.evaluate import FIRST, clean_logits, fingerprint
+from recuse.evaluation.evaluate import fingerprint
 from recuse.evaluation.identity import answers
+from recuse.evaluation.placing import FIRST, clean_logits
 from recuse.evaluation.resumable import Job, judge_missing
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent

@@ -19,8 +19,8 @@ from recuse.certify.surrogate import SmoothedSurrogate
 from recuse.certify.votes import ROWS_CPU, DrawSource, Voters
 from recuse.data.split import Split
 from recuse.errors import ConfigError
-from recuse.evaluation.evaluate import FIRST, placed
 from recuse.evaluation.identity import answers
+from recuse.evaluation.placing import FIRST, placed
 from recuse.evaluation.resumable import Job, judge_missing
 from recuse.models.checkpoint import weights_sha256
 from recuse.progress import Progress, silent

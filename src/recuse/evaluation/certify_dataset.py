@@ -13,8 +13,9 @@ from recuse.certify.votes import ROWS_CPU
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.admission import admit
-from recuse.evaluation.evaluate import FIRST, clean_logits, fingerprint, placed
+from recuse.evaluation.evaluate import fingerprint
 from recuse.evaluation.identity import answers
+from recuse.evaluation.placing import FIRST, clean_logits, placed
 from recuse.evaluation.resumable import Job, judge_missing
 from recuse.models.cards import Card
 from recuse.models.checkpoint import weights_sha256

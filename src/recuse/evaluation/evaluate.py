@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from recuse.attacks import Apgd, MaskingCheck, attack_name, attack_radii
+from recuse.attacks import Apgd, Margins, MaskingCheck, attack_name, attack_radii
 from recuse.attacks.verify import evaluation_mode
 from recuse.data.split import Split
-from recuse.errors import ConfigError, DataError
+from recuse.errors import ConfigError
 from recuse.evaluation.admission import admit
 from recuse.evaluation.copies import on_copies
 from recuse.evaluation.identity import answers
+from recuse.evaluation.margins import margin_columns
 from recuse.evaluation.masking import rechecked, verdict_columns
+from recuse.evaluation.placing import FIRST, clean_logits, placed
 from recuse.evaluation.resumable import Job, judge_missing
-from recuse.images import dtype_of
 from recuse.models.cards import Card
 from recuse.models.checkpoint import weights_sha256
-from recuse.models.inputs import logits_of
 from recuse.models.prepared import Precision
 from recuse.progress import Progress, silent
 from recuse.protocols import Attack
@@ -34,8 +34,6 @@ from recuse.threat import Threat
 
 ELEMENTS_PER_BATCH = 1 << 20
 BATCH_SIZES = (16, 512)
-# Images that tell whether a model fits at all, before anything is written.
-FIRST = 16
 
 
 def judged_radii(eps: Iterable[str | float]) -> tuple[float, ...]:
@@ -62,6 +60,8 @@ class Evaluation:
             not depend on it.
         recheck: What some of the answers called robust are searched again by, for signs of a
             hidden gradient; None for nothing.
+        margins: What searches each ball for the worst probabilities, from which every threshold
+            and every mixture is counted; None for nothing.
     """
 
     norm: str
@@ -71,6 +71,7 @@ class Evaluation:
     limit: int | None = None
     batch_size: int | None = None
     recheck: MaskingCheck | None = field(default_factory=MaskingCheck)
+    margins: Margins | None = None
 
     def __post_init__(self) -> None:
         if not self.radii or list(self.radii) != sorted(set(self.radii)):
@@ -89,6 +90,7 @@ class Evaluation:
 
     def meta(self, split: Split, *, name: str, weights: str, tags: Mapping[str, Any]) -> RecordMeta:
         """What identifies the record of a model of that name and weights on ``split``."""
+        margins = {} if self.margins is None else {"margins": to_plain(self.margins)}
         return RecordMeta(
             model=name,
             dataset=split.name,
@@ -100,6 +102,7 @@ class Evaluation:
                 "attack": to_plain(self.attack),
                 "recheck": to_plain(self.recheck),
                 "data": fingerprint(split),
+                **margins,
             },
             seed=self.seed,
             tags=dict(tags),
@@ -226,6 +229,15 @@ def judge_batch(
         again=again,
         seed=evaluation.seed,
     )
+    margins = margin_columns(
+        model,
+        x,
+        logits,
+        batch,
+        margins=evaluation.margins,
+        threats=evaluation.threats,
+        seed=evaluation.seed,
+    )
     columns: dict[str, Any] = {
         "sample_id": list(batch.ids),
         "label": batch.labels.numpy(),
@@ -235,45 +247,7 @@ def judge_batch(
         "forwards": found.forwards.cpu().numpy(),
         "backwards": found.backwards.cpu().numpy(),
     }
-    return make_record(meta, columns | second | verdict_columns(found))
-
-
-def placed(model: nn.Module, images: torch.Tensor, name: str) -> torch.Tensor:
-    """Images where a model computes, in its precision.
-
-    Raises:
-        DataError: Weights in half precision, in which neighbouring images are one.
-    """
-    weights = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if weights is None:
-        return images
-    if torch.finfo(weights.dtype).bits < torch.finfo(torch.float32).bits:
-        raise DataError(
-            f"the weights of {name!r} are in {dtype_of(weights)}, in which perturbations are "
-            "lost; write model.float()"
-        )
-    return images.to(weights.device, weights.dtype)
-
-
-def clean_logits(
-    model: nn.Module, x: torch.Tensor, batch: Split, *, name: str = "the model"
-) -> torch.Tensor:
-    """Float32 logits of unperturbed images, checked.
-
-    Raises:
-        DataError: The model cannot take these images, has fewer classes than the data, or
-            returns something other than logits or values that are not finite.
-    """
-    logits = logits_of(model, x, name).float()
-    if logits.shape[1] < batch.classes:
-        raise DataError(
-            f"{name!r} tells {logits.shape[1]} classes apart, but {batch.name} has the "
-            f"{batch.classes} classes {', '.join(batch.label_names[:12])}"
-            f"{', …' if batch.classes > 12 else ''}; use a model trained for this data set"
-        )
-    if not bool(logits.isfinite().all()):
-        raise DataError(f"{name!r} returns NaN or infinity on {batch.name}; check its weights")
-    return logits
+    return make_record(meta, columns | second | verdict_columns(found) | margins)
 
 
 def suitable_batch(shape: tuple[int, ...]) -> int:
@@ -291,12 +265,9 @@ def fingerprint(split: Split) -> str:
 
 
 __all__ = [
-    "FIRST",
     "Evaluation",
-    "clean_logits",
     "evaluate",
     "fingerprint",
     "judge_batch",
     "judged_radii",
-    "placed",
 ]

@@ -8,8 +8,9 @@ from recuse.composition import Stage
 from recuse.composition.cascade import ask
 from recuse.data.split import Split
 from recuse.evaluation.attack_cascade import selector_settings
-from recuse.evaluation.evaluate import FIRST, clean_logits, fingerprint, placed, suitable_batch
+from recuse.evaluation.evaluate import fingerprint, suitable_batch
 from recuse.evaluation.identity import answers
+from recuse.evaluation.placing import FIRST, clean_logits, placed
 from recuse.evaluation.resumable import Job, judge_missing
 from recuse.models.checkpoint import weights_sha256
 from recuse.modes import evaluation_mode

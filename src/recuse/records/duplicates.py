@@ -3,7 +3,7 @@
 import polars as pl
 
 # What judging cost depends on the batch, not on the sample alone.
-COSTS = ("samples", "forwards", "backwards", "recheck_passes")
+COSTS = ("samples", "forwards", "backwards", "recheck_passes", "margin_passes")
 ROUNDING = 1e-3
 
 

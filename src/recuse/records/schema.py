@@ -14,10 +14,15 @@ Columns (all but ``sample_id`` may be absent or null when unknown):
                                for it, the core last; null where none was found
 ``flat``             bool      some radius is not judged, for want of a usable gradient
 ``adv_confidence@R`` f32       largest wrong-class or overall softmax found within R (APGDconf)
+``worst_margin@R``   f64       smallest p_y - max_other p found within R, y the label; null where
+                               nothing could be searched
+``worst_confidence@R`` f64     largest probability of a class other than the label found within R
+``least_confidence@R`` f64     smallest probability of the label found within R
 ``certified@R``      bool      proven constant on the ball of radius R
 ``recheck``          str       what further searches said where the attack's said robust, see
                                :class:`Recheck`; null where none was asked
 ``recheck_passes``   i32       forward and backward passes they spent
+``margin_passes``    i32       forward and backward passes these three cost, all radii together
 ``radius``           f64       certified radius in ``meta.norm``
 ``selected``         bool      a selector of its own accepted x
 ``selected_robust@R``  bool    ... and no attack within R made it reject
@@ -55,6 +60,7 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "flat": pl.Boolean,
     "recheck": pl.String,
     "recheck_passes": pl.Int32,
+    "margin_passes": pl.Int32,
     "broken_by": pl.Int32,
     "radius": pl.Float64,  # single precision may raise a radius, and so claim what is not proven
     "selected": pl.Boolean,
@@ -66,6 +72,9 @@ COLUMNS: dict[str, type[pl.DataType]] = {
 RADIUS_COLUMNS: dict[str, type[pl.DataType]] = {
     "robust": pl.Boolean,
     "adv_confidence": pl.Float32,
+    "worst_margin": pl.Float64,  # double precision: rounding must not promise more
+    "worst_confidence": pl.Float64,
+    "least_confidence": pl.Float64,
     "certified": pl.Boolean,
     "selected_robust": pl.Boolean,
     "selected_certified": pl.Boolean,

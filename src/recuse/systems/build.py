@@ -12,7 +12,8 @@ from recuse.composition import Cascade, Core, Stage
 from recuse.data.split import Split, stratified_parts
 from recuse.errors import ConfigError
 from recuse.evaluation.attack_cascade import CascadeAttack
-from recuse.evaluation.evaluate import clean_logits, placed, suitable_batch
+from recuse.evaluation.evaluate import suitable_batch
+from recuse.evaluation.placing import clean_logits, placed
 from recuse.evaluation.score_stage import score_stage
 from recuse.modes import evaluation_mode
 from recuse.progress import Progress, silent

@@ -9,7 +9,7 @@ from torch import nn
 from recuse.data.augment import check_augment
 from recuse.data.split import Split
 from recuse.errors import ConfigError
-from recuse.evaluation.evaluate import FIRST, clean_logits
+from recuse.evaluation.placing import FIRST, clean_logits
 from recuse.modes import evaluation_mode
 from recuse.progress import Progress, silent
 from recuse.threads import suitable_threads, using_threads

@@ -8,7 +8,7 @@ from torch import nn
 from recuse.attacks.verify import evaluation_mode
 from recuse.data.split import Split
 from recuse.errors import DataError
-from recuse.evaluation.evaluate import clean_logits
+from recuse.evaluation.placing import clean_logits
 
 
 def pseudo_labelled(
