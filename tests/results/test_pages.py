@@ -19,11 +19,6 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "results"
 # Command, the folders and files that are rows, and what the command makes of them.
 PAGES = {
-    "losses": (
-        "losses.py report",
-        ("rows.parquet", "resnet20.json"),
-        ("README.md", "cells.json"),
-    ),
     "selectors": (
         "selectors_study.py tables",
         ("samples", "attacked.parquet"),
@@ -111,13 +106,16 @@ def test_no_picture_lies_unused(page):
     assert [p.name for p in pictures if p.name not in text] == []
 
 
+def cores_of(run):
+    """Every core of a run, with what any attack that lies there broke."""
+    folder = read_run(RESULTS / run)
+    judged = gather([verdicts(record) for record in folder.records], folder.attacks)
+    cores = (model for model in judged if model.meta.tags["role"] == "core")
+    return {model.meta.weights: model for model in cores}.values()
+
+
 def test_every_page_knows_what_any_attack_broke_of_a_network():
-    run = read_run(RESULTS / "runs" / "cifar10_small")
-    known = {
-        model.meta.weights: model
-        for model in gather([verdicts(record) for record in run.records], run.attacks)
-    }
-    (core,) = (model for model in known.values() if model.meta.tags["role"] == "core")
+    (core,) = cores_of("runs/cifar10_small")
     for name in ("1/255", "2/255"):
         column = f"robust@{name}"
         robust = core.frame.select("sample_id", known=column)
@@ -125,7 +123,7 @@ def test_every_page_knows_what_any_attack_broke_of_a_network():
         assert (
             kept.join(robust, on="sample_id").filter(pl.col(column) & ~pl.col("known")).is_empty()
         )
-    rows = read_parquet(RESULTS / "losses" / "rows.parquet")
-    mine = rows.filter(weights=core.meta.weights, eps="2/255").join(robust, on="sample_id")
-    assert mine.height == 700
-    assert mine.filter(pl.col("robust") & ~pl.col("known")).is_empty()
+    (losses,) = (core for core in cores_of("losses") if core.meta.dataset == "cifar10/test")
+    found = losses.frame.join(robust, on="sample_id")
+    assert found.height == 700
+    assert found.filter(pl.col(column) & ~pl.col("known")).is_empty()

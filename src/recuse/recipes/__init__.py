@@ -18,6 +18,7 @@ from recuse.recipes.config import (
 from recuse.recipes.digits import digits
 from recuse.recipes.gaussians import gaussians
 from recuse.recipes.geometry import geometry
+from recuse.recipes.losses import losses
 from recuse.recipes.pipeline import run
 from recuse.recipes.place import Place
 
@@ -27,6 +28,7 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "cifar10_small": cifar10_small,
     "certified": certified,
     "geometry": geometry,
+    "losses": losses,
 }
 
 

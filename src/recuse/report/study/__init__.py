@@ -12,6 +12,7 @@ from recuse.records.layout import CONFIG
 from recuse.records.run_folder import read_mapping
 from recuse.report.study.certified import write_certified
 from recuse.report.study.geometry import write_geometry
+from recuse.report.study.losses import write_losses
 from recuse.report.study.runs import write_cifar10_small, write_digits, write_gaussians
 
 # Name of a study -> writes the page of the rows in the first folder into the second.
@@ -21,6 +22,7 @@ STUDIES: dict[str, Callable[[Path, Path], None]] = {
     "gaussians": write_gaussians,
     "cifar10_small": write_cifar10_small,
     "geometry": write_geometry,
+    "losses": write_losses,
 }
 
 

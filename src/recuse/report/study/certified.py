@@ -256,7 +256,7 @@ def _attacked(records: Sequence[Record], found: Mapping[Panel, Mapping[str, Reco
     ]
 
 
-def _words(attack: Mapping[str, Any]) -> dict[str, float]:
+def _words(attack: Mapping[str, Any]) -> dict[str, int | float]:
     """The attack on certificates, as its text names it."""
     counts = {name: attack[name] for name in ("copies", "draws", "thorough")}
     return counts | {"steps": attack["attack"]["steps"], "clear": 100 * attack["clear"]}
