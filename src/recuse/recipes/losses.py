@@ -165,5 +165,5 @@ def _training(objective: Objective, eps: str, group: _Group) -> TrainConfig:
         seed=group.seed,
         precision="fp32" if group.network == SMALL else "bf16",
         validation=Validation(every=100, limit=200),
-        checkpointing=Checkpointing(seconds=20),
+        checkpointing=Checkpointing(seconds=20.0),
     )

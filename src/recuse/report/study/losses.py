@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,7 @@ def write_losses(rows: Path, out: Path) -> None:
     write_atomically(out / PAGE, page(found, read_json(rows / RATES_ONLY) or []).encode())
 
 
-def page(found: Sequence[Cell], older: Sequence[Mapping[str, float | str]]) -> str:
+def page(found: Sequence[Cell], older: Sequence[Mapping[str, Any]]) -> str:
     """The whole text."""
     small = [c for c in found if c.network == "small"]
     parts = {DATASETS[d] + f" {eps}": part for (d, _, eps), part in groups(small).items()}
@@ -198,7 +199,7 @@ def section(group: Group, found: Sequence[Cell]) -> list[str]:
     return [title, "", *table(["loss", *QUANTITIES.values()], rows)]
 
 
-def without_rows(older: Sequence[Mapping[str, float | str]]) -> list[str]:
+def without_rows(older: Sequence[Mapping[str, Any]]) -> list[str]:
     """The networks of which nothing but rates was kept."""
     rows = []
     for loss in dict.fromkeys(str(row["loss"]) for row in older):
