@@ -7,9 +7,9 @@ into an L2 radius ``sigma * Phi^-1(p)``.
 import math
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import special, stats
 
 from recuse.arrays import Counts, PerSample
 from recuse.errors import CertificationError
@@ -66,7 +66,7 @@ def clopper_pearson_lower(votes: Counts, n: int, *, alpha: float) -> PerSample:
     check_alpha(alpha)
     k = _checked_votes(votes, n)
     with np.errstate(invalid="ignore"):
-        bound = np.where(k > 0, stats.beta.ppf(alpha, k, n - k + 1), 0.0)
+        bound = np.where(k > 0, scipy.stats.beta.ppf(alpha, k, n - k + 1), 0.0)
     return torch.from_numpy(bound)
 
 
@@ -75,7 +75,7 @@ def clopper_pearson_upper(votes: Counts, n: int, *, alpha: float) -> PerSample:
     check_alpha(alpha)
     k = _checked_votes(votes, n)
     with np.errstate(invalid="ignore"):
-        bound = np.where(k < n, stats.beta.ppf(1 - alpha, k + 1, n - k), 1.0)
+        bound = np.where(k < n, scipy.stats.beta.ppf(1 - alpha, k + 1, n - k), 1.0)
     return torch.from_numpy(bound)
 
 
@@ -133,8 +133,10 @@ def betting_log_wealth(votes: Counts, n: int, p0: float) -> PerSample:
     a, b = KT_PRIOR
     hits = _checked_votes(votes, n)
     misses = n - hits
-    posterior = special.betaln(hits + a, misses + b) + stats.beta.logsf(p0, hits + a, misses + b)
-    stake = special.betaln(a, b) + stats.beta.logsf(p0, a, b)
+    posterior = scipy.special.betaln(hits + a, misses + b) + scipy.stats.beta.logsf(
+        p0, hits + a, misses + b
+    )
+    stake = scipy.special.betaln(a, b) + scipy.stats.beta.logsf(p0, a, b)
     wealth = posterior - stake - hits * math.log(p0) - misses * math.log1p(-p0)
     return torch.from_numpy(wealth)
 
@@ -170,11 +172,11 @@ def _betting_lower(k: NDArray[np.int64], n: int, alpha: float) -> NDArray[np.flo
     # log W(p) falls in p up to k/n, so bisection finds where it crosses log(1 / alpha). The
     # lower end of the bracket is returned: rounding can only widen the interval.
     a, b = KT_PRIOR
-    mixture = special.betaln(k + a, n - k + b) - special.betaln(a, b)
+    mixture = scipy.special.betaln(k + a, n - k + b) - scipy.special.betaln(a, b)
     low, high = np.zeros(k.shape), k / n
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        wealth = mixture - special.xlogy(k, middle) - special.xlog1py(n - k, -middle)
+        wealth = mixture - scipy.special.xlogy(k, middle) - scipy.special.xlog1py(n - k, -middle)
         rejected = wealth >= -math.log(alpha)
         low, high = np.where(rejected, middle, low), np.where(rejected, high, middle)
     return low

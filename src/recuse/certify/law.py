@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _binomial(n: int, p: float, floor: float) -> Law:
     spread = math.sqrt(-math.log(floor) * n / 2) + 1
     low = max(math.floor(n * p - spread), 0)
     high = min(math.ceil(n * p + spread), n)
-    return Law(stats.binom.pmf(np.arange(low, high + 1), n, p), low).trimmed(floor)
+    return Law(scipy.stats.binom.pmf(np.arange(low, high + 1), n, p), low).trimmed(floor)
 
 
 __all__ = ["START", "Law"]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import nn
 
 from recuse.arrays import Images
@@ -122,11 +122,11 @@ class Cohen:
         """
         p0 = needed_probability(radius, self.sigma)
         # The fewest votes whose lower confidence bound reaches p0.
-        fewest = int(stats.binom.isf(self.alpha, self.n, p0)) + 1
+        fewest = int(scipy.stats.binom.isf(self.alpha, self.n, p0)) + 1
         if fewest > self.n:
             return 0.0
-        chosen = stats.binom.sf(self.n0 // 2, self.n0, p)
-        return float(chosen * stats.binom.sf(fewest - 1, self.n, p))
+        chosen = scipy.stats.binom.sf(self.n0 // 2, self.n0, p)
+        return float(chosen * scipy.stats.binom.sf(fewest - 1, self.n, p))
 
     def predict(self, model: nn.Module, x: Images, *, noise: SampleNoise) -> Certificate:
         """The smoothed classifier's class where the votes settle it, without a radius.
@@ -144,7 +144,7 @@ class Cohen:
         votes = self._votes(voters, "estimate", self.n)
         first, second = -np.sort(-np.pad(votes, ((0, 0), (0, 1))), axis=1)[:, :2].T
         # P(|X - n/2| >= first - n/2) for X ~ Bin(n, 1/2) is twice the upper tail.
-        p_value = np.minimum(2 * stats.binom.sf(first - 1, first + second, 0.5), 1.0)
+        p_value = np.minimum(2 * scipy.stats.binom.sf(first - 1, first + second, 0.5), 1.0)
         return Certificate(
             radii=(0.0,),
             certified=torch.from_numpy(p_value <= self.alpha)[:, None].to(x.device),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
-from scipy import special, stats
+import scipy
 
 from recuse.certify.bounds import check_alpha, check_sigma
 from recuse.certify.law import START
@@ -79,7 +79,7 @@ def needed_probability(radius: float, sigma: float) -> float:
     0.8413
     """
     check_sigma(sigma)
-    return float(special.ndtr(radius / sigma))
+    return float(scipy.special.ndtr(radius / sigma))
 
 
 def draws_needed(radius: float, sigma: float, alpha: float) -> int:
@@ -90,7 +90,7 @@ def draws_needed(radius: float, sigma: float, alpha: float) -> int:
     """
     check_sigma(sigma)
     check_alpha(alpha)
-    return _fewest(float(special.log_ndtr(radius / sigma)), alpha)
+    return _fewest(float(scipy.special.log_ndtr(radius / sigma)), alpha)
 
 
 def schedule(first: int, n_max: int, growth: float) -> tuple[int, ...]:
@@ -190,8 +190,8 @@ def _reject_thresholds(
     # Spending beta with the square of the look gives up on clear cases early and lets inputs
     # near the boundary keep their chance until late.
     n_max = looks[-1]
-    single = int(stats.binom.isf(alpha, n_max, p0)) + 1
-    worth_keeping = float(stats.beta.ppf(POWER, single, n_max - single + 1))
+    single = int(scipy.stats.binom.isf(alpha, n_max, p0)) + 1
+    worth_keeping = float(scipy.stats.beta.ppf(POWER, single, n_max - single + 1))
     law, lost, before, reject = START, 0.0, 0, list[int]()
     for k, (look, claim) in enumerate(zip(looks, accept, strict=True), start=1):
         law, before = law.after(look - before, worth_keeping, beta * NEGLIGIBLE), look

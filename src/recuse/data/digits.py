@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
 
 from recuse.data.split import Split, Splits, stratified_parts
 
@@ -23,6 +22,9 @@ class Digits:
 
     def load(self, data_root: Path | None = None) -> Splits:
         """The three parts; no data folder is needed."""
+        # Heavy, and most programs that know of this set ask for another one.
+        from sklearn.datasets import load_digits
+
         raw = load_digits()
         images = torch.from_numpy(raw.images).to(torch.float32).div_(16).unsqueeze(1)
         labels = torch.from_numpy(raw.target).to(torch.int64)

@@ -14,6 +14,7 @@ from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.admission import admit
 from recuse.evaluation.evaluate import fingerprint
+from recuse.evaluation.evaluated import Evaluated
 from recuse.evaluation.identity import answers
 from recuse.evaluation.placing import FIRST, clean_logits, placed
 from recuse.evaluation.resumable import Job, judge_missing
@@ -158,7 +159,7 @@ def certify_dataset(
     allow_training_data: bool = False,
     repair: bool = False,
     progress: Progress = silent,
-) -> Record:
+) -> Evaluated:
     """Certify a model and keep one row per sample; finished samples are never drawn again.
 
     A row holds the certified class (null where not even radius 0 is certified), whether it is

@@ -15,6 +15,7 @@ from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.admission import admit
 from recuse.evaluation.copies import on_copies
+from recuse.evaluation.evaluated import Evaluated
 from recuse.evaluation.identity import answers
 from recuse.evaluation.margins import margin_columns
 from recuse.evaluation.masking import rechecked, verdict_columns
@@ -123,7 +124,7 @@ def evaluate(
     precision: Precision = "fp32",
     repair: bool = False,
     progress: Progress = silent,
-) -> Record:
+) -> Evaluated:
     """Judge a model and keep one row per sample; a rerun computes only what is missing.
 
     A record belongs to a function: to the weights, and to what the model answers on a fixed probe.

@@ -8,6 +8,7 @@ import polars as pl
 
 from recuse.data.split import Split
 from recuse.errors import RecordError
+from recuse.evaluation.evaluated import Evaluated
 from recuse.progress import Progress
 from recuse.records.answers import Answers
 from recuse.records.duplicates import split_duplicates
@@ -44,7 +45,7 @@ class Job:
     repair: bool = False
 
 
-def judge_missing(job: Job, wanted: Split, records: Path, *, progress: Progress) -> Record:
+def judge_missing(job: Job, wanted: Split, records: Path, *, progress: Progress) -> Evaluated:
     """Judge what a record lacks, a batch at a time, and keep every batch at once.
 
     While another process writes the same record this one waits, and then judges what is left.
@@ -80,7 +81,7 @@ def judge_missing(job: Job, wanted: Split, records: Path, *, progress: Progress)
             done += len(batch)
             progress(job.task, done, total, note)
         frame = opened.finish().frame
-    return Record(job.meta, frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
+    return Evaluated(job.meta, frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
 
 
 def _confirmed(job: Job, opened: Opened, wanted: Split) -> list[str]:

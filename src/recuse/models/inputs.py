@@ -9,6 +9,7 @@ from recuse.images import check_images, dtype_of
 from recuse.models.normalize import Normalize
 
 _ROUNDED = 1e-3
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 def check_outputs(outputs: object, rows: int, name: str) -> Logits:
@@ -76,11 +77,18 @@ def logits_of(model: nn.Module, x: Images, name: str) -> Logits:
     try:
         with torch.no_grad():
             outputs = model(x)
-    except torch.OutOfMemoryError:
-        raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if out_of_memory(error):
+            raise
         raise DataError(_cannot_read(model, x, name, error)) from error
     return check_outputs(outputs, len(x), name)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a device had no room: only GPUs have an error of their own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    )
 
 
 def _cannot_read(model: nn.Module, x: Images, name: str, error: Exception) -> str:
@@ -96,4 +104,4 @@ def _cannot_read(model: nn.Module, x: Images, name: str, error: Exception) -> st
     return f"{name!r} cannot read images of shape {tuple(x.shape[1:])}: {first}"
 
 
-__all__ = ["check_channels", "check_images", "check_outputs", "logits_of"]
+__all__ = ["check_channels", "check_images", "check_outputs", "logits_of", "out_of_memory"]

@@ -12,13 +12,13 @@ from recuse.arrays import Images
 from recuse.composition import Cascade
 from recuse.errors import ConfigError, DataError
 from recuse.fingerprints import row_fingerprints
+from recuse.models.inputs import out_of_memory
 from recuse.random import SampleNoise, fresh_noise
 from recuse.systems.answers import Prediction, answers_of
 from recuse.systems.explain import Explanation, explain
 from recuse.systems.inputs import InputForm
 
 ROWS = 128
-_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class System:
             try:
                 answers = answers + self._answer(part, seed, end)
             except RuntimeError as error:
-                if not _is_memory(error):
+                if not out_of_memory(error):
                     raise
                 if len(part) == 1:
                     raise DataError(
@@ -146,12 +146,6 @@ def noise_of(x: Tensor, seed: int | None) -> SampleNoise:
     if seed is None:
         return fresh_noise(len(x))
     return SampleNoise(seed, tuple(row.hex() for row in row_fingerprints(x)), "deployed")
-
-
-def _is_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in str(error) for words in _NO_MEMORY
-    )
 
 
 __all__ = ["ROWS", "System", "noise_of"]
