@@ -120,7 +120,9 @@ def test_records_hold_them_and_do_not_depend_on_how_they_were_cut(tmp_path):
     order = [split.ids.index(i) for i in found.ids]
     p = net(split.images[order]).softmax(1).detach().numpy()
     own = p[np.arange(12), split.labels[order].numpy()]
+    np.testing.assert_array_equal(found.values("margin") > 0, found.accurate())
     for radius in RADII:
+        assert (found.worst_margin(radius) <= found.values("margin") + 1e-6).all()
         least, worst = found.least_confidence(radius), found.worst_confidence(radius)
         assert (least <= own + 1e-6).all()
         assert (found.worst_margin(radius) >= least - worst - 1e-12).all()

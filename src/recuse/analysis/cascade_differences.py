@@ -36,6 +36,9 @@ def cascade_over_cascade(result: SearchResult, other: SearchResult) -> Differenc
 
 
 def _cascade(pool: Pool, split: SplitResult) -> Account:
+    if split.mixture:
+        mixed = dict(pool.mixtures)[split.mixture]
+        return Account(mixed.accurate, mixed.robust)
     return sound_account([pool.stages[pool.names.index(n)] for n in split.stages], pool.core)
 
 
@@ -44,7 +47,7 @@ def _core(pool: Pool, split: SplitResult) -> Account:
 
 
 def _alone(pool: Pool, split: SplitResult) -> Account:
-    stage = pool.stages[pool.names.index(split.alone)]
+    stage = pool.stages[pool.networks.index(split.alone)]
     return Account(stage.accurate, stage.accurate & stage.robust)
 
 

@@ -1,12 +1,18 @@
-"""The models a cascade may be built from: one stage each, comparable, in front of one core."""
+"""What a cascade may be built from: networks behind their selectors, comparable, and one core."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recuse.analysis.accounting import Core, Stage
-from recuse.analysis.compositions import core_of, stage_of
+from recuse.analysis.compositions import core_of
 from recuse.analysis.cores import the_core
 from recuse.analysis.evidence import same_weights, strongest_record
+from recuse.analysis.mechanism_pool import (
+    INDICATOR,
+    check_mechanisms,
+    mixtures_of,
+    stages_of,
+)
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import (
     Verdicts,
@@ -19,6 +25,8 @@ from recuse.errors import RecordError
 from recuse.radius import format_radius, parse_radius
 from recuse.records.schema import Record, RecordMeta
 
+THRESHOLDS = 40
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -28,21 +36,25 @@ class Pool:
         dataset: Data set and split.
         norm: Norm of the threat.
         eps: The attacker's radius, and the radius of every stage's robustness indicator.
-        names: One a stage.
+        names: One a stage: the network's where it stands behind its indicator.
+        networks: Of each stage.
         stages: Verdicts, aligned with ``names``.
         core_name: The model that always answers.
         core: Its verdicts.
         left_out: Models of this data that cannot be a stage, and why.
+        mixtures: Systems of a network and the core that always answer, by name.
     """
 
     dataset: str
     norm: str
     eps: str
     names: tuple[str, ...]
+    networks: tuple[str, ...]
     stages: tuple[Stage, ...]
     core_name: str
     core: Core
     left_out: tuple[tuple[str, str], ...]
+    mixtures: tuple[tuple[str, Core], ...] = ()
 
     @property
     def samples(self) -> int:
@@ -57,8 +69,10 @@ def build_pool(
     eps: str,
     core: str | None = None,
     attacks: Sequence[Record] = (),
+    mechanisms: Sequence[str] = (INDICATOR,),
+    thresholds: int = THRESHOLDS,
 ) -> Pool:
-    """Every model of a data set that was judged at eps and twice eps, and a core.
+    """Every model of a data set that was judged at eps and what its selectors need, and a core.
 
     The core is ``core``, or the one that :func:`recuse.analysis.cores.cores` finds. A pool
     compares like with like: a stage met every attack that the core met. What any attack on a
@@ -70,19 +84,36 @@ def build_pool(
         eps: The attacker's radius.
         core: Name of the core.
         attacks: Of attacks on compositions of these models.
+        mechanisms: Selectors and mixtures to make of each model.
+        thresholds: Of softmax response, and weights of each mixture.
 
     Raises:
+        ConfigError: An unknown mechanism.
         RecordError: No record of the data set or radius, no core or several, no stage, mixed
-            norms, or models judged on different samples.
+            norms, models judged on different samples, or not searched for the worst probabilities
+            that a mechanism needs.
     """
     here = [r for r in records if dataset in (r.meta.dataset, r.meta.dataset.partition("/")[0])]
     if not here:
         known = ", ".join(sorted({r.meta.dataset for r in records})) or "none"
         raise RecordError(f"no record of data set {dataset!r}; there are: {known}")
-    return pool_of(gather([verdicts(r) for r in here], attacks), eps=eps, core=core)
+    return pool_of(
+        gather([verdicts(r) for r in here], attacks),
+        eps=eps,
+        core=core,
+        mechanisms=check_mechanisms(mechanisms),
+        thresholds=thresholds,
+    )
 
 
-def pool_of(networks: Sequence[Verdicts], *, eps: str, core: str | None = None) -> Pool:
+def pool_of(
+    networks: Sequence[Verdicts],
+    *,
+    eps: str,
+    core: str | None = None,
+    mechanisms: Sequence[str] = (INDICATOR,),
+    thresholds: int = THRESHOLDS,
+) -> Pool:
     """:func:`build_pool` of networks whose attacks were gathered, all of one data set.
 
     Raises:
@@ -98,7 +129,8 @@ def pool_of(networks: Sequence[Verdicts], *, eps: str, core: str | None = None) 
         )
     models = by_model(judged)
     core_name = the_core(models, core)
-    return _pool(models, core_name, format_radius(parse_radius(eps)))
+    radius = format_radius(parse_radius(eps))
+    return _pool(models, core_name, radius, mechanisms, thresholds)
 
 
 def _on_confidence(meta: RecordMeta) -> bool:
@@ -106,35 +138,47 @@ def _on_confidence(meta: RecordMeta) -> bool:
     return meta.attack.endswith("-conf")
 
 
-def _pool(models: dict[str, list[Verdicts]], core_name: str, eps: str) -> Pool:
+def _pool(
+    models: dict[str, list[Verdicts]],
+    core_name: str,
+    eps: str,
+    mechanisms: Sequence[str],
+    thresholds: int,
+) -> Pool:
     twice = add_radii(eps, eps)
     core = strongest_record(models[core_name], eps, "robust")
     wanted = _met(core)
-    names, stages, left_out = [], [], []
-    for name, found in models.items():
-        stage = strongest_record(found, eps, "robust")
+    found: list[tuple[str, str, Stage]] = []
+    mixtures, left_out = [], []
+    for name, records in models.items():
+        stage = strongest_record(records, eps, "robust")
         if name == core_name or same_weights(core, stage):
             continue
         if not wanted.keys() <= _met(stage).keys():
             left_out.append((name, f"not judged by {_wanting(stage, wanted)}"))
-        elif not stage.has("robust", twice):
+        elif INDICATOR in mechanisms and not stage.has("robust", twice):
             left_out.append((name, f"not judged at {twice}"))
         else:
             check_comparable([core, stage])
-            names.append(name)
-            stages.append(stage_of(stage, eps))
-    if not stages:
+            selected = stages_of(name, stage, eps, mechanisms, thresholds)
+            found += [(title, name, counted) for title, counted in selected]
+            mixtures += mixtures_of(
+                f"{name}, {core_name}", stage, core, eps, mechanisms, thresholds
+            )
+    if not found:
         why = "; ".join(f"{name} {reason}" for name, reason in left_out[:3])
         raise RecordError(f"no model can be a stage at {eps}" + (f": {why}" if why else ""))
     return Pool(
         core.meta.dataset,
         core.meta.norm,
         eps,
-        tuple(names),
-        tuple(stages),
+        tuple(title for title, _, _ in found),
+        tuple(name for _, name, _ in found),
+        tuple(stage for _, _, stage in found),
         core_name,
         core_of(core, eps),
         tuple(left_out),
+        tuple(mixtures),
     )
 
 

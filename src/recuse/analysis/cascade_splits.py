@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recuse.analysis.accounting import Core, Stage, sound_account
+from recuse.analysis.accounting import Account, Core, Stage, sound_account
 from recuse.analysis.cascade_pool import Pool
 from recuse.analysis.cascade_search import DEFAULT_BUDGET, Found, Searchable, best_cascade
 from recuse.analysis.fronts import ROUNDING, most_robust
@@ -42,7 +42,9 @@ class SplitResult:
 
     Attributes:
         seed: Of the split.
-        stages: Names of the stages in order; empty where nothing beat the core alone.
+        stages: Names of the stages in order; empty where nothing beat the core alone, or where a
+            mixture did.
+        mixture: Name of the mixture that beat every cascade; empty where none did.
         alone: The robust model that was chosen to stand alone: the most robust of those that keep
             within the allowed natural loss, or of all where none does.
         better_alone: On the choosing half it keeps within that loss and is more robust than the
@@ -55,6 +57,7 @@ class SplitResult:
 
     seed: int
     stages: tuple[str, ...]
+    mixture: str
     alone: str
     better_alone: bool
     choosing: HalfRates
@@ -67,6 +70,7 @@ class SplitResult:
         return {
             "seed": self.seed,
             "stages": list(self.stages),
+            "mixture": self.mixture or None,
             "alone": self.alone,
             "better_alone": self.better_alone,
             **asdict(self.reporting),
@@ -189,16 +193,18 @@ def _one_split(pool: Pool, seed: int, loss: float, max_stages: int, budget: int)
         Searchable.of(stages, core), floor=floor, max_stages=max_stages, budget=budget
     )
     alone = _stand_alone(stages, core, loss)
-    chosen = _rates(pool, found.stages, alone, choosing)
+    mixture = _best_mixture(pool, choosing, floor, (found.sound, found.natural))
+    chosen = _rates(pool, found.stages, alone, choosing, mixture)
     within = np.count_nonzero(stages[alone].accurate) >= floor
     return SplitResult(
         seed=seed,
-        stages=tuple(pool.names[i] for i in found.stages),
-        alone=pool.names[alone],
+        stages=() if mixture is not None else tuple(pool.names[i] for i in found.stages),
+        mixture="" if mixture is None else pool.mixtures[mixture][0],
+        alone=pool.networks[alone],
         better_alone=bool(within) and chosen.alone_robust > chosen.sound,
         choosing=chosen,
-        reporting=_rates(pool, found.stages, alone, reporting),
-        bound=found.bound / size,
+        reporting=_rates(pool, found.stages, alone, reporting, mixture),
+        bound=max(found.bound / size, chosen.sound),
         optimal=found.optimal,
     )
 
@@ -214,9 +220,25 @@ def _stand_alone(stages: list[Stage], core: Core, loss: float) -> int:
     return best
 
 
-def _rates(pool: Pool, chosen: tuple[int, ...], alone: int, half: Mask) -> HalfRates:
+def _best_mixture(pool: Pool, half: Mask, floor: int, cascade: tuple[int, int]) -> int | None:
+    """The mixture with most sound robust samples that keeps to ``floor``, if it beats a cascade."""
+    best, chosen = cascade, None
+    for index, (_, mixed) in enumerate(pool.mixtures):
+        natural = int(np.count_nonzero(mixed.accurate[half]))
+        counts = (int(np.count_nonzero(mixed.robust[half])), natural)
+        if natural >= floor and counts > best:
+            best, chosen = counts, index
+    return chosen
+
+
+def _rates(
+    pool: Pool, chosen: tuple[int, ...], alone: int, half: Mask, mixture: int | None
+) -> HalfRates:
     core = Core(pool.core.accurate[half], pool.core.robust[half])
     account = sound_account([_part(pool.stages[i], half) for i in chosen], core)
+    if mixture is not None:
+        mixed = pool.mixtures[mixture][1]
+        account = Account(mixed.accurate[half], mixed.robust[half])
     single = _part(pool.stages[alone], half)
     return HalfRates(
         natural=rate(account.natural),

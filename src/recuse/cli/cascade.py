@@ -18,10 +18,12 @@ def search(
     splits: int = 20,
     json: Path | None = None,
     core: str | None = None,
+    mechanisms: tuple[str, ...] = ("indicator",),
+    thresholds: int = 40,
     seed: int = 0,
     budget: int = 50_000,
 ) -> None:
-    """Find the best cascade of a few robust models in front of an accurate core.
+    """Find the best system of a few robust models and an accurate core, by the sound count.
 
     Every model judged at eps and twice eps may be a stage, which answers where no perturbation
     within eps changes its answer. The cascade with the highest sound robust accuracy is chosen
@@ -39,6 +41,10 @@ def search(
         splits: Random halves to average over.
         json: Write every split and the means to this file.
         core: The model that always answers; by default the most accurate standard model.
+        mechanisms: What a model may stand behind or in: indicator, softmax, mixture (of
+            probabilities with the core's), one-hot-mixture (with the core's bare answer). All but
+            the indicator need records made by recuse evaluate --margins.
+        thresholds: Thresholds of softmax response, and weights of each mixture.
         seed: Of the first split.
         budget: Partial cascades to extend per split; a search that ends early says how much
             better another cascade could be.
@@ -54,7 +60,15 @@ def search(
 
     records = [record for path in logs for record in load_records(path)]
     attacks = [record for path in logs for record in attack_records(path)]
-    pool = build_pool(records, dataset=dataset, eps=eps, core=core, attacks=attacks)
+    pool = build_pool(
+        records,
+        dataset=dataset,
+        eps=eps,
+        core=core,
+        attacks=attacks,
+        mechanisms=mechanisms,
+        thresholds=thresholds,
+    )
     with progress_display() as progress:
         result = search_splits(
             pool,
@@ -89,7 +103,7 @@ def _print(result: "SearchResult") -> None:
     for name, natural, robust in (
         ("core alone", "core_natural", "core_robust"),
         ("robust model alone", "alone_natural", "alone_robust"),
-        ("best cascade", "natural", "sound"),
+        ("best system", "natural", "sound"),
     ):
         rates = [
             f"{100 * getattr(mean, n):.1f} ± {100 * getattr(spread, n):.1f}"
@@ -102,18 +116,20 @@ def _print(result: "SearchResult") -> None:
         ("the robust model alone", cascade_over_alone(result)),
     ):
         console.print(
-            f"best cascade against {words}: {_points(over.natural)} natural, "
+            f"best system against {words}: {_points(over.natural)} natural, "
             f"{_points(over.robust)} robust (paired, 95 %)"
         )
     if result.better_alone:
         console.print(
             f"in {result.better_alone} of {len(result.splits)} halves a model alone keeps within "
-            "the allowed loss and is more robust than the best cascade: there it is the better "
+            "the allowed loss and is more robust than the best system: there it is the better "
             "choice"
         )
-    chosen = Counter(split.stages for split in result.splits)
-    for names, times in chosen.most_common(5):
-        console.print(f"{times}× {' → '.join((*names, pool.core_name))}")
+    chosen = Counter(
+        split.mixture or " → ".join((*split.stages, pool.core_name)) for split in result.splits
+    )
+    for system, times in chosen.most_common(5):
+        console.print(f"{times}× {system}")
     if unproven := sum(not split.optimal for split in result.splits):
         gap = max(split.bound - split.choosing.sound for split in result.splits)
         console.print(

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from recuse.arrays import Images, Logits
-from recuse.attacks import Margins
+from recuse.attacks import Margins, ProbabilityMargin
 from recuse.data.split import Split
 from recuse.random import SampleNoise
 from recuse.records.schema import radius_column
@@ -38,7 +38,11 @@ def margin_columns(
     labels = batch.labels.to(x.device)
     noise = SampleNoise(seed, batch.ids, "margins")
     found, passes = margins(model, x, labels, threats, noise=noise, clean_logits=logits)
-    columns: dict[str, Any] = {"margin_passes": passes.cpu().numpy()}
+    at_x = ProbabilityMargin()(logits.double(), labels)
+    columns: dict[str, Any] = {
+        "margin": (-at_x).cpu().numpy(),
+        "margin_passes": passes.cpu().numpy(),
+    }
     for threat, worst in zip(threats, found, strict=True):
         for kind, value in (
             ("worst_margin", worst.margin),

@@ -14,6 +14,7 @@ Columns (all but ``sample_id`` may be absent or null when unknown):
                                for it, the core last; null where none was found
 ``flat``             bool      some radius is not judged, for want of a usable gradient
 ``adv_confidence@R`` f32       largest wrong-class or overall softmax found within R (APGDconf)
+``margin``           f64       p_y - max_other p at x, y the label
 ``worst_margin@R``   f64       smallest p_y - max_other p found within R, y the label; null where
                                nothing could be searched
 ``worst_confidence@R`` f64     largest probability of a class other than the label found within R
@@ -60,6 +61,7 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "flat": pl.Boolean,
     "recheck": pl.String,
     "recheck_passes": pl.Int32,
+    "margin": pl.Float64,
     "margin_passes": pl.Int32,
     "broken_by": pl.Int32,
     "radius": pl.Float64,  # single precision may raise a radius, and so claim what is not proven

@@ -1,0 +1,117 @@
+"""A search over thresholds and mixtures: its counts, its choice, and what it refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from recuse.analysis.cascade_differences import cascade_over_core
+from recuse.analysis.cascade_pool import build_pool
+from recuse.analysis.cascade_splits import search_splits
+from recuse.analysis.mechanism_pool import MECHANISMS
+from recuse.errors import ConfigError, RecordError
+from recuse.records.schema import Record, RecordMeta, make_record
+
+SAMPLES = 120
+EPS = "1/255"
+
+
+def network(name: str, seed: int, *, sure: float, moves: float, role: str) -> Record:
+    """A network of two classes: p_y at x, and how far an attack may move it."""
+    rng = np.random.default_rng(seed)
+    p = np.clip(rng.normal(sure, 0.2, SAMPLES), 0.01, 0.99)
+    least = np.clip(p - moves * rng.random(SAMPLES), 0.001, 0.999)
+    right, holds = p > 0.5, (least > 0.5) | (p <= 0.5)
+    columns = {
+        "sample_id": [f"{i:03d}" for i in range(SAMPLES)],
+        "accurate": right,
+        "confidence": np.maximum(p, 1 - p),
+        f"robust@{EPS}": holds,
+        "robust@2/255": holds & (least > 0.6),
+        "margin": 2 * p - 1,
+        f"worst_margin@{EPS}": 2 * least - 1,
+        f"worst_confidence@{EPS}": 1 - least,
+        f"least_confidence@{EPS}": least,
+    }
+    meta = RecordMeta(name, "signs/test", "apgd-ce", "linf", (EPS, "2/255"), tags={"role": role})
+    return make_record(meta, columns)
+
+
+CORE = network("core", 0, sure=0.95, moves=1.5, role="core")
+STAGE = network("stage", 1, sure=0.8, moves=0.3, role="robust")
+
+
+def pool_of(*mechanisms: str, records=(CORE, STAGE), thresholds=20):
+    return build_pool(
+        records, dataset="signs", eps=EPS, mechanisms=mechanisms, thresholds=thresholds
+    )
+
+
+def test_an_indicator_pool_is_what_it_was() -> None:
+    pool = pool_of("indicator")
+    assert (pool.names, pool.networks, pool.mixtures) == (("stage",), ("stage",), ())
+
+
+def test_every_system_counts_as_its_formula_says() -> None:
+    pool = pool_of(*MECHANISMS)
+    frame, core = STAGE.frame, CORE.frame
+    confidence, least = frame["confidence"].to_numpy(), frame[f"least_confidence@{EPS}"].to_numpy()
+    for title, stage in zip(pool.names, pool.stages, strict=True):
+        if "softmax" in title:
+            threshold = float(title.partition("threshold=")[2].rstrip(")"))
+            assert np.array_equal(stage.selects, confidence >= np.float32(threshold))
+            assert np.array_equal(stage.surely_selects, least >= threshold)
+    assert sum("softmax" in title for title in pool.names) >= 15
+    p, q = (f[f"worst_margin@{EPS}"].to_numpy() for f in (frame, core))
+    p0, q0 = (f["margin"].to_numpy() for f in (frame, core))
+    sure = (core["accurate"] & core[f"robust@{EPS}"]).to_numpy()
+    for title, mixed in pool.mixtures:
+        a = float(title.partition("; ")[2].rstrip(")"))
+        assert a > 0.5
+        if title.startswith("one-hot"):
+            robust = (a * p > 1 - a) | (sure & (a * p > a - 1))
+            natural = (a * p0 > 1 - a) | (core["accurate"].to_numpy() & (a * p0 > a - 1))
+        else:
+            robust, natural = a * p + (1 - a) * q > 0, a * p0 + (1 - a) * q0 > 0
+        assert np.array_equal(mixed.robust, robust & natural)
+        assert np.array_equal(mixed.accurate, natural)
+    assert len(pool.mixtures) == 40
+
+
+def test_more_mechanisms_never_choose_worse_and_the_mixture_may_win() -> None:
+    found = {}
+    for mechanisms in (("indicator",), ("indicator", "softmax"), MECHANISMS):
+        result = search_splits(
+            pool_of(*mechanisms), max_natural_loss=0.1, max_stages=2, splits=6, seed=0
+        )
+        found[mechanisms] = [split.choosing.sound for split in result.splits]
+        assert cascade_over_core(result).robust.estimate > 0
+    few, more, most = found.values()
+    assert all(a <= b <= c for a, b, c in zip(few, more, most, strict=True))
+    assert sum(most) > sum(few)
+    assert any(split.mixture for split in result.splits)
+    kept = result.as_dict()["splits"][0]
+    assert {"stages", "mixture", "sound", "natural"} <= kept.keys()
+
+
+def test_what_any_attack_broke_has_no_margin_left() -> None:
+    broken = replace(
+        STAGE.meta, attack="square", settings={"attack": "other"}, tags={"role": "robust"}
+    )
+    columns = STAGE.frame.select("sample_id", "accurate").to_dict()
+    nothing = [False] * SAMPLES
+    other = make_record(broken, columns | {f"robust@{EPS}": nothing, "robust@2/255": nothing})
+    pool = pool_of("softmax", "mixture", records=(CORE, STAGE, other))
+    assert not any(stage.surely_selects.any() for stage in pool.stages)
+    core = CORE.frame[f"worst_margin@{EPS}"].to_numpy() > 0
+    assert all(not (mixed.robust & ~core).any() for _, mixed in pool.mixtures)
+
+
+def test_bad_input_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="'entropy' is unknown or has no sound count; known: ind"):
+        pool_of("entropy")
+    with pytest.raises(ConfigError, match="name indicator or softmax as well"):
+        pool_of("mixture")
+    bare = make_record(STAGE.meta, STAGE.frame.drop(f"least_confidence@{EPS}", "margin").to_dict())
+    with pytest.raises(RecordError, match="evaluate --margins makes it"):
+        pool_of("softmax", records=(CORE, bare))
