@@ -10,11 +10,21 @@ from torch import nn
 
 from recuse.analysis.masking import masking_warning
 from recuse.analysis.verdicts import verdicts
-from recuse.attacks import Apgd, Square
+from recuse.attacks import (
+    Apgd,
+    MaskingCheck,
+    RadiiOutcome,
+    Square,
+    StreamSettings,
+    decide_stream,
+)
 from recuse.cli.show import print_summary
 from recuse.data.split import Split
 from recuse.evaluation import Evaluation, evaluate
+from recuse.evaluation.masking import rechecked
 from recuse.random import SampleNoise
+from recuse.records.schema import Recheck
+from recuse.results import AttackOutcome
 from recuse.selectors import RobustMargin, RobustnessIndicator, RobustSoftmaxResponse
 from recuse.threat import Threat
 
@@ -105,14 +115,9 @@ def test_no_masker_is_robust_in_silence(name, tmp_path, capsys):
     record = judged(Masked(MASKERS[name]), tmp_path)
     found = verdicts(record)
     silent = found.robust(EPS)
-    warning = masking_warning(found)
-    assert not silent.any() or warning
+    assert not silent.any() or masking_warning(found)
     print_summary([record])
-    shown = capsys.readouterr().out
-    if found.not_judged(EPS).any():
-        assert "not judged" in shown
-    if warning:
-        assert "warning: m:" in shown
+    assert ("not judged" in capsys.readouterr().out) == found.not_judged(EPS).any()
 
 
 @pytest.mark.parametrize("name", BLIND)
@@ -123,10 +128,13 @@ def test_without_a_gradient_nothing_is_robust(name, tmp_path):
     assert found.not_judged(EPS).any()
 
 
-def test_a_network_that_answers_at_random_is_named(tmp_path):
-    found = verdicts(judged(Masked(noise), tmp_path, eps=0.001))
+def test_a_network_that_answers_at_random_is_named(tmp_path, capsys):
+    record = judged(Masked(noise), tmp_path, eps=0.001)
+    found = verdicts(record)
     assert found.robust(0.001).any()
     assert "differently twice" in masking_warning(found)
+    print_summary([record])
+    assert "warning: m: of " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("k", [1e-3, 1e2, 1e6])
@@ -147,6 +155,56 @@ def test_a_selector_selects_nothing_that_it_cannot_search(name, kind):
         Masked(MASKERS[name]).eval(), split.images, noise=SampleNoise(0, split.ids, "select")
     )
     assert not (score >= selector.threshold).any()
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_a_stream_selects_nothing_that_it_cannot_search(name):
+    split = images()
+    pairs = zip(split.ids, split.images, strict=True)
+    found = list(
+        decide_stream(
+            Masked(MASKERS[name]), pairs, BALL, attack=SHORT, settings=StreamSettings(slots=12)
+        )
+    )
+    assert not any(decision.robust for decision in found)
+    assert not all(decision.judged for decision in found)
+
+
+def in_vain(model, x, y, threat, *, noise):
+    """A search that finds nothing."""
+    no, passes = torch.zeros_like(y, dtype=torch.bool), torch.zeros_like(y)
+    return AttackOutcome(x, no, passes, passes)
+
+
+@pytest.mark.parametrize(
+    ("check", "sign"),
+    [
+        (MaskingCheck(few=SHORT, black=in_vain), Recheck.FEWER_STEPS),
+        (MaskingCheck(few=in_vain, black=SHORT), Recheck.BLACK_BOX),
+    ],
+)
+def test_what_the_second_look_breaks_is_broken_there_and_beyond(check, sign):
+    split, network = images(), Masked(lambda x: x).eval()
+    no = torch.zeros(12, dtype=torch.bool)
+    yes, passes = ~no, torch.zeros(12, dtype=torch.int64)
+    balls = tuple(Threat("linf", eps) for eps in (0.001, EPS, 0.2))
+    first = RadiiOutcome(balls, (no, no, no), (yes, yes, no), (split.images,) * 3, passes, passes)
+    again = split.ids[:6]
+    found, columns = rechecked(
+        network,
+        split.images,
+        network(split.images).argmax(1),
+        first,
+        split.ids,
+        check=check,
+        again=again,
+        seed=0,
+    )
+    asked = torch.arange(12) < 6
+    assert [m.tolist() for m in found.broken] == [m.tolist() for m in (no, asked, asked)]
+    assert [m.tolist() for m in found.judged] == [m.tolist() for m in (yes, yes, asked)]
+    assert columns["recheck"] == [sign] * 6 + [None] * 6
+    assert not any(m.any() for m in first.broken)
 
 
 @pytest.mark.parametrize("name", ["eight levels", "threshold"])
