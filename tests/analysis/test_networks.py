@@ -7,8 +7,10 @@ import pytest
 from recuse.analysis.cascade_pool import build_pool
 from recuse.analysis.composing import compose_records
 from recuse.analysis.compositions import count_composition
+from recuse.analysis.measured import gathered, judge_records
 from recuse.analysis.networks import essential, gather
 from recuse.analysis.verdicts import Verdicts, verdicts
+from recuse.cli.show import print_summary
 from recuse.records.schema import Record, RecordMeta, joint_weights, make_record
 
 IDS = [f"s{i}" for i in range(6)]
@@ -252,6 +254,20 @@ def test_one_composition_has_one_number_wherever_it_is_counted() -> None:
     assert (pool.core.accurate & pool.core.robust).tolist() == but(0, 5)
     with_dlr = compose_records(records, eps="1/255", core="core", stages=["m"])
     assert with_dlr[0].alone[-1].robust.tolist() == but(0, 1)
+
+
+def test_shown_and_reported_is_what_any_attack_left(capsys: pytest.CaptureFixture[str]) -> None:
+    members = [
+        record([but(0)] * 2),
+        record([but(1)] * 2, attack="apgd-dlr"),
+        record([GOOD, GOOD], **CORE),
+    ]
+    on_whole = [attack(but(2), [None, None, 0, None, None, None])]
+    known = gathered(judge_records("run", members), on_whole)
+    assert [robust(m.verdicts) for m in known] == [but(0, 1, 2), GOOD]
+    print_summary(members, on_whole)
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "linf:" in line]
+    assert [row[5].split()[0] for row in rows] == ["50.0", "50.0", "100.0", "100.0"]
 
 
 def test_one_network_under_two_names_is_no_stage_before_itself() -> None:
