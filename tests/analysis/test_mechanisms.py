@@ -149,8 +149,13 @@ def network(w: World):
     return w.score >= 0, network_stage(*verdicts(w), w.score, lower, upper, threshold=0.0)
 
 
+def decided(w: World):
+    chosen = w.score >= 0
+    return chosen, confidence_stage(*verdicts(w), chosen, always(chosen, w.eps))
+
+
 Mechanism = Callable[[World], tuple[np.ndarray, Stage]]
-EVERY: list[Mechanism] = [indicator, margin, robust_softmax, softmax, network]
+EVERY: list[Mechanism] = [indicator, margin, robust_softmax, softmax, network, decided]
 LOOKING_AROUND: list[Mechanism] = [indicator, margin, robust_softmax]
 RADII = [(1, 1), (2, 2), (1, 2), (2, 1), (3, 1), (2, 0)]  # eps, rho
 
@@ -266,6 +271,11 @@ def test_a_tie_of_a_one_hot_mixture_is_nobodys() -> None:
     tie = one_hot_mixture_core(yes, np.array([-1.0]), Core(yes, yes), share=0.5)
     won = one_hot_mixture_core(yes, np.array([-0.9]), Core(yes, yes), share=0.5)
     assert (tie.robust.item(), won.robust.item()) == (False, True)
+    against = Core(~yes, yes)
+    tie, won = (
+        one_hot_mixture_core(yes, np.array([1.0]), against, share=s).robust for s in (0.5, 0.6)
+    )
+    assert (tie.item(), won.item()) == (False, True)
 
 
 def test_what_was_not_judged_promises_nothing() -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from recuse.certify import Cohen, GroupSequential, Ibp, needed_radius
 from recuse.certify.power import even_chance
+from recuse.certify.tables import needed_probability
 from recuse.composition.cascade import Cascade
 from recuse.composition.members import Core, Stage
 from recuse.errors import CertificationError, ConfigError
@@ -106,6 +107,15 @@ def test_deployed_noise_is_fresh_and_measured_noise_is_keyed():
     first, again = (cascade(x, noise=keyed).stage for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.equal(cascade(x).stage, cascade(x).stage)
+
+
+def test_the_surrogate_of_votes_is_the_share_that_is_accepted_and_not_the_null():
+    test = GroupSequential(0.12, n_max=600)
+    even = even_chance(test, 0.12, 2)
+    assert even - 0.02 > needed_probability(0.12, 0.12)
+    model, x, noise = line([0.12 * stats.norm.ppf(p) for p in (even - 0.01, even + 0.01)])
+    selector, labels = CertifiedIndicator(BUDGET, test, draws=20_000), torch.ones(2).long()
+    assert (selector.surrogate(model, x, labels, noise=noise) > 0).tolist() == [False, True]
 
 
 def test_interval_bounds_select_deterministically():
