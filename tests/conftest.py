@@ -1,8 +1,10 @@
 """Fixtures shared by all tests: where the real data lie, if they do."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
@@ -36,3 +38,16 @@ def shared_reference() -> Path:
 def _seeded() -> None:
     """Every test draws the same numbers, whichever tests ran before it in the same process."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _types(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every call checks its types, which takes longer than most calls.
+
+    Tests that make the same calls many thousand times leave that to the tests beside them.
+    """
+    many = request.node.get_closest_marker("types_checked_elsewhere") is not None
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", before or many)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)

@@ -89,7 +89,10 @@ def test_linf_is_certified_by_intervals(folder):
         (("certify_nets:broken", *SMALL), "NaN"),
         (("certify_nets:build", *LINF, "ibp(batch_size=0)"), "batch size is 0"),
         (("certify_nets:build", *LINF, "crown(batch_size=-4)"), "batch size is -4"),
-        (("certify_nets:build", *L2, "sequential(sigma=0.12, batch_size=0)"), "batch size 0"),
+        (
+            ("certify_nets:build", *L2, "sequential(sigma=0.12, n_max=50, batch_size=0)"),
+            "batch size 0",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_2(words, sentence, capsys):

@@ -76,20 +76,21 @@ def sound_of(cascade, x, y, exact):
 
 def grid_breaks(cascade, x, y, *, side=9):
     """Whether the composition errs somewhere on a grid over the ball: a lower bound on truth."""
-    broken = torch.zeros(len(x), dtype=torch.bool)
-    for dx in torch.linspace(-1, 1, side).tolist():
-        for dy in torch.linspace(-1, 1, side).tolist():
-            moved = EPS.project(x + EPS.eps * torch.tensor([dx, dy]), x)
-            broken |= cascade(moved, noise=noise_for(x)).label != y
-    return broken
+    steps = torch.linspace(-1, 1, side, dtype=torch.float64)
+    moves = EPS.eps * torch.cartesian_prod(steps, steps)
+    around = x.repeat(len(moves), 1)
+    moved = EPS.project(around + moves.repeat_interleave(len(x), 0), around)
+    wrong = cascade(moved, noise=noise_for(moved)).label != y.repeat(len(moves))
+    return wrong.view(len(moves), -1).any(0)
 
 
+@pytest.mark.types_checked_elsewhere
 @pytest.mark.parametrize("stages", [0, 1, 2, 3])
 @given(seed=st.integers(0, 300))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 def test_sound_bound_is_below_the_attacked_accuracy_for_every_sample(linear_models, stages, seed):
     cascade = indicator_cascade(linear_models, seed, stages=stages)
-    x = points(40, seed)
+    x = points(80, seed)
     y = linear_models.random_linear(7 * seed)(x).argmax(1)
     found = STRONG(cascade, x, y, noise=noise_for(x))
     sound = sound_of(cascade, x, y, linear_models.ExactLinear())
@@ -118,6 +119,7 @@ def test_no_attack_changes_a_selected_answer_of_a_certified_indicator(linear_mod
     assert int((found.broken_by == 1).sum()) > 10
 
 
+@pytest.mark.types_checked_elsewhere
 @pytest.mark.parametrize("stages", [1, 2])
 def test_it_finds_what_a_grid_over_the_ball_finds(linear_models, stages):
     by_grid, missed = 0, 0
@@ -133,10 +135,11 @@ def test_it_finds_what_a_grid_over_the_ball_finds(linear_models, stages):
     assert missed <= 0.03 * by_grid
 
 
+@pytest.mark.types_checked_elsewhere
 def test_plain_attacks_alone_find_less(linear_models):
     """A plain attack on the core does not know that a stage must abstain first."""
     joint = plain = 0
-    for seed in range(6):
+    for seed in range(3):
         cascade = indicator_cascade(linear_models, seed, stages=1)
         x = points(150, seed)
         y = linear_models.random_linear(7 * seed)(x).argmax(1)
