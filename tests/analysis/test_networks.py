@@ -7,7 +7,7 @@ import pytest
 from recuse.analysis.cascade_pool import build_pool
 from recuse.analysis.composing import compose_records
 from recuse.analysis.compositions import count_composition
-from recuse.analysis.measured import gathered, judge_records
+from recuse.analysis.measured import gathered
 from recuse.analysis.networks import essential, gather
 from recuse.analysis.verdicts import Verdicts, verdicts
 from recuse.cli.show import print_summary
@@ -263,8 +263,8 @@ def test_shown_and_reported_is_what_any_attack_left(capsys: pytest.CaptureFixtur
         record([GOOD, GOOD], **CORE),
     ]
     on_whole = [attack(but(2), [None, None, 0, None, None, None])]
-    known = gathered(judge_records("run", members), on_whole)
-    assert [robust(m.verdicts) for m in known] == [but(0, 1, 2), GOOD]
+    known = gathered([verdicts(member) for member in members], on_whole)
+    assert [robust(v) for v in known] == [but(0, 1, 2), GOOD]
     print_summary(members, on_whole)
     rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "linf:" in line]
     assert [row[5].split()[0] for row in rows] == ["50.0", "50.0", "100.0", "100.0"]
