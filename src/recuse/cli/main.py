@@ -77,7 +77,7 @@ def verbs() -> Verbs:
         "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
         "data": {"list": data.list_, "show": data.show, "crop": data.crop},
         "models": {"list": models.list_, "show": models.show, "export": models.export},
-        "records": {"pack": records.pack, "hash": records.hash_},
+        "records": {"pack": records.pack, "upgrade": records.upgrade, "hash": records.hash_},
     }
 
 

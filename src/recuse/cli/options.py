@@ -1,7 +1,6 @@
 """How words of the command line become data sets, radii and devices."""
 
 import importlib
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +26,8 @@ from recuse.models.normalize import normalized
 from recuse.models.prepared import Precision, suited_precision
 from recuse.models.zoo import load_model
 from recuse.random import stable_seed
-from recuse.recipes import RunConfig, config_classes, recipe
+from recuse.recipes import RunConfig, read_run_config, recipe
 from recuse.recipes.families import VOCABULARY
-from recuse.serialize import from_plain
 from recuse.threat import Threat
 
 CONFIG_SUFFIX = ".json"
@@ -196,10 +194,4 @@ def run_config(
         raise ConfigError(
             f"{name} fixes every setting; leave out --threat, --seed, --epochs, --limit, --quick"
         )
-    try:
-        config = from_plain(json.loads(Path(name).read_text()), config_classes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{name} cannot be read as the config of a run: {error}") from error
-    if not isinstance(config, RunConfig):
-        raise ConfigError(f"{name} is not the config of a run")
-    return config
+    return read_run_config(Path(name))

@@ -27,12 +27,31 @@ def pack(runs: Runs, /) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for folder in [folder for run in _some(runs) for folder in folders_of_records(run)]:
         before = _files(folder)
-        names = pack_records(folder, waiting=_waiting)
+        count = len(pack_records(folder, waiting=_waiting))
         after = _files(folder)
         console.print(
-            f"{folder}: {len(names)} records, {before[0]} files of {before[1] / 1e3:.0f} kB are "
-            f"now {after[0]} of {after[1] / 1e3:.0f} kB"
+            f"{folder}: {count} record{'s' * (count > 1)}, {before[0]} files of "
+            f"{before[1] / 1e3:.0f} kB are now {after[0]} of {after[1] / 1e3:.0f} kB"
         )
+
+
+def upgrade(runs: Runs, /) -> None:
+    """Convert run folders of older versions into what this version writes.
+
+    They are read as they are, too; converted, every file has a checksum and a finished record one
+    shard, and the config can be run again. No number changes: recuse records hash stays the same.
+
+    Args:
+        runs: Run folders, or folders of records.
+    """
+    from recuse.records.upgrade import upgrade as upgrade_run
+
+    for run in _some(runs):
+        converted = upgrade_run(run, _waiting)
+        for path in converted:
+            print(f"converted {path}")
+        if not converted:
+            print(f"{run}: nothing to convert")
 
 
 def hash_(runs: Runs, /, each: bool = False) -> None:

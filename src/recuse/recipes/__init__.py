@@ -14,6 +14,7 @@ from recuse.recipes.config import (
     Pretrained,
     RunConfig,
     config_classes,
+    read_run_config,
 )
 from recuse.recipes.digits import digits
 from recuse.recipes.gaussians import gaussians
@@ -70,6 +71,7 @@ __all__ = [
     "Pretrained",
     "RunConfig",
     "config_classes",
+    "read_run_config",
     "recipe",
     "run",
 ]

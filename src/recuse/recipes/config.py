@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from recuse.attacks import ATTACKS, CRITERIA, LOSSES, MaskingCheck
@@ -18,7 +19,9 @@ from recuse.geometry import Lipschitz
 from recuse.models.architectures import Architecture, architecture_classes
 from recuse.protocols import Selector
 from recuse.radius import Norm
+from recuse.records.configs import read_config
 from recuse.selectors import SELECTORS, InnerSearch
+from recuse.serialize import from_plain
 from recuse.threat import Threat
 from recuse.training import OBJECTIVES, TrainConfig, training_classes
 
@@ -219,6 +222,22 @@ class RunConfig:
         )
         attacks = tuple(replace(a, attack=replace(a.attack, limit=limit)) for a in self.attacks)
         return replace(self, models=plans, judgements=of(self.judgements), attacks=attacks)
+
+
+def read_run_config(path: Path) -> RunConfig:
+    """The config that a run has left, also one of an older version.
+
+    Raises:
+        ConfigError: Not one, or of a newer version.
+    """
+    fields = read_config(path)
+    try:
+        config = from_plain(fields, config_classes())
+    except ConfigError as error:
+        raise ConfigError(f"{path} cannot be run by this version: {error}") from error
+    if not isinstance(config, RunConfig):
+        raise ConfigError(f"{path} is not the config of a run")
+    return config
 
 
 def config_classes() -> Mapping[str, type]:

@@ -24,6 +24,7 @@ from recuse.recipes.config import (
     Judgement,
     ModelPlan,
     RunConfig,
+    read_run_config,
 )
 from recuse.recipes.environment import environment, keep_threads
 from recuse.recipes.gallery import write_gallery
@@ -31,6 +32,7 @@ from recuse.recipes.measure import measure_geometry
 from recuse.recipes.obtain import obtain
 from recuse.recipes.place import Place
 from recuse.recipes.regions import write_regions
+from recuse.records.configs import config_text, is_older
 from recuse.records.layout import (
     CERTIFICATE_ATTACKS,
     COMPOSITION_RATES,
@@ -91,17 +93,21 @@ def claim_folder(config: RunConfig, out: Path) -> None:
     Raises:
         ConfigError: The folder holds a different run, or files that are not of a run.
     """
-    text = json.dumps(to_plain(config), indent=1)
     kept = out / CONFIG
     if kept.is_file():
-        if kept.read_text() != text:
+        if is_older(kept):
+            raise ConfigError(
+                f"{out} was written by an older version of recuse; choose another --out, or "
+                f"convert it by recuse records upgrade {out}"
+            )
+        if to_plain(read_run_config(kept)) != to_plain(config):
             raise ConfigError(
                 f"{out} holds a different run ({kept} differs); choose another --out or delete it"
             )
         return
     if out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no {CONFIG}; choose another --out")
-    write_atomically(kept, text.encode())
+    write_atomically(kept, config_text(config).encode())
     write_atomically(out / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
 
 

@@ -75,11 +75,13 @@ class Shards:
         """The shards, in the order in which they were begun."""
         return sorted(self.folder.glob(SHARDS))
 
-    def write_meta(self) -> None:
-        """Say in the folder what is measured."""
+    def write_meta(self) -> bool:
+        """Say in the folder what is measured; returns whether it did not say so before."""
         path, data = self.folder / META, sealed(asdict(self.meta))
-        if not path.is_file() or path.read_bytes() != data:
-            write_atomically(path, data)
+        if path.is_file() and path.read_bytes() == data:
+            return False
+        write_atomically(path, data)
+        return True
 
     def append(self, frame: pl.DataFrame) -> Path:
         """Add one finished shard."""
