@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
-from selectors_settings import CORE, ROBUST, Setting, halves
 from torch import nn
 
+from recuse.analysis.operating_points import CORE, ROBUST, Setting, halves
 from recuse.attacks import Apgd, Dlr
 from recuse.composition import AdaptiveAdversary, Cascade, Core, ProbabilityMixture, Stage
 from recuse.data.split import Split

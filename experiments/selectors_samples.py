@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 import torch
-from selectors_settings import CORE, EPS, MIXTURE, NETS, ROBUST, SHARES, TRUNK, pool
 from torch import Tensor, nn
 
+from recuse.analysis.operating_points import CORE, EPS, MIXTURE, NETS, ROBUST, SHARES, TRUNK, pool
 from recuse.attacks import Apgd, Confidence, Dlr, Ensemble
 from recuse.attacks.margins import margin
 from recuse.certify.ibp import Ibp

@@ -1,12 +1,11 @@
 """Every way to abstain on the same models and the same threat: CIFAR-10 at 1/255 and 2/255.
 
-    python experiments/selectors_study.py tables      (the page, from the kept rows alone)
     python experiments/selectors_study.py attack      (after train and measure, if need be)
 
-``attack`` needs ``RECUSE_DATA`` and the networks that ``recuse run cifar10_small`` leaves in
-``runs/cifar10_small``. It is resumable and bounded in time: run it until it says that it is done.
-Networks and unfinished work go to ``runs/selectors``; samples, attacked rows, tables and figures
-to ``results/selectors``.
+``recuse report results/selectors`` writes the page from the kept rows. ``attack`` needs
+``RECUSE_DATA`` and the networks that ``recuse run cifar10_small`` leaves in ``runs/cifar10_small``.
+It is resumable and bounded in time: run it until it says that it is done. Networks and unfinished
+work go to ``runs/selectors``; samples and attacked rows to ``results/selectors``.
 """
 
 import argparse
@@ -15,8 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from selectors_report import write_page
-from selectors_settings import (
+from torch import nn
+
+from recuse.analysis.operating_points import (
     CORE,
     EPS,
     FINETUNED,
@@ -24,14 +24,14 @@ from selectors_settings import (
     NETS,
     PUBLISHED,
     ROBUST,
+    ROWS,
+    SAMPLES,
     TRUNK,
     candidates,
     pool,
     sample_tables,
     settings,
 )
-from torch import nn
-
 from recuse.data import Cifar10, Split, find_data_root
 from recuse.models import load_checkpoint, load_model
 from recuse.models.prepared import prepare
@@ -40,7 +40,6 @@ from recuse.records.store import parquet_bytes, read_parquet, write_atomically
 WORK, RESULTS = Path("runs/selectors"), Path("results/selectors")
 CHECKPOINTS = Path("runs/cifar10_small/checkpoints")
 RADII = ("1/255", "2/255", "4/255")
-ROWS = "attacked.parquet"
 STARTED = time.monotonic()
 
 
@@ -81,7 +80,7 @@ def measure(arguments: argparse.Namespace) -> bool:
     from selectors_samples import columns_of, measured
 
     names = (CORE, *pool(), TRUNK, *NETS, MIXTURE)
-    missing = [n for n in names if not (arguments.out / "samples" / f"{n}.parquet").exists()]
+    missing = [n for n in names if not (arguments.out / SAMPLES / f"{n}.parquet").exists()]
     if not missing:
         return True
     train(arguments)
@@ -90,7 +89,7 @@ def measure(arguments: argparse.Namespace) -> bool:
         if time.monotonic() > until:
             say("measure", done, len(missing), "run again to go on")
             return False
-        measured(name, arguments.out / "samples", split, work[name])
+        measured(name, arguments.out / SAMPLES, split, work[name])
         say("measure", done + 1, len(missing), name)
     return True
 
@@ -101,7 +100,7 @@ def attack(arguments: argparse.Namespace) -> None:
 
     if not measure(arguments):
         return
-    split, tables = test_images(), sample_tables(arguments.out / "samples")
+    split, tables = test_images(), sample_tables(arguments.out / SAMPLES)
     kept = arguments.out / ROWS
     known = read_parquet(kept) if kept.exists() else None
     todo = [found for eps in EPS for found in settings(tables, eps, candidates(tables, eps))]
@@ -113,17 +112,10 @@ def attack(arguments: argparse.Namespace) -> None:
     say("attack", int(done), 1, "" if done else "run again to go on")
 
 
-def tables(arguments: argparse.Namespace) -> None:
-    """Page and figures from what was measured and attacked; no network, no image."""
-    samples = sample_tables(arguments.out / "samples")
-    write_page(samples, read_parquet(arguments.out / ROWS), arguments.out)
-
-
 STEPS: dict[str, Callable[[argparse.Namespace], object]] = {
     "train": train,
     "measure": measure,
     "attack": attack,
-    "tables": tables,
 }
 
 

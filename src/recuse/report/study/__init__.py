@@ -14,6 +14,7 @@ from recuse.report.study.certified import write_certified
 from recuse.report.study.geometry import write_geometry
 from recuse.report.study.losses import write_losses
 from recuse.report.study.runs import write_cifar10_small, write_digits, write_gaussians
+from recuse.report.study.selectors import write_selectors
 
 # Name of a study -> writes the page of the rows in the first folder into the second.
 STUDIES: dict[str, Callable[[Path, Path], None]] = {
@@ -23,6 +24,7 @@ STUDIES: dict[str, Callable[[Path, Path], None]] = {
     "cifar10_small": write_cifar10_small,
     "geometry": write_geometry,
     "losses": write_losses,
+    "selectors": write_selectors,
 }
 
 

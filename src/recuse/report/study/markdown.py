@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from recuse.analysis.intervals import Interval
+from recuse.report.page.blocks import Page
+from recuse.report.page.values import headings, show_table
 
 _DATA = {"cifar10": "CIFAR-10", "gtsrb": "GTSRB", "mnist": "MNIST"}
 
@@ -36,4 +38,18 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
-__all__ = ["data_name", "difference", "share", "table"]
+def page_lines(page: Page) -> list[str]:
+    """A page: its words, its figures (as SVG files beside it), then all of its tables."""
+    figures = (f"![{f.title}]({f.name}.svg)\n\n{f.caption}" for f in page.figures())
+    parts = [f"# {page.title}", *page.summary, *figures]
+    for block in page.tables():
+        heads = [c.name + (f" ({c.unit})" if c.unit else "") for c in headings(block)]
+        rows = [
+            [" ".join(filter(None, (cell.text, cell.small))) for cell in row]
+            for row in show_table(block)
+        ]
+        parts += [f"## {block.title}", block.caption, "\n".join(table(heads, rows)[:-1])]
+    return list(filter(None, parts))
+
+
+__all__ = ["data_name", "difference", "page_lines", "share", "table"]

@@ -1,37 +1,37 @@
-"""Page of the comparison: figures, tables as Markdown, numbers, from the kept rows alone."""
+"""The page of the comparison of ways to abstain: figures, tables, and who leads by which count."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-from selectors_points import Point, Tables, column, verdict
-from selectors_settings import CORE, EPS, ROBUST, Candidates, candidates, settings
-from selectors_tables import (
-    NEAR,
-    Attacked,
+
+from recuse.analysis.attacked_settings import AttackedSetting, leader
+from recuse.analysis.fronts import pareto
+from recuse.analysis.intervals import paired_difference
+from recuse.analysis.operating_points import EPS, NEAR, ROBUST
+from recuse.analysis.selector_study import Study, read_study
+from recuse.analysis.sweeps import Point, Tables, column, verdict
+from recuse.records.layout import PAGE
+from recuse.records.store import write_atomically
+from recuse.report.charts.marks import Axes, Mark, scatter
+from recuse.report.page.blocks import Figure, Page, Rate, Section, Table
+from recuse.report.page.figures import save_figures
+from recuse.report.study.markdown import page_lines
+from recuse.report.study.selector_tables import (
     adversary_table,
-    attacked,
     difference_table,
-    leader,
     paper_table,
-    reachable,
     selection_table,
     single_table,
     split_table,
 )
 
-from recuse.analysis.fronts import pareto
-from recuse.analysis.intervals import paired_difference
-from recuse.radius import parse_radius
-from recuse.records.store import write_atomically
-from recuse.report.charts.marks import Axes, Mark, scatter
-from recuse.report.page.blocks import Figure, Page, Rate, Section, Table
-from recuse.report.page.figures import save_figures
-from recuse.report.page.values import headings, show_table
-
+MADE = (
+    "`recuse report` makes this page from `samples` (what attacks and bounds say of each network) "
+    "and `attacked.parquet` (what the adversary did to each composition), one row an image; "
+    "`python experiments/selectors_study.py attack` makes those, from the networks."
+)
 # From one half upwards a class of such probability is the answer.
 TAUS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
 ALONE = "network alone"
@@ -50,25 +50,8 @@ DRAWN = {
 LOWEST, APART = 0.75, 0.012
 
 
-def refuted(tables: Tables, rows: pl.DataFrame) -> Tables:
-    """The tables, networks no longer robust where the adversary has changed their answer.
-
-    Thresholds are chosen on other rows than those attacked, so no choice depends on this.
-    """
-    found = dict(tables)
-    for mechanism, name in (("core alone", CORE), ("robust alone", ROBUST)):
-        for eps in EPS:
-            broken = rows.filter(
-                pl.col("correct"), ~pl.col("attacked"), eps=eps, mechanism=mechanism
-            )
-            hit = pl.col("sample_id").is_in(broken["sample_id"].implode())
-            wider = [r for r in EPS if parse_radius(r) >= parse_radius(eps)]
-            found[name] = found[name].with_columns(pl.col(f"robust@{r}") & ~hit for r in wider)
-    return found
-
-
 def front_figure(
-    points: Mapping[str, Mapping[str, list[Point]]], found: Sequence[Attacked]
+    points: Mapping[str, Mapping[str, list[Point]]], found: Sequence[AttackedSetting]
 ) -> Figure:
     """Natural against robust accuracy: fronts of the sound bound, points under attack."""
     marks = [mark for eps, kinds in points.items() for mark in sound_marks(eps, kinds, found[0])]
@@ -100,7 +83,7 @@ def front_figure(
     )
 
 
-def sound_marks(eps: str, kinds: Mapping[str, list[Point]], any_of: Attacked) -> list[Mark]:
+def sound_marks(eps: str, kinds: Mapping[str, list[Point]], any_of: AttackedSetting) -> list[Mark]:
     """The fronts of one radius, thinned so that marks do not cover one another."""
     marks = []
     for name, points in kinds.items():
@@ -160,7 +143,7 @@ def flattery_figure(tables: Tables) -> tuple[Figure, Table]:
     return figure, table
 
 
-def headline(found: Sequence[Attacked], eps: str) -> list[str]:
+def headline(found: Sequence[AttackedSetting], eps: str) -> list[str]:
     """The mechanisms that keep the core's natural accuracy, by each count."""
     kept = [a for a in found if a.setting.eps == eps and a.near]
     counts = {
@@ -178,13 +161,13 @@ def headline(found: Sequence[Attacked], eps: str) -> list[str]:
     return lines
 
 
-def robust_alone(found: Sequence[Attacked], eps: str) -> str:
+def robust_alone(found: Sequence[AttackedSetting], eps: str) -> str:
     """When the robust network by itself is the better choice, against the best sound bound."""
     here = [a for a in found if a.setting.eps == eps]
     (mine,) = (a for a in here if a.setting.name == "robust alone")
     first = leader(here)
     natural = paired_difference(mine.natural, first.natural)
-    robust = paired_difference(mine.robust, first.sound)
+    robust = paired_difference(mine.robust, first.robust if first.sound is None else first.sound)
     lost, won = (f"{100 * abs(d.estimate):.1f}" for d in (natural, robust))
     return (
         f"{eps}: the robust network alone is right on {100 * mine.natural.mean():.1f} and robust "
@@ -193,7 +176,7 @@ def robust_alone(found: Sequence[Attacked], eps: str) -> str:
     )
 
 
-def summary(found: Sequence[Attacked]) -> tuple[str, ...]:
+def summary(found: Sequence[AttackedSetting]) -> tuple[str, ...]:
     """What was done, and who leads by which count."""
     judged = sum(len(a.rows) for a in found if a.promised is not None)
     violations = sum(a.violations for a in found)
@@ -217,7 +200,7 @@ def summary(found: Sequence[Attacked]) -> tuple[str, ...]:
     )
 
 
-def again(found: Sequence[Attacked]) -> str:
+def again(found: Sequence[AttackedSetting]) -> str:
     """What met which adversary."""
     rows = pl.concat([a.frame for a in found])
     stand = rows.filter(pl.col("attacked"))
@@ -237,77 +220,28 @@ def again(found: Sequence[Attacked]) -> str:
     )
 
 
-def write_page(tables: Tables, rows: pl.DataFrame, out: Path) -> None:
-    """The figures as files, the tables as Markdown and the numbers as JSON."""
-    known = refuted(tables, rows)
-    thresholds = {eps: candidates(known, eps) for eps in EPS}
-    chosen = [setting for eps in EPS for setting in settings(known, eps, thresholds[eps])]
-    found = attacked(chosen, known, rows)
-    page = page_of(known, found, thresholds)
+def write_selectors(rows: Path, out: Path) -> None:
+    """Write the page of the comparison of ways to abstain, and its figures."""
+    page = page_of(read_study(rows))
     save_figures(page, out, ("svg",))
-    write_atomically(out / "README.md", markdown(page).encode())
-    write_atomically(out / "summary.json", (json.dumps(numbers(found), indent=1) + "\n").encode())
+    write_atomically(out / PAGE, "\n\n".join(page_lines(page)).encode() + b"\n")
 
 
-def page_of(known: Tables, found: Sequence[Attacked], thresholds: Mapping[str, Candidates]) -> Page:
+def page_of(study: Study) -> Page:
     """The page as a value."""
-    points = {eps: reachable(known, eps, thresholds[eps]) for eps in EPS}
-    flattery, wrong = flattery_figure(known)
+    found, tables = study.found, study.tables
+    flattery, wrong = flattery_figure(tables)
     return Page(
         "Ways to abstain, side by side",
-        summary(found),
+        (MADE, *summary(found)),
         (
             Section("By both counts", (adversary_table(found), difference_table(found))),
             Section(
                 "What thresholds can reach",
-                (front_figure(points, found), split_table(known, points)),
+                (front_figure(study.points, found), split_table(tables, study.points)),
             ),
             Section("Softmax response needs its own adversary", (flattery, wrong)),
-            Section("Parts", (single_table(known), paper_table(known), selection_table(known))),
+            Section("Parts", (single_table(tables), paper_table(tables), selection_table(tables))),
         ),
         subtitle="CIFAR-10, linf:1/255 and linf:2/255",
     )
-
-
-def numbers(found: Sequence[Attacked]) -> list[dict[str, Any]]:
-    """The headline numbers."""
-    return [
-        {
-            "eps": a.setting.eps,
-            "mechanism": a.setting.name,
-            "setting": a.setting.words,
-            "images": len(a.rows),
-            "natural": float(a.natural.mean()),
-            "sound": None if a.sound is None else float(a.sound.mean()),
-            "attacked": float(a.robust.mean()),
-            "near": a.near,
-            "violations": a.violations,
-            "core_asked": float(verdict(a.frame, "asks_core").mean()),
-            "core_asked_attacked": float(verdict(a.frame, "asks_core_attacked").mean()),
-            "passes": float(column(a.frame, "cost").mean()),
-        }
-        for a in found
-    ]
-
-
-def markdown(page: Page) -> str:
-    """All tables of a page as Markdown."""
-    parts = [
-        f"# {page.title}",
-        "`python experiments/selectors_study.py tables` makes this page from `samples` (what "
-        "attacks and bounds say of each network) and `attacked.parquet` (what the adversary did "
-        "to each composition), one row an image; `measure` and `attack` make those, from the "
-        "networks.",
-        *page.summary,
-        *(f"![{figure.title}]({figure.name}.svg)\n\n{figure.caption}" for figure in page.figures()),
-    ]
-    for table in page.tables():
-        names = [c.name + (f" ({c.unit})" if c.unit else "") for c in headings(table)]
-        parts += [f"## {table.title}", table.caption]
-        lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-        for row in show_table(table):
-            lines.append(
-                "| " + " | ".join(" ".join(filter(None, (c.text, c.small))) for c in row) + " |"
-            )
-        parts.append("\n".join(lines))
-    return "\n\n".join(filter(None, parts)) + "\n"

@@ -1,7 +1,8 @@
-"""The operating point of every mechanism, chosen on every other image from the measured samples.
+"""Ways to abstain compared: operating points, chosen on every other image, and attacks on them.
 
-Needs no network and no image: what was measured of each network lies in ``samples``, and which
-weight of a mixture answers rightly where lies in ``samples/mixture.parquet``.
+Needs no network and no image: what was measured of each network lies in ``samples``, which weight
+of a mixture answers rightly where in ``samples/mixture.parquet``, and what the adversary did to
+each composition at its operating point in ``attacked.parquet``.
 """
 
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from selectors_points import (
+
+from recuse.analysis.accounting import Core
+from recuse.analysis.sweeps import (
     GRID,
-    Mask,
     Point,
     Tables,
     best,
@@ -22,10 +24,10 @@ from selectors_points import (
     sweep_pairs,
     verdict,
 )
-
-from recuse.analysis.accounting import Core
+from recuse.analysis.verdicts import Mask
 from recuse.records.store import read_parquet
 
+ROWS, SAMPLES = "attacked.parquet", "samples"
 CORE, ROBUST, TRUNK = "cifar10_resnet56_std", "cifar10_resnet4b_adv2", "ibp_small"
 PUBLISHED = (ROBUST, "cifar10_cnn_a_mix", "cifar10_cnn_a_adv_alt")
 FINETUNED = ("era-0.1", "era-0.3", "era-1", "trades")
@@ -33,6 +35,8 @@ NETS = ("select_adv2", "ace_ibp")
 MIXTURE = "mixture"
 EPS = ("1/255", "2/255")
 LOSS = 0.01
+# What still counts as keeping the core's natural accuracy, on the choosing half.
+NEAR = 0.03
 SHARES = tuple(np.round(np.linspace(0.0, 1.0, 41), 3).tolist())
 
 
@@ -145,3 +149,14 @@ def mixture_setting(tables: Tables, eps: str) -> Setting:
     found = mixture(tables, ROBUST, CORE, eps, share)
     point = Point("mixture", (), (), right[share], right[share] & found.robust)
     return Setting("mixture", eps, point, share)
+
+
+def reachable(tables: Tables, eps: str, thresholds: Candidates) -> Candidates:
+    """Every setting that the sound accounting can judge; the core alone is one of each."""
+    core = compose(tables, CORE, eps, "indicator", [])
+    found = {
+        "indicator": sweep(tables, CORE, eps, "indicator", pool()),
+        **thresholds,
+        "softmax over the ball": sweep(tables, CORE, eps, "softmax over the ball", pool()),
+    }
+    return {name: [*points, core] for name, points in found.items()}

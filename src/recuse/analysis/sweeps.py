@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from recuse.analysis.accounting import Account, Core, Stage, paper_account, sound_account
@@ -16,11 +15,10 @@ from recuse.analysis.mechanisms import (
     robust_softmax_stage,
     softmax_stage,
 )
+from recuse.analysis.verdicts import Mask, Values, add_radii
 
-Mask = npt.NDArray[np.bool_]
 Tables = Mapping[str, pl.DataFrame]
 HALF = 0.5 + 1e-6
-DOUBLED = {"1/255": "2/255", "2/255": "4/255"}
 SELECTS = {"cifar10_resnet4b_adv2": "select_adv2", "ibp_small": "ace_ibp"}
 GRID = 40
 # Below one half a class may reach the threshold and not be the answer.
@@ -46,7 +44,7 @@ class Point:
     sound: Mask | None
 
 
-def column(table: pl.DataFrame, name: str) -> npt.NDArray[np.float64]:
+def column(table: pl.DataFrame, name: str) -> Values:
     """A column as floats."""
     return table[name].to_numpy().astype(np.float64)
 
@@ -68,7 +66,7 @@ def indicator(tables: Tables, model: str, eps: str, _: float) -> Stage:
         verdict(t, "accurate"),
         verdict(t, f"robust@{eps}"),
         selects=verdict(t, f"robust@{eps}"),
-        surely_selects=verdict(t, f"robust@{DOUBLED[eps]}"),
+        surely_selects=verdict(t, f"robust@{add_radii(eps, eps)}"),
     )
 
 
@@ -81,7 +79,7 @@ def robust_margin(tables: Tables, model: str, eps: str, tau: float) -> Stage:
         verdict(t, "accurate"),
         verdict(t, f"robust@{eps}"),
         column(t, f"low_margin@{eps}"),
-        column(t, f"low_margin@{DOUBLED[eps]}"),
+        column(t, f"low_margin@{add_radii(eps, eps)}"),
         threshold=tau,
     )
 
@@ -108,7 +106,7 @@ def softmax_ball(tables: Tables, model: str, eps: str, tau: float) -> Stage:
         verdict(t, "accurate"),
         verdict(t, f"robust@{eps}"),
         column(t, f"low_confidence@{eps}"),
-        column(t, f"low_confidence@{DOUBLED[eps]}"),
+        column(t, f"low_confidence@{add_radii(eps, eps)}"),
         threshold=tau,
     )
 
@@ -133,7 +131,7 @@ def mixture(tables: Tables, robust: str, standard: str, eps: str, share: float) 
     return mixture_core(right, *margins, share=share)
 
 
-def least_margin(table: pl.DataFrame, eps: str) -> npt.NDArray[np.float64]:
+def least_margin(table: pl.DataFrame, eps: str) -> Values:
     """Smallest margin of the true class over the ball; -1, which bounds any, where it is wrong.
 
     Where only robustness was measured, a robust answer has at least a margin of 0.
@@ -188,9 +186,10 @@ def compose(
     )
 
 
-def paper_of(tables: Tables, core: str, eps: str, model: str) -> Account:
-    """The paper's accounting of the indicator composition."""
-    return paper_account([indicator(tables, model, eps, 0.0)], core_of(tables[core], eps))
+def accounts_of(tables: Tables, core: str, eps: str, model: str) -> tuple[Account, Account]:
+    """The indicator composition by the paper's accounting and by the sound one."""
+    stages, last = [indicator(tables, model, eps, 0.0)], core_of(tables[core], eps)
+    return paper_account(stages, last), sound_account(stages, last)
 
 
 def sweep(
