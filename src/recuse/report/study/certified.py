@@ -77,7 +77,7 @@ Images with a certified class are attacked at ε = σ by {steps} steps of APGD i
 expectation over {copies} draws. A certificate is *broken* if its class has no majority of the
 votes at the point found ({draws:,} votes, {thorough:,} where it has less than {clear:.0f} % of
 them). *Moved*: images without a certificate at ε whose class lost the majority, which shows that
-the attack works. Broken: {broken} of {certified} certificates of these networks: {networks}.{left}
+the attack works. Broken: {broken} of {certified} certificates (networks: {networks}).{left}
 """
 LEFT = """ The certificates of the other {count} networks of this page were not attacked: their
 weights were not kept."""
@@ -144,6 +144,8 @@ def _changes(found: Mapping[Panel, Mapping[str, Record]]) -> list[str]:
             for name in asked
             if name.startswith("cra")
         ]
+        if not changes:
+            continue
         wrong, right = (verdict([getattr(c, k) for c in changes]) for k in ("wrong", "right"))
         against = {BASE: "the base they started from", GAUSSIAN: "fine-tuning by the Gaussian loss"}
         lines.append(
