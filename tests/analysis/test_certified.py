@@ -116,5 +116,7 @@ def test_bounds_stand_beside_an_attack_that_could_contradict_them():
     assert row.attacked.sum() == 4
     assert {name: int(np.sum(mask)) for name, mask in row.proven.items()} == {"ibp": 2, "crown": 5}
     assert row.contradicted == {"ibp": 0, "crown": 1}
+    (other,) = bounded([attacked, proof("crown", [*AT_EPS[:5], True]), proof("ibp", AT_DOUBLE)])
+    assert list(other.proven) == list(row.proven) == ["ibp", "crown"]
     with pytest.raises(RecordError, match="was not attacked"):
         bounded([proof("ibp", AT_DOUBLE)])

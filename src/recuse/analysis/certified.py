@@ -198,7 +198,7 @@ class Bounded:
         radius: Canonical text.
         accurate: Per image, right without an attack.
         attacked: Right, and the attack found no change.
-        proven: Per method, proven not to change.
+        proven: Per method, in one order for all networks, proven not to change.
         contradicted: Per method, how many proven images the attack changed all the same.
     """
 
@@ -219,7 +219,11 @@ def bounded(records: Sequence[Record]) -> list[Bounded]:
     rows = []
     for name in dict.fromkeys(record.meta.model for record in records):
         own = [verdicts(r) for r in records if r.meta.model == name]
-        proofs = {v.meta.attack: v for v in own if v.judged("certified")}
+        proofs = {
+            v.meta.attack: v
+            for v in sorted(own, key=lambda v: v.meta.attack, reverse=True)
+            if v.judged("certified")
+        }
         attack = next((v for v in own if v.judged()), None)
         if attack is None or any(not attack.ids.equals(v.ids) for v in proofs.values()):
             raise RecordError(f"{name} was not attacked on the images of its proofs")
