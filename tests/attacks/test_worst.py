@@ -139,3 +139,11 @@ def test_records_hold_them_and_do_not_depend_on_how_they_were_cut(tmp_path):
 def test_no_steps_are_no_search():
     with pytest.raises(ConfigError, match="at least one step"):
         Margins(steps=0)
+
+
+def test_margins_may_be_asked_at_some_radii_alone(tmp_path):
+    record, _, _ = judged(tmp_path, margins=Margins(steps=2, radii=RADII[:1]))
+    assert f"worst_margin@{RADII[0]}" in record.frame.columns
+    assert f"worst_margin@{RADII[1]}" not in record.frame.columns
+    with pytest.raises(ConfigError, match=r"margins at 0\.3 are asked for, which is not judged"):
+        judged(tmp_path, margins=Margins(radii=(0.3,)))

@@ -72,10 +72,12 @@ class Margins:
     Attributes:
         steps: Of each of the three searches.
         restarts: Of each of the three searches.
+        radii: Of an evaluation, the radii to search; empty for all that it judges.
     """
 
     steps: int = 40
     restarts: int = 1
+    radii: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.restarts < 1:

@@ -51,8 +51,8 @@ def evaluate(
         role: core for the accurate model that always answers, robust for a stage before it.
         attack: What searches: apgd, pgd, square or ensemble, with fields such as
             apgd(steps=100, loss=dlr, restarts=2); recuse values attack lists them.
-        margins: Also search each ball for the worst probabilities, by three attacks of 40 steps
-            that never stop early; every threshold of softmax response
+        margins: Also search the balls of --threat for the worst probabilities, by three attacks
+            of 40 steps that never stop early; every threshold of softmax response
             and every mixture is counted from them.
         doubled: Judge twice every radius as well.
         prepared: Search on a copy with batch norm folded into the convolutions, where it answers
@@ -84,7 +84,7 @@ def evaluate(
         norm=balls[0].norm,
         radii=judged_radii(eps) if doubled else tuple(sorted(set(eps))),
         attack=options.value(attack, "attack"),
-        margins=Margins() if margins else None,
+        margins=Margins(radii=tuple(sorted(set(eps)))) if margins else None,
         seed=seed,
         limit=limit,
         batch_size=batch_size,

@@ -35,6 +35,7 @@ def margin_columns(
     """
     if margins is None:
         return {}
+    threats = tuple(t for t in threats if not margins.radii or t.eps in margins.radii)
     labels = batch.labels.to(x.device)
     noise = SampleNoise(seed, batch.ids, "margins")
     found, passes = margins(model, x, labels, threats, noise=noise, clean_logits=logits)
