@@ -17,6 +17,7 @@ from recuse.recipes.config import (
     read_run_config,
 )
 from recuse.recipes.digits import digits
+from recuse.recipes.frontier import frontier
 from recuse.recipes.gaussians import gaussians
 from recuse.recipes.geometry import geometry
 from recuse.recipes.losses import losses
@@ -30,6 +31,7 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "certified": certified,
     "geometry": geometry,
     "losses": losses,
+    "frontier": frontier,
 }
 
 

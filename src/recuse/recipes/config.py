@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recuse.attacks import ATTACKS, CRITERIA, LOSSES, MaskingCheck
+from recuse.attacks import ATTACKS, CRITERIA, LOSSES, Margins, MaskingCheck
 from recuse.certify import CERTIFIERS
 from recuse.composition import AdaptiveAdversary
 from recuse.data import DATASETS, Source, Subset
@@ -244,7 +244,7 @@ def config_classes() -> Mapping[str, type]:
     """Every dataclass that a run config can hold, by class name."""
     models = (Fresh, Pretrained, Earlier, ModelPlan, CompositionPlan)
     plans = (*models, SeparationPlan, SlopePlan, Lipschitz, RunConfig)
-    judgements = (Evaluation, MaskingCheck, Certification)
+    judgements = (Evaluation, MaskingCheck, Margins, Certification)
     attacks = (CascadeAttack, CertificateAttack, AdaptiveAdversary, InnerSearch)
     own = (*plans, *judgements, *attacks, Threat, Subset)
     tables: tuple[Mapping[str, type], ...] = (ATTACKS, LOSSES, CRITERIA, CERTIFIERS, SELECTORS)

@@ -11,6 +11,7 @@ from recuse.errors import RecordError
 from recuse.records.layout import CONFIG
 from recuse.records.run_folder import read_mapping
 from recuse.report.study.certified import write_certified
+from recuse.report.study.frontier import write_frontier
 from recuse.report.study.geometry import write_geometry
 from recuse.report.study.losses import write_losses
 from recuse.report.study.runs import write_cifar10_small, write_digits, write_gaussians
@@ -25,6 +26,7 @@ STUDIES: dict[str, Callable[[Path, Path], None]] = {
     "geometry": write_geometry,
     "losses": write_losses,
     "selectors": write_selectors,
+    "frontier": write_frontier,
 }
 
 

@@ -1,0 +1,114 @@
+"""What each mechanism is worth, chosen on one half of the samples and reported on the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recuse.analysis.accounting import Difference, Stage
+from recuse.analysis.cascade_differences import cascade_over_cascade
+from recuse.analysis.cascade_pool import Pool, pool_of
+from recuse.analysis.cascade_splits import SearchResult, search_splits
+from recuse.analysis.mechanism_pool import INDICATOR, MECHANISMS, MIXTURE, ONE_HOT
+from recuse.analysis.verdicts import Verdicts
+
+ALL = "all of them"
+# Natural accuracy against the core that may be given up while choosing.
+LOSSES = (0.0, 0.01, 0.025, 0.05, 0.1, 0.15)
+SPLITS, STAGES, BUDGET = 20, 2, 300
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """One mechanism at one allowed loss.
+
+    Attributes:
+        mechanism: Its name, or that of all together.
+        loss: What may be given up on the choosing half.
+        result: Every split.
+    """
+
+    mechanism: str
+    loss: float
+    result: SearchResult
+
+
+@dataclass(frozen=True, eq=False)
+class Frontier:
+    """Every mechanism on the networks of one data set, against one attacker.
+
+    Attributes:
+        pool: All systems.
+        searches: Each mechanism at each allowed loss.
+    """
+
+    pool: Pool
+    searches: tuple[Searched, ...]
+
+    def at(self, loss: float) -> list[Searched]:
+        """The mechanisms at one allowed loss."""
+        return [search for search in self.searches if search.loss == loss]
+
+    def over(self, loss: float, mechanism: str) -> Difference:
+        """What the search over all mechanisms has over one of them, paired."""
+        found = {search.mechanism: search.result for search in self.at(loss)}
+        return cascade_over_cascade(found[ALL], found[mechanism])
+
+
+def frontier(
+    networks: Sequence[Verdicts], eps: str, *, losses: Sequence[float] = LOSSES
+) -> Frontier:
+    """Search the systems of each mechanism alone and of all together.
+
+    Args:
+        networks: A core and robust networks, judged with their worst probabilities.
+        eps: The attacker's radius.
+        losses: Natural accuracy that may be given up, one search each.
+
+    Raises:
+        RecordError: See :func:`recuse.analysis.cascade_pool.pool_of`.
+    """
+    pool = pool_of(networks, eps=eps, mechanisms=MECHANISMS)
+    searches = [
+        Searched(name, loss, _search(_only(pool, name), loss))
+        for loss in losses
+        for name in (*MECHANISMS, ALL)
+    ]
+    return Frontier(pool, tuple(searches))
+
+
+def _search(pool: Pool, loss: float) -> SearchResult:
+    return search_splits(
+        pool, max_natural_loss=loss, max_stages=STAGES, splits=SPLITS, budget=BUDGET
+    )
+
+
+def _only(pool: Pool, mechanism: str) -> Pool:
+    """The systems of one mechanism; a mixture is one network and the core, no cascade."""
+    if mechanism == ALL:
+        return pool
+    if mechanism in (MIXTURE, ONE_HOT):
+        chosen = tuple(m for m in pool.mixtures if m[0].partition("(")[0] == mechanism)
+        return replace(pool, stages=tuple(map(_never, pool.stages)), mixtures=chosen)
+    # A stage behind its indicator is called as its network is.
+    kept = [
+        place
+        for place, (name, network) in enumerate(zip(pool.names, pool.networks, strict=True))
+        if (name == network) == (mechanism == INDICATOR)
+    ]
+    return replace(
+        pool,
+        names=tuple(pool.names[i] for i in kept),
+        networks=tuple(pool.networks[i] for i in kept),
+        stages=tuple(pool.stages[i] for i in kept),
+        mixtures=(),
+    )
+
+
+def _never(stage: Stage) -> Stage:
+    """A stage that abstains everywhere: its network can still stand alone."""
+    nowhere = np.zeros_like(stage.accurate)
+    return Stage(stage.accurate, stage.robust, nowhere, nowhere, ~nowhere)
+
+
+__all__ = ["ALL", "LOSSES", "SPLITS", "Frontier", "Searched", "frontier"]

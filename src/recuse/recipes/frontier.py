@@ -1,0 +1,57 @@
+"""Every way to be accurate and robust that trains nothing, in one search over networks at hand."""
+
+from recuse.attacks import Apgd, Margins
+from recuse.data import Cifar10, Gtsrb, Source, Subset
+from recuse.evaluation import Evaluation, judged_radii
+from recuse.recipes.config import ModelPlan, Pretrained, RunConfig
+from recuse.threat import Threat
+
+EPS = tuple(Threat("linf", radius).eps for radius in ("1/255", "2/255"))
+SIGNS, CIFAR = Subset(Gtsrb(crop=True), test=1000), Cifar10(train="jpeg", test="lossless")
+# Robust networks first: the core is the slowest.
+NETWORKS: dict[str, Source] = {
+    "gtsrb_lenet_adv": SIGNS,
+    "gtsrb_lenet_std": SIGNS,
+    "cifar10_resnet4b_adv2": CIFAR,
+    "cifar10_cnn_a_mix": CIFAR,
+    "cifar10_resnet56_std": CIFAR,
+}
+
+
+def frontier(seed: int = 0, quick: bool = False) -> RunConfig:
+    """Judge robust networks and cores with their worst probabilities, and search all mechanisms.
+
+    The page chooses on one half of the images and reports on the other, for every mechanism alone
+    and for all together: indicator, softmax response, mixtures, cascades.
+
+    Args:
+        seed: Of the attacks.
+        quick: Traffic signs alone, 40 images, five steps.
+    """
+    steps = 5 if quick else 40
+    evaluation = Evaluation(
+        "linf",
+        judged_radii(EPS),
+        Apgd(steps=steps),
+        seed=seed,
+        limit=40 if quick else None,
+        margins=Margins(steps=steps, radii=EPS),
+    )
+    plans = [
+        ModelPlan(name, Pretrained(name), None, {"role": _role(name)}, source)
+        for name, source in NETWORKS.items()
+        if not quick or source is SIGNS
+    ]
+    return RunConfig(
+        recipe="frontier",
+        data=SIGNS,
+        models=tuple(plans),
+        judgements=(evaluation,),
+        eps=EPS,
+        gallery=0,
+        page="frontier",
+    )
+
+
+def _role(name: str) -> str:
+    return "core" if name.endswith("_std") else "robust"
