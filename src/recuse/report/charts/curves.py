@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import altair as alt
 import polars as pl
 
 from recuse.analysis.verdicts import Mask, Values
 from recuse.report.charts.marks import Chart
-from recuse.report.charts.style import HUES, NEUTRAL
+from recuse.report.charts.style import HUES
 
 # Columns of a training log that are shares of the validation samples, and what they mean. A
 # log also holds the terms of the loss ("natural", "robust", ...), which are no rates.
@@ -19,7 +20,7 @@ LOGGED_RATES = {
 }
 _CURVE_POINTS = 240
 _EPOCH_TICKS = 8
-_DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+_MOST_CURVES = len(HUES)
 
 
 def training_curves(logs: Mapping[str, pl.DataFrame]) -> Chart | None:
@@ -29,9 +30,34 @@ def training_curves(logs: Mapping[str, pl.DataFrame]) -> Chart | None:
     titles = [t for t in dict.fromkeys(LOGGED_RATES.values()) if any(t == r["rate"] for r in rows)]
     if not rows:
         return None
-    panels = [_curve_panel([r for r in rows if r["rate"] == t], t, names) for t in titles]
-    chart: Chart = alt.concat(*panels, columns=3, spacing=24).resolve_scale(y="independent")
+    panels = [
+        _curve_panel([r for r in rows if r["rate"] == t and r["model"] in few], t, few)
+        for few in at_most_eight(names)
+        for t in titles
+    ]
+    grid = alt.concat(*panels, columns=len(titles), spacing=24)
+    chart: Chart = grid.resolve_scale(y="independent", color=_legend(names))
     return chart
+
+
+def at_most_eight(names: Sequence[str]) -> list[list[str]]:
+    """Names in groups of nearly one size, of which one panel can show each: small multiples.
+
+    >>> [len(group) for group in at_most_eight("abcdefghij")]
+    [5, 5]
+    """
+    panels = -(-len(names) // _MOST_CURVES)
+    size = -(-len(names) // max(panels, 1))
+    return [list(names[at : at + size]) for at in range(0, len(names), max(size, 1))]
+
+
+def _legend(names: Sequence[str]) -> Literal["shared", "independent"]:
+    """One legend for all panels where these show the same curves."""
+    return "shared" if len(names) <= _MOST_CURVES else "independent"
+
+
+def _hues(names: list[str]) -> alt.Scale:
+    return alt.Scale(domain=names, range=list(HUES[: len(names)]))
 
 
 def _logged(model: str, log: pl.DataFrame) -> list[dict[str, str | float]]:
@@ -44,8 +70,6 @@ def _logged(model: str, log: pl.DataFrame) -> list[dict[str, str | float]]:
 
 
 def _curve_panel(rows: list[dict[str, str | float]], title: str, names: list[str]) -> alt.Chart:
-    palette = [HUES[i % len(HUES)] for i in range(len(names))]
-    dashes = [_DASHES[i // len(HUES) % len(_DASHES)] for i in range(len(names))]
     last = max(int(row["epoch"]) for row in rows)
     step = -(-last // _EPOCH_TICKS)
     whole = alt.Axis(values=list(range(step, last + 1, step)), format="d", grid=False)
@@ -55,8 +79,7 @@ def _curve_panel(rows: list[dict[str, str | float]], title: str, names: list[str
         .encode(
             alt.X("epoch:Q", title="epoch", axis=whole),
             alt.Y("value:Q", title=f"{title} (%)", scale=alt.Scale(zero=False)),
-            alt.Color("model:N", title=None, scale=alt.Scale(domain=names, range=palette)),
-            alt.StrokeDash("model:N", title=None, scale=alt.Scale(domain=names, range=dashes)),
+            alt.Color("model:N", title=None, scale=_hues(names)),
             tooltip=["model:N", "epoch:Q", alt.Tooltip("value:Q", title=title, format=".2f")],
         )
         .properties(width=230, height=190)
@@ -84,18 +107,16 @@ class CertifiedCurve:
 def certified_accuracy(curves: Sequence[CertifiedCurve]) -> Chart:
     """Share of the samples that are right and certified at each radius."""
     names = list(dict.fromkeys(curve.model for curve in curves))
-    palette = [HUES[i % len(HUES)] if names else NEUTRAL for i in range(len(names))]
-    panels = [
-        _certified_panel([c for c in curves if c.panel == panel], panel, names, palette)
-        for panel in dict.fromkeys(curve.panel for curve in curves)
-    ]
-    chart: Chart = alt.concat(*panels, columns=2, spacing=28)
+    panels = []
+    for panel in dict.fromkeys(curve.panel for curve in curves):
+        for few in at_most_eight(names):
+            here = [c for c in curves if c.panel == panel and c.model in few]
+            panels += [_certified_panel(here, panel, few)] if here else []
+    chart: Chart = alt.concat(*panels, columns=2, spacing=28).resolve_scale(color=_legend(names))
     return chart
 
 
-def _certified_panel(
-    curves: list[CertifiedCurve], panel: str, names: list[str], palette: list[str]
-) -> alt.Chart:
+def _certified_panel(curves: list[CertifiedCurve], panel: str, names: list[str]) -> alt.Chart:
     last = max(float(c.radius.max(initial=0.0)) for c in curves)
     steps = [last * i / (_CURVE_POINTS - 1) for i in range(_CURVE_POINTS)]
     rows = [
@@ -113,7 +134,7 @@ def _certified_panel(
         .encode(
             alt.X("radius:Q", title=f"radius ({panel})"),
             alt.Y("share:Q", title="certified accuracy (%)", scale=alt.Scale(domain=[0, 100])),
-            alt.Color("model:N", title=None, scale=alt.Scale(domain=names, range=palette)),
+            alt.Color("model:N", title=None, scale=_hues(names)),
             tooltip=["model:N", "radius:Q", alt.Tooltip("share:Q", title="certified accuracy (%)")],
         )
         .properties(width=340, height=250)

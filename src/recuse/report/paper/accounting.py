@@ -5,28 +5,26 @@ from collections.abc import Sequence
 from recuse.analysis.metrics import rate
 from recuse.analysis.published.counted import Counted
 from recuse.report.page.blocks import Cell, Column, Rate, Section, Table, Text
+from recuse.report.paper.words import METHODS
 from recuse.report.run.tables import interval_points
 
 _SHOWN_IDS = 6
-_METHODS = {
-    "RI": "Robustness indicator",
-    "SN": "Selection network",
-    "SR": "Softmax response",
-}
 
 
 def accounting_section(counted: Sequence[Counted]) -> Section:
     """The page "what the accounting hides"."""
     blocks: list[Table | Text] = [Text(_EXPLANATION, tone="note")]
     for dataset in dict.fromkeys(c.model.entry.data for c in counted):
-        for method, title in _METHODS.items():
+        for method, title in METHODS.items():
             rows = [
                 c
                 for c in counted
                 if c.model.entry.data == dataset and c.model.published.method == method
             ]
             if rows:
-                blocks.append(_table(f"{title}, {dataset}", rows, folded=method == "SR"))
+                blocks.append(
+                    _table(f"{title.capitalize()}, {dataset}", rows, folded=method == "SR")
+                )
     return Section("What the accounting hides", tuple(blocks), _INTRO)
 
 
@@ -53,13 +51,13 @@ def _table(title: str, rows: Sequence[Counted], *, folded: bool) -> Table:
     columns = (
         "composition",
         "ε",
-        Column("natural", "%", "Paper's formula, verdicts as published"),
-        Column("deployed", "%", "Natural accuracy of the deployed selector"),
-        Column("Δ natural", "points", "Deployed minus printed, 95 % paired bootstrap"),
-        Column("robust", "%", "Paper's formula, verdicts as published"),
-        Column("repaired", "%", "Paper's formula; broken by any attack, and carried outward"),
-        Column("sound", "%", "Lower bound; broken by any attack, and carried outward"),
-        Column("Δ robust", "points", "Sound minus printed, 95 % paired bootstrap"),
+        Column("natural, printed", "%", "Paper's formula, verdicts as published"),
+        Column("natural, deployed", "%", "Natural accuracy of the deployed selector"),
+        Column("natural, deployed minus printed", "points", "95 % paired bootstrap"),
+        Column("robust, printed", "%", "Paper's formula, verdicts as published"),
+        Column("robust, repaired", "%", "Paper's formula; broken by any attack, carried outward"),
+        Column("robust, sound", "%", "Lower bound; broken by any attack, and carried outward"),
+        Column("robust, sound minus printed", "points", "95 % paired bootstrap"),
         Column("alone, natural", "%", "The model alone, without a core"),
         Column("alone, robust", "%", "The model alone; broken by any attack, and carried outward"),
         Column("moved", meaning="Right by the paper only / as deployed only"),
@@ -67,7 +65,14 @@ def _table(title: str, rows: Sequence[Counted], *, folded: bool) -> Table:
         Column("wrong at x", meaning="Of these, answered wrongly without any attack"),
         "samples",
     )
-    return Table(title, columns, tuple(_row(c) for c in rows), folded=folded)
+    rows_shown = tuple(_row(c) for c in rows)
+    return Table(title, columns, rows_shown, caption=_UNITS, folded=folded)
+
+
+_UNITS = (
+    "Rates in percent of the images; differences in points, paired, with 95 % bootstrap intervals. "
+    "Sound is a lower bound as strong as the attack; a dash stands where the logs support none."
+)
 
 
 def _row(counted: Counted) -> tuple[Cell, ...]:

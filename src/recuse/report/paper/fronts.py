@@ -52,14 +52,14 @@ def _front_table(found: Sequence[Front], printed: set[str]) -> Table:
         "base",
         "ε",
         "model",
-        Column("natural", "%", "Paper's formula"),
-        Column("over the core", "points"),
-        Column("robust", "%", "Paper's formula"),
-        Column("over the core", "points"),
-        Column("deployed", "%", "Natural accuracy as deployed"),
-        Column("over the model alone", "points", "Natural accuracy as deployed, paired, 95 %"),
-        Column("sound", "%", "Sound robust accuracy"),
-        Column("over the model alone", "points", "Sound robust accuracy, paired, 95 %"),
+        Column("natural, printed", "%", "Paper's formula"),
+        Column("minus the core's natural", "points", "Paired, 95 %"),
+        Column("robust, printed", "%", "Paper's formula"),
+        Column("minus the core's robust", "points", "Paired, 95 %"),
+        Column("natural, deployed", "%", "Natural accuracy as deployed"),
+        Column("minus that of the model alone", "points", "As deployed, paired, 95 %"),
+        Column("robust, sound", "%", "Sound robust accuracy"),
+        Column("minus that of the model alone", "points", "Sound, paired, 95 %"),
         "on the front",
         Column("picked", meaning="Most robust with at most 0.2 points of natural accuracy lost"),
         "printed",
@@ -68,7 +68,8 @@ def _front_table(found: Sequence[Front], printed: set[str]) -> Table:
         "Tables 4 and 6, picked from the fronts",
         columns,
         tuple(rows),
-        caption="Picked: the most robust composition that loses at most "
+        caption="Rates in percent of the images, differences in points. Picked: "
+        "the most robust composition that loses at most "
         f"{100 * ACCEPTED_LOSS:.1f} points of natural accuracy, the largest loss in Table 6, "
         "chosen on the same images it is printed for. The paper names no rule; where its choice "
         "differs, both rows stand here. The model alone is the robust model without a core: a "
@@ -130,16 +131,17 @@ def cascade_section(book: Book) -> Section:
         "models",
         Column("natural", "%", "Deployed, reporting half"),
         Column("sound", "%", "Robust accuracy, reporting half"),
-        Column("sound, less one stage's", "points", _PAIRED),
-        Column("natural, less the model's alone", "points", _PAIRED),
-        Column("sound, less the model's alone", "points", _PAIRED),
+        Column("sound, minus that of one stage", "points", _PAIRED),
+        Column("natural, minus that of the model alone", "points", _PAIRED),
+        Column("sound, minus that of the model alone", "points", _PAIRED),
         Column("model alone is better", "halves", ALONE_BETTER),
     )
     table = Table(
         "Best cascade, mean ± standard deviation over the splits",
         columns,
         tuple(rows),
-        caption=f"{SPLITS} random halves choose, the other halves report; differences are paired "
+        caption=f"Rates in percent of the images. {SPLITS} random halves choose, "
+        "the other halves report; differences are paired "
         "on the same samples, with 95 % intervals. One stage is the paper's 2-composition. The "
         "model alone is the most robust that keeps within the allowed loss, or of all where none "
         "does.",

@@ -7,10 +7,11 @@ from recuse.analysis.metrics import rate
 from recuse.analysis.published.book import Book
 from recuse.analysis.published.cells import Computed
 from recuse.analysis.published.counted import Counted
-from recuse.analysis.published.points import RATES, PublishedPoint
+from recuse.analysis.published.points import PublishedPoint
 from recuse.records.reference_columns import Imported
 from recuse.records.reference_logs import Logs
 from recuse.report.page.blocks import Column, Section, Table, Text, Tile, points
+from recuse.report.paper.words import ATTACKS, METHODS, STATES
 
 
 def summary(
@@ -114,7 +115,10 @@ def _quality(item: Imported) -> str:
 
 
 def _odd_table(items: Sequence[Imported]) -> Table:
-    rows = tuple((str(i.record.meta.tags["log"]), i.non_monotone, _quality(i)) for i in items)
+    rows = tuple(
+        (str(i.record.meta.tags["log"]), i.non_monotone, _quality(i).replace("_", " "))
+        for i in items
+    )
     columns = (
         "log",
         Column("contradictory verdicts", meaning="Robust at a radius beyond one that broke it"),
@@ -128,7 +132,7 @@ def _log_table(items: Sequence[Imported]) -> Table:
         (
             i.record.meta.dataset,
             i.record.meta.model,
-            i.record.meta.attack,
+            ATTACKS.get(i.record.meta.attack, i.record.meta.attack),
             i.record.meta.norm,
             ", ".join(i.record.meta.radii),
             i.raw.height,
@@ -149,12 +153,12 @@ def point_section(published: Sequence[PublishedPoint]) -> Section:
             str(p.keys["dataset"]),
             str(p.keys["log_dir"]).rpartition("/")[2],
             str(p.keys["eps"]).replace("_", "/"),
-            str(p.keys["method"]),
+            METHODS.get(str(p.keys["method"]), str(p.keys["method"])),
             p.keys["tau"],
             _values(p.published),
             _values(p.computed),
             p.difference,
-            p.status if not p.reason else f"{p.status}: {p.reason}",
+            STATES[p.status] + (f": {p.reason}" if p.reason else ""),
         )
         for p in ordered
     )
@@ -165,13 +169,25 @@ def point_section(published: Sequence[PublishedPoint]) -> Section:
         "ε",
         "method",
         Column("τ", decimals=2),
-        Column("published", "%", ", ".join(RATES)),
+        Column("published", "%", ", ".join(_RATES)),
         Column("from the logs", "%"),
         Column("largest difference", "points", decimals=4),
         "status",
     )
     table = Table("Published points of Figures 2–4 and 7–9", columns, rows, folded=True)
     return Section("Published points", (table,), "Each point of the figures, computed again.")
+
+
+# In the order of :data:`recuse.analysis.published.points.RATES`.
+_RATES = (
+    "robust inaccuracy",
+    "robust accuracy",
+    "robust selection",
+    "robust accuracy of the selected",
+    "natural and robust accuracy of the composition",
+    "certified selection",
+    "accuracy of the certified selection",
+)
 
 
 def _values(rates: dict[str, float]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from recuse.analysis.published.cells import PROSE, Computed
 from recuse.report.page.blocks import Column, Points, Table, Text
+from recuse.report.paper.words import STATES, formula_words, place_words
 
 PRINTED = {
     "T1": "Table 1, robust inaccuracy of existing models",
@@ -36,14 +37,14 @@ def printed_tables(cells: Sequence[Computed]) -> list[Table | Text]:
 def _printed(name: str, cells: Sequence[Computed]) -> Table:
     rows = tuple(
         (
-            c.printed.row,
-            c.printed.column,
+            place_words(c.printed.row),
+            place_words(c.printed.column),
             c.printed.eps,
-            c.printed.formula,
+            formula_words(c.printed.formula),
             c.printed.paper,
             c.value,
             None if c.difference is None else Points(c.difference / 100, decimals=3),
-            c.status,
+            STATES[c.status],
         )
         for c in cells
     )
@@ -52,7 +53,7 @@ def _printed(name: str, cells: Sequence[Computed]) -> Table:
         "row",
         "column",
         "ε",
-        "formula",
+        "what it is",
         Column("printed", "%"),
         Column("from the logs", "%", decimals=3),
         Column("difference", "points"),
@@ -62,9 +63,16 @@ def _printed(name: str, cells: Sequence[Computed]) -> Table:
         PRINTED.get(name, name),
         columns,
         rows,
-        caption=f"{matched} of {len(cells)} cells agree to half a unit of the last digit.",
+        caption=f"{matched} of {len(cells)} cells agree to half a unit of the last digit. "
+        "Rates in percent of the images, differences in points.",
         emphasis=frozenset(i for i, c in enumerate(cells) if c.status == "mismatch"),
     )
+
+
+def _where(cell: Computed) -> str:
+    printed = cell.printed
+    table = PRINTED.get(printed.table, printed.table).partition(",")[0]
+    return f"{table}: {place_words(printed.row)}, {place_words(printed.column)}"
 
 
 def _notes(cells: Sequence[Computed]) -> Table:
@@ -74,8 +82,8 @@ def _notes(cells: Sequence[Computed]) -> Table:
         reasons.setdefault(cell.reason or cell.printed.note, []).append(cell)
     rows = tuple(
         (
-            "; ".join(f"{c.printed.table} {c.printed.row}, {c.printed.column}" for c in found),
-            found[0].status,
+            "; ".join(map(_where, found)),
+            STATES[found[0].status],
             reason,
         )
         for reason, found in reasons.items()

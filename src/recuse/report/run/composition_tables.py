@@ -63,9 +63,9 @@ def composition_table(compositions: Sequence[Composition], advice: Sequence[Advi
     columns: tuple[Column, ...] = (
         *lead.columns("system"),
         Column("natural", "%", "as deployed: the selector decides at ε"),
-        Column("less the core's", "points", "difference, paired bootstrap, 95 %"),
+        Column("natural, minus the core's", "points", "difference, paired bootstrap, 95 %"),
         Column("robust, sound", "%", said.bound),
-        Column("less the core's", "points", "difference, paired bootstrap, 95 %"),
+        Column("robust, minus the core's", "points", "difference, paired bootstrap, 95 %"),
         *((Column("fails", "α + β", "probability per image, of votes"),) * proven),
         *((Column("robust, attacked", "%", "attack on the composition itself"),) * attacked),
         Column("natural, paper", "%", "by the paper's way of counting"),
@@ -79,7 +79,8 @@ def composition_table(compositions: Sequence[Composition], advice: Sequence[Advi
     )
     rows = tuple(_cells(lead, row, attacked) for row in found)
     caption = (
-        f"{said.system} Sound: natural accuracy is that of this system, and an image counts as "
+        f"Rates in percent of the samples, differences in points. {said.system} "
+        "Sound: natural accuracy is that of this system, and an image counts as "
         f"robust only if no stage that an attacker can make answer is wrong.{said.limit} The "
         "paper's count takes natural accuracy from a selector of radius 2ε and counts some images "
         "as robust that the system can be made to get wrong. Shaded: what is recommended. "

@@ -28,11 +28,11 @@ def held_out_table(searches: Sequence[HeldOut]) -> Table:
         "ε",
         Column("natural loss allowed", "points", "against the core, while choosing"),
         Column("natural accuracy", "%"),
-        Column("less the core's", "points", _PAIRED),
-        Column("less the model's alone", "points", _PAIRED),
+        Column("natural, minus the core's", "points", _PAIRED),
+        Column("natural, minus that of the model alone", "points", _PAIRED),
         Column("robust accuracy, sound", "%"),
-        Column("less the core's", "points", _PAIRED),
-        Column("less the model's alone", "points", _PAIRED),
+        Column("robust, minus the core's", "points", _PAIRED),
+        Column("robust, minus that of the model alone", "points", _PAIRED),
         Column("model alone is better", "halves", ALONE_BETTER),
         "chosen most often",
     )
@@ -41,6 +41,7 @@ def held_out_table(searches: Sequence[HeldOut]) -> Table:
         lead = (*((search.run,) if runs else ()), *((search.pool.dataset,) if data else ()))
         rows += [(*lead, *cells) for cells in _rows(search)]
     caption = (
+        "Rates in percent of the samples. "
         "The system is chosen on a random half of the samples and measured on the other half: "
         f"mean ± standard deviation over {SPLITS} halves; differences are paired on the same "
         "samples, with 95 % intervals. Two stages: a second robust model is asked where the first "

@@ -1,12 +1,13 @@
 """Where the numbers of a report come from: records, settings, configuration, environment."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recuse.analysis.verdicts import Verdicts
 from recuse.records.run_folder import RunFolder
 from recuse.report.page.blocks import Block, Code, Column, Section, Table
+from recuse.report.page.written import written
+from recuse.serialize import KIND
 
 
 def origin(folders: Sequence[RunFolder], models: Sequence[Verdicts]) -> Section:
@@ -14,8 +15,7 @@ def origin(folders: Sequence[RunFolder], models: Sequence[Verdicts]) -> Section:
     blocks: list[Block] = [record_table(models), settings(models)]
     for folder in folders:
         if folder.config:
-            text = json.dumps(folder.config, indent=2, ensure_ascii=False)
-            blocks.append(Code(f"Configuration of {folder.name}", text))
+            blocks.append(Code(f"Configuration of {folder.name}", written(dict(folder.config))))
         if folder.environment:
             blocks.append(environment_table(folder.name, folder.environment))
     return Section("How this was computed", tuple(blocks), "Everything needed to compute it again.")
@@ -58,8 +58,8 @@ def settings(models: Sequence[Verdicts]) -> Code:
     """What each attack or certificate was set to, once for all records that share it."""
     shared: dict[str, list[str]] = {}
     for m in models:
-        text = json.dumps(m.meta.settings, indent=2, default=str, sort_keys=True)
-        shared.setdefault(f"{m.meta.attack} {text}", []).append(f"{m.run}/{m.meta.model}")
+        text = written({KIND: m.meta.attack, **dict(sorted(m.meta.settings.items()))})
+        shared.setdefault(text, []).append(f"{m.run}/{m.meta.model}")
     parts = (f"{', '.join(names)}:\n{text}" for text, names in shared.items())
     return Code("Settings of the attacks and certificates", "\n\n".join(parts))
 

@@ -58,7 +58,8 @@ def model_table(rates: Sequence[Measured]) -> Table:
         for m in rates
     )
     caption = (
-        "Small print: 95 % Wilson intervals. Robust selection asks twice the radius, because a "
+        "Rates in percent of the samples; small print: 95 % Wilson intervals. "
+        "Robust selection asks twice the radius, because a "
         "selector that decides at ε keeps its decision for every input within ε only if the "
         f"answer is stable within 2ε. {BOLD}"
     )
@@ -107,7 +108,8 @@ def certified_table(rates: Sequence[Measured]) -> Table:
         for m in rates
     )
     caption = (
-        "Small print: 95 % Wilson intervals. The paper counts robust selection at ε. A selector "
+        "Rates in percent of the samples; small print: 95 % Wilson intervals. "
+        "The paper counts robust selection at ε. A selector "
         "that decides at ε keeps its decision for every input within ε only if the answer is "
         "constant within 2ε; a dash says that 2ε was not asked, unattainable that no vote count "
         f"within the budget of draws could have proven it. {BOLD}"
@@ -146,7 +148,9 @@ def split_table(rates: Sequence[Measured]) -> Table:
         for m in labelled
         if m.splits
     )
-    return Table("The four splits as numbers", columns, rows, folded=True)
+    return Table(
+        "The four splits as numbers", columns, rows, "Percent of the samples.", folded=True
+    )
 
 
 class Lead:
@@ -214,7 +218,10 @@ def repetition_table(rates: Sequence[Measured]) -> Table:
         )
         for group in repeated.values()
     )
-    caption = "Mean ± standard deviation over trainings that differ in their seed alone."
+    caption = (
+        "Percent of the samples: mean ± standard deviation over trainings that differ in their "
+        "seed alone."
+    )
     return Table("Over several seeds", columns, rows, caption)
 
 
