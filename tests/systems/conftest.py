@@ -1,10 +1,12 @@
 """Two small networks that tell real digits apart, trained once for all tests of systems."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from recuse.attacks import Apgd
@@ -99,3 +101,14 @@ def pictures(digits: Splits) -> np.ndarray:
     """Eight digits as a camera would deliver them: 256 steps, channels last."""
     images = digits.test.images[:8].permute(0, 2, 3, 1).mul(255).round()
     return images.numpy().astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def files(pictures: np.ndarray) -> list[bytes]:
+    """The same digits as PNG files."""
+    found = []
+    for pixels in pictures:
+        file = io.BytesIO()
+        Image.fromarray(pixels[:, :, 0]).save(file, "PNG")
+        found.append(file.getvalue())
+    return found

@@ -1,6 +1,6 @@
 """Why a system answers as it does: the nearest image that its network answers otherwise."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from recuse.arrays import Images
 from recuse.attacks import Apgd
 from recuse.composition import Cascade
+from recuse.composition.deadline import before
 from recuse.random import SampleNoise
 from recuse.threat import Threat
 
@@ -50,7 +51,9 @@ class Explanation:
     def sentence(self) -> str:
         """The explanation in words."""
         if self.distance is None:
-            return f"{self.stage} says {self.name}; no neighbour with another answer was found"
+            return (
+                f"{self.stage} says {self.name}; no neighbour was found that it answers otherwise"
+            )
         place = "inside" if self.within else "outside"
         return (
             f"{self.stage} says {self.name}; at a distance of {self.distance:.4g} ({place} of the "
@@ -60,7 +63,12 @@ class Explanation:
 
 @torch.no_grad()
 def explain(
-    cascade: Cascade, labels: Sequence[str], x: Images, *, noise: SampleNoise
+    cascade: Cascade,
+    labels: Sequence[str],
+    x: Images,
+    *,
+    noise: SampleNoise,
+    end: float | None = None,
 ) -> Explanation:
     """Search the nearest image that the deciding network answers otherwise.
 
@@ -69,14 +77,18 @@ def explain(
         labels: Names of the classes.
         x: One image, ``(1, channels, height, width)``.
         noise: Of the cascade and of the search.
+        end: When to stop searching, in seconds of ``time.monotonic``.
     """
-    answers = cascade(x, noise=noise)
+    answers = cascade.traced(x, noise=noise, end=end).prediction
     selected = bool(answers.selected[0]) or not cascade.stages
     index = int(answers.stage[0]) if selected else 0
     model, threat = cascade.models[index], cascade.budget
     with cascade.evaluating():
         label = int(model(x).argmax(1))
-        found = nearest_other(model, x, threat, noise=noise.substream("explain"))
+        found = None
+        with before(end, model):
+            for nearer in neighbours(model, x, threat, noise=noise.substream("explain")):
+                found = nearer
         other = None if found is None else int(model(found).argmax(1))
     distance = None if found is None else float(threat.distance(found, x)[0])
     return Explanation(
@@ -92,10 +104,10 @@ def explain(
     )
 
 
-def nearest_other(
+def neighbours(
     model: nn.Module, x: Images, threat: Threat, *, noise: SampleNoise
-) -> Images | None:
-    """The nearest point of another class that an attack finds; None where it finds none.
+) -> Iterator[Images]:
+    """Points of another class, each nearer than the one before; none where an attack finds none.
 
     Balls grow from the budget until the attack succeeds, then shrink by halves; what was found is
     at last drawn towards ``x`` as far as its class allows.
@@ -107,12 +119,16 @@ def nearest_other(
         best = _broken(attack, model, x, labels, threat.with_eps(high), noise)
         low, high = (low, high) if best is not None else (high, 2 * high)
     if best is None:
-        return None
+        return
+    yield best
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         found = _broken(attack, model, x, labels, threat.with_eps(middle), noise)
-        low, high, best = (middle, high, best) if found is None else (low, middle, found)
-    return _drawn_near(model, x, best, labels)
+        low, high = (middle, high) if found is None else (low, middle)
+        if found is not None:
+            best = found
+            yield best
+    yield _drawn_near(model, x, best, labels)
 
 
 def _broken(
@@ -133,4 +149,4 @@ def _drawn_near(model: nn.Module, x: Images, far: Images, labels: Tensor) -> Ima
     return point if bool(model(point).argmax(1) != labels) else far
 
 
-__all__ = ["Explanation", "explain", "nearest_other"]
+__all__ = ["Explanation", "explain", "neighbours"]

@@ -114,12 +114,15 @@ class System:
         trace = self.cascade.traced(x, noise=noise_of(x, seed), end=end)
         return answers_of(self.cascade, self.labels, trace)
 
-    def explain(self, image: object, *, seed: int | None = None) -> Explanation:
+    def explain(
+        self, image: object, *, seed: int | None = None, end: float | None = None
+    ) -> Explanation:
         """The nearest other answer: which image near this one the network answers otherwise.
 
         Args:
             image: One image, as :meth:`predict` takes it.
             seed: As there.
+            end: When to stop searching; nothing is then found.
 
         Raises:
             DataError: Not one image.
@@ -127,7 +130,7 @@ class System:
         x = self.form.batch(image).to(self.device)
         if len(x) != 1:
             raise DataError(f"one image is explained at a time, not {len(x)}")
-        return explain(self.cascade, self.labels, x, noise=noise_of(x, seed))
+        return explain(self.cascade, self.labels, x, noise=noise_of(x, seed), end=end)
 
     def save(self, path: str | Path) -> None:
         """Write the system as a folder; :func:`recuse.load` gives it back.

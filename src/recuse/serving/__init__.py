@@ -1,0 +1,1 @@
+"""A system behind HTTP (extra ``serve``): batches, a time limit inside, counters, a page."""
