@@ -13,6 +13,8 @@ from PIL import Image
 
 from recuse.records.schema import Record, RecordMeta, make_record
 from recuse.records.store import parquet_bytes, write_record
+from recuse.report.page.blocks import Page
+from recuse.report.run.report import build_report
 
 SAMPLES = 200
 RADII = ("8/255", "16/255", "32/255")
@@ -58,31 +60,50 @@ def robust(name: str, wrong: int, reach: list[int], samples: int = SAMPLES, **ta
     return record(name, [i >= wrong for i in range(samples)], reach, role="robust", **tags)
 
 
-@pytest.fixture
-def known_records() -> list[Record]:
+def known() -> list[Record]:
     era = robust("era_1", 20, [0] * 50 + [2] * 50 + [3] * 100, loss="era", beta=1.0)
     trades = robust("trades", 20, [2] * 100 + [3] * 100, loss="trades")
     return [core(), era, trades]
 
 
 @pytest.fixture
-def write_run(tmp_path: Path, known_records: list[Record]) -> WriteRun:
-    def write(
-        name: str = "demo",
-        records: list[Record] | None = None,
-        *,
-        extras: bool = False,
-        eps: tuple[float, ...] = (8 / 255, 16 / 255),
-    ) -> Path:
-        folder = tmp_path / name
-        for entry in records if records is not None else known_records:
-            write_record(folder / "records", entry)
-        (folder / "config.json").write_text(json.dumps({"recipe": "demo", "seed": 7, "eps": eps}))
-        if extras:
-            write_extras(folder)
-        return folder
+def known_records() -> list[Record]:
+    return known()
 
-    return write
+
+def write(
+    folder: Path,
+    records: list[Record],
+    *,
+    extras: bool = False,
+    eps: tuple[float, ...] = (8 / 255, 16 / 255),
+) -> Path:
+    for entry in records:
+        write_record(folder / "records", entry)
+    (folder / "config.json").write_text(json.dumps({"recipe": "demo", "seed": 7, "eps": eps}))
+    if extras:
+        write_extras(folder)
+    return folder
+
+
+@pytest.fixture
+def write_run(tmp_path: Path, known_records: list[Record]) -> WriteRun:
+    def write_one(name: str = "demo", records: list[Record] | None = None, **more: Any) -> Path:
+        return write(tmp_path / name, known_records if records is None else records, **more)
+
+    return write_one
+
+
+@pytest.fixture(scope="session")
+def demo_page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The report of the known records, made once."""
+    return build_report([write(tmp_path_factory.mktemp("demo") / "demo", known())])
+
+
+@pytest.fixture(scope="session")
+def full_page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The same with everything else that a run may leave."""
+    return build_report([write(tmp_path_factory.mktemp("full") / "demo", known(), extras=True)])
 
 
 def write_extras(folder: Path) -> None:

@@ -30,11 +30,10 @@ def row(shown, *start):
     return next(r for r in shown.rows if r[: len(start)] == start)
 
 
-def test_the_model_table_holds_what_the_records_say(write_run):
-    run = write_run()
-    shown = table(build_report([run]), "Every model at every radius")
+def test_the_model_table_holds_what_the_records_say(demo_page, known_records):
+    shown = table(demo_page, "Every model at every radius")
     assert len(shown.rows) == 3 * 2
-    for record in read_records(run):
+    for record in known_records:
         frame = record.frame
         right = frame["accurate"].to_numpy()
         for eps, double in (("8/255", "16/255"), ("16/255", "32/255")):
@@ -49,10 +48,9 @@ def test_the_model_table_holds_what_the_records_say(write_run):
                 assert found[4].value == np.mean((right & stable)[sure])
 
 
-def test_compositions_are_counted_soundly_and_by_the_paper(write_run):
-    run = write_run(extras=True)
-    records = {r.meta.model: r.frame for r in read_records(run)}
-    shown = table(build_report([run]), "Compositions")
+def test_compositions_are_counted_soundly_and_by_the_paper(full_page, known_records):
+    records = {r.meta.model: r.frame for r in known_records}
+    shown = table(full_page, "Compositions")
     core = records["core"]
     last = Core(core["accurate"].to_numpy(), core["robust@8/255"].to_numpy())
     for name in ("era_1", "trades"):
@@ -90,24 +88,23 @@ def test_a_network_is_not_composed_with_itself(write_run):
     assert any("A composition needs a network beside the core" in note for note in notes)
 
 
-def test_the_summary_leads_with_sound_numbers_and_their_price(write_run):
-    page = build_report([write_run()])
-    cells = row(table(page, "Compositions"), "era_1 → core", "linf 8/255")
-    first = page.summary[0]
+def test_the_summary_leads_with_sound_numbers_and_their_price(demo_page):
+    cells = row(table(demo_page, "Compositions"), "era_1 → core", "linf 8/255")
+    first = demo_page.summary[0]
     assert first.startswith("The better choice here is a composition, era_1 → core. ")
     assert "On 200 samples of digits/test, core alone is right on 95.0\u00a0%" in first
     assert f"stays right on {100 * cells[4].value:.1f}\u00a0%" in first
-    shown = {tile.label: tile for tile in page.tiles}
+    shown = {tile.label: tile for tile in demo_page.tiles}
     assert shown["Recommended"].value == "era_1 → core"
     robust = shown["Robust accuracy, sound, linf 8/255"]
     assert robust.value.value == cells[4].value
     assert robust.note == "core alone: 15.0\u00a0%; era_1 alone: 75.0\u00a0%"
     assert "8/255" in first
-    assert "16/255" in page.summary[1]
+    assert "16/255" in demo_page.summary[1]
 
 
-def test_the_recommended_composition_gives_up_at_most_a_point(write_run):
-    shown = table(build_report([write_run()]), "Compositions")
+def test_the_recommended_composition_gives_up_at_most_a_point(demo_page):
+    shown = table(demo_page, "Compositions")
     chosen = [shown.rows[index] for index in sorted(shown.emphasis)]
     assert [r[:2] for r in chosen] == [
         ("era_1 → core", "linf 8/255"),
@@ -130,15 +127,16 @@ def test_where_all_are_dear_the_sum_of_both_accuracies_decides(write_run, known_
     assert [shown.rows[i][0] for i in sorted(shown.emphasis)] == ["trades alone", "trades alone"]
 
 
-def test_every_composition_stands_beside_its_members_alone(write_run, known_records):
-    page = build_report([write_run()])
-    shown = table(page, "Compositions")
+def test_every_composition_stands_beside_its_members_alone(demo_page, known_records):
+    shown = table(demo_page, "Compositions")
     for record in known_records:
         right, near = (record.frame[c].to_numpy() for c in ("accurate", "robust@8/255"))
         natural, _, robust, *_ = row(shown, f"{record.meta.model} alone", "linf 8/255")[2:]
         assert (natural, robust) == (Rate(right.mean()), Rate((right & near).mean()))
-    assert "era_1 alone is right on 90.0\u00a0% and stays right on 75.0\u00a0%" in page.summary[0]
-    assert "chosen among 5 systems" in " ".join(page.sections[0].blocks[0].paragraphs)
+    assert (
+        "era_1 alone is right on 90.0\u00a0% and stays right on 75.0\u00a0%" in demo_page.summary[0]
+    )
+    assert "chosen among 5 systems" in " ".join(demo_page.sections[0].blocks[0].paragraphs)
 
 
 def test_no_composition_is_advised_where_its_member_alone_is_better(write_run, known_records):
@@ -179,11 +177,12 @@ def test_what_the_adversary_broke_is_not_in_the_sound_number(write_run):
     assert after[6].value == pytest.approx(left.mean())
 
 
-def test_the_paper_counts_what_the_sound_accounting_does_not(write_run):
-    page = build_report([write_run()])
-    cells = row(table(page, "Compositions"), "era_1 → core", "linf 8/255")
+def test_the_paper_counts_what_the_sound_accounting_does_not(demo_page):
+    cells = row(table(demo_page, "Compositions"), "era_1 → core", "linf 8/255")
     assert cells[4].value < cells[7].value
-    hidden = row(table(page, "What the paper's accounting hides"), "era_1 → core", "linf 8/255")
+    hidden = row(
+        table(demo_page, "What the paper's accounting hides"), "era_1 → core", "linf 8/255"
+    )
     assert hidden[2] == round(200 * (cells[7].value - cells[4].value)) == 10
     assert "s0010" in hidden[7]
 
@@ -211,24 +210,22 @@ def test_bold_is_who_wins_beyond_the_interval(write_run, known_records):
     assert bold(shown, "robust, sound") == {("trades alone", "linf 16/255")}
 
 
-def test_every_number_of_every_table_is_on_the_page(write_run):
-    page = build_report([write_run(extras=True)])
-    text = render_html(page)
-    rates = [c for t in page.tables() for r in t.rows for c in r if isinstance(c, Rate)]
+def test_every_number_of_every_table_is_on_the_page(full_page):
+    text = render_html(full_page)
+    rates = [c for t in full_page.tables() for r in t.rows for c in r if isinstance(c, Rate)]
     assert len(rates) > 50
     for cell in rates:
         if not np.isnan(cell.value):
             assert f'data-v="{float(cell.value)}">{100 * cell.value:.1f}' in text
 
 
-def test_splits_sum_to_one(write_run):
-    for cells in table(build_report([write_run()]), "The four splits as numbers").rows:
+def test_splits_sum_to_one(demo_page):
+    for cells in table(demo_page, "The four splits as numbers").rows:
         assert sum(c.value for c in cells if isinstance(c, Rate)) == pytest.approx(1)
 
 
-def test_whatever_a_run_leaves_is_shown(write_run):
-    page = build_report([write_run(extras=True)])
-    titles = [s.title for s in page.sections]
+def test_whatever_a_run_leaves_is_shown(full_page):
+    titles = [s.title for s in full_page.sections]
     assert titles == [
         "What composition gains",
         "Every model",
@@ -237,8 +234,8 @@ def test_whatever_a_run_leaves_is_shown(write_run):
         "Inputs that were abstained on",
         "How this was computed",
     ]
-    assert any(isinstance(b, Gallery) for s in page.sections for b in s.blocks)
-    text = render_html(page)
+    assert any(isinstance(b, Gallery) for s in full_page.sections for b in s.blocks)
+    text = render_html(full_page)
     assert "&#34;seed&#34;: 7" in text
     assert "cpu.cores" in text
 
@@ -441,9 +438,8 @@ def test_the_config_chooses_the_radii(write_run, known_records):
     assert {r[1] for r in shown.rows} == {"linf 16/255"}
 
 
-def test_what_was_chosen_is_measured_on_other_samples(write_run, known_records):
-    page = build_report([write_run()])
-    shown = table(page, "Chosen on one half, measured on the other")
+def test_what_was_chosen_is_measured_on_other_samples(demo_page, known_records):
+    shown = table(demo_page, "Chosen on one half, measured on the other")
     rows = [r for r in shown.rows if r[1] == "linf 8/255"]
     alone, *systems = rows
     core = known_records[0].frame
