@@ -9,6 +9,7 @@ from recuse.analysis.verdicts import Verdicts, verdicts
 from recuse.radius import parse_radius
 from recuse.records.layout import PAGE
 from recuse.records.run_folder import RunFolder, read_run
+from recuse.records.schema import RecordMeta
 from recuse.records.store import write_atomically
 from recuse.report.charts.marks import Axes, Mark, scatter
 from recuse.report.page.blocks import Figure
@@ -28,29 +29,30 @@ INTRODUCTION = """# The frontier: every mechanism that needs no training, in one
 
 `recuse report` makes this page from the records beside it, which `recuse run frontier` wrote.
 
-**Systems.** The robustness indicator; softmax response at {thresholds} thresholds; mixtures of a
+**Setting.** The robustness indicator; softmax response at {thresholds} thresholds; mixtures of a
 network's probabilities with the core's at as many weights, and with the core's bare answer (the
-decision of MixedNUTS without its map); cascades of two stages of the first two. All are counted by
-the *sound* accounting, a lower bound on robust accuracy that is as strong as the attacks behind it:
-APGD-40 with cross entropy at ε and 2ε, and for the worst probabilities within ε three searches of
-40 steps (cross entropy, wrong-class confidence, probability margin) that never stop early. Nothing
-attacked the systems as a whole.
+decision of MixedNUTS without its map); cascades of two stages of the first two. A stage behind its
+indicator must be stable within 2ε to answer surely; nothing else here asks more than ε.
+
+**Adversary.** {attacks} on each network at ε and 2ε; for the worst probabilities
+within ε three searches of {steps} steps (cross entropy, wrong-class confidence, probability margin)
+that never stop early. Systems are counted by the *sound* accounting, a lower bound on robust
+accuracy as strong as these attacks; nothing attacked the systems as a whole.
 
 **Chosen.** On one half of the images, the most robust system that gives up at most so much of the
-core's natural accuracy there; every number is of the *other* half, mean over {splits} random
-halves. The natural accuracy of a mixture is a lower bound as well. The robust network alone is the
-most robust that keeps to the same loss, or the most robust of all where none does.
-
-A stage behind its indicator must be stable within 2ε to answer surely; nothing else here asks more
-than ε.
+core's natural accuracy there; every number is of the *other* half, mean ± standard deviation over
+{splits} random halves. The natural accuracy of a mixture is a lower bound as well. The robust
+network alone is the most robust that keeps to the same loss, or of all where none does.
 """
 
 
 def write_frontier(rows: Path, out: Path) -> None:
     """Write the page of the frontier, and its figure."""
-    found = {title: frontier(models, eps) for title, models, eps in questions(read_run(rows))}
+    run = read_run(rows)
+    found = {title: frontier(models, eps) for title, models, eps in questions(run)}
+    met = [record.meta for record in run.records]
     save_figure(figure(found), out, ("svg",))
-    write_atomically(out / PAGE, page(found).encode())
+    write_atomically(out / PAGE, page(found, met).encode())
 
 
 def questions(run: RunFolder) -> list[tuple[str, list[Verdicts], str]]:
@@ -66,19 +68,27 @@ def questions(run: RunFolder) -> list[tuple[str, list[Verdicts], str]]:
     ]
 
 
-def page(found: dict[str, Frontier]) -> str:
+def page(found: dict[str, Frontier], met: Sequence[RecordMeta]) -> str:
     """The whole text."""
     pools = [entry.pool for entry in found.values()]
     thresholds = max(sum(m[0].startswith("mixture") for m in pool.mixtures) for pool in pools)
     stages = max(len(set(pool.networks)) for pool in pools)
-    lines = [INTRODUCTION.format(thresholds=thresholds // stages, splits=SPLITS)]
+    attacks = {f"{m.attack} of {m.settings['attack']['steps']} steps" for m in met}
+    steps = {str(m.settings["margins"]["steps"]) for m in met}
+    introduction = INTRODUCTION.format(
+        thresholds=thresholds // stages,
+        attacks=" and ".join(sorted(attacks)),
+        steps=" or ".join(sorted(steps)),
+        splits=SPLITS,
+    )
+    lines = [introduction]
     lines += [f"![Natural against sound robust accuracy]({FIGURE}.svg)", ""]
     for title, entry in found.items():
         pool = entry.pool
         lines += [
             f"## {title}",
             "",
-            f"{pool.samples:,} images; core {pool.core_name}; "
+            f"**Images.** {pool.samples:,} test images; core {pool.core_name}; "
             f"{', '.join(dict.fromkeys(pool.networks))}. At most {100 * ALLOWED:g} points of the "
             "core's natural accuracy given up on the choosing half:",
             "",
