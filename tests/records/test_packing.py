@@ -70,11 +70,12 @@ def test_a_pack_holds_what_the_folders_held_and_nothing_else_is_left(records: Pa
     assert (records / PACK).read_bytes() == once
 
 
-def test_both_kinds_of_records_of_a_run_are_packed(tmp_path: Path) -> None:
-    for name in ("records", "compositions"):
+def test_all_kinds_of_records_of_a_run_are_packed(tmp_path: Path) -> None:
+    kinds = ["records", "compositions", "attacked"]
+    for name in kinds:
         other_records(tmp_path / "run" / name)
     folders = folders_of_records(tmp_path / "run")
-    assert [folder.name for folder in folders] == ["records", "compositions"]
+    assert [folder.name for folder in folders] == kinds
     for folder in folders:
         pack(folder, print)
         assert folders_of_records(folder) == [folder]

@@ -12,7 +12,8 @@ from polars.testing import assert_frame_equal
 from recuse.errors import RecordError
 from recuse.records import lock
 from recuse.records.answers import Answers
-from recuse.records.layout import LOCK
+from recuse.records.layout import LOCK, PACK
+from recuse.records.packing import pack
 from recuse.records.store import Shards, read_record
 from recuse.records.writing import writing
 
@@ -32,6 +33,28 @@ with opened(Path({records!r}), waiting=lambda who: print("waits for", who, flush
             sys.stdin.readline()
         if f"p{{i:03d}}" not in finished:
             record.shards.append(rows(i, i + 1))
+"""
+
+
+# Merges a record, and is killed at the n-th change of a file: no handler runs.
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from conftest import opened, rows
+left = int({count})
+def counted(method):
+    def change(self, *args, **kwargs):
+        global left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(self, *args, **kwargs)
+    return change
+with opened(Path({records!r})) as record:
+    for name in ("replace", "unlink"):
+        setattr(Path, name, counted(getattr(Path, name)))
+    record.finish()
 """
 
 
@@ -80,6 +103,21 @@ def test_who_is_killed_lets_go_and_another_goes_on(tmp_path: Path) -> None:
     assert second.returncode == 0
     assert len(list(folder.glob("shard-*"))) == 12
     assert_frame_equal(read_record(folder).frame, rows(0, 12))
+
+
+@pytest.mark.parametrize(("count", "left"), [(1, 3), (2, 4), (3, 3), (4, 2), (5, 1)])
+def test_who_is_killed_while_merging_loses_no_row(folder: Path, count: int, left: int) -> None:
+    names = {"tests": str(Path(__file__).parent), "records": str(folder.parent), "count": count}
+    done = subprocess.run([sys.executable, "-c", KILLED.format(**names)], check=False)
+    assert done.returncode == -9
+    assert len(list(folder.glob("shard-*"))) == left
+    assert_frame_equal(read_record(folder).frame, rows(0, 24))
+    with opened(folder.parent) as record:
+        assert record.known
+        assert_frame_equal(record.finish().frame, rows(0, 24))
+    assert len(list(folder.glob("shard-*"))) == 1
+    pack(folder.parent, print)
+    assert [path.name for path in folder.parent.iterdir()] == [PACK]
 
 
 def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatch) -> None:

@@ -44,6 +44,7 @@ def separation(
     from recuse.cli.console import progress_display
     from recuse.data import find_data_root
     from recuse.evaluation.geometry import separations
+    from recuse.records.layout import separation_name
     from recuse.records.store import write_atomically
     from recuse.report.charts.separation import separation_histogram
     from recuse.report.page.blocks import Figure
@@ -59,7 +60,7 @@ def separation(
         held = measured.results[kind]["share_within_2eps"]
         Console(soft_wrap=True, highlight=False).print(_sentence(kind, found, held))
     text = json.dumps(measured.results, indent=1)
-    write_atomically(out / f"separation-{norm}.json", text.encode())
+    write_atomically(out / separation_name(norm), text.encode())
     title = "How far differently labelled images are apart"
     chart = separation_histogram(measured.results)
     save_figure(Figure(f"separation-{norm}", title, chart), out, ("png",))

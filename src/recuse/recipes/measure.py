@@ -12,7 +12,7 @@ from recuse.models.checkpoint import load_checkpoint, weights_sha256
 from recuse.progress import Progress
 from recuse.recipes.config import RunConfig, SlopePlan
 from recuse.recipes.place import Place
-from recuse.records.layout import SEPARATION, SLOPES
+from recuse.records.layout import SLOPES, separation_name
 from recuse.records.run_folder import read_mapping
 from recuse.records.store import write_atomically
 
@@ -27,7 +27,7 @@ def measure_geometry(config: RunConfig, splits: Splits, place: Place, progress: 
         progress: Told as work proceeds.
     """
     for plan in config.separations:
-        path = place.out / plan.name / f"{SEPARATION}-{plan.norm}.json"
+        path = place.out / plan.name / separation_name(plan.norm)
         if not path.is_file():
             data = plan.data.load(place.data_root)
             found = separations(data, plan.norm, plan.eps, limit=plan.limit, progress=progress)

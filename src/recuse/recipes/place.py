@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from recuse.models.checkpoint import SUFFIX
 from recuse.records.layout import CHECKPOINTS
 
 
@@ -24,7 +25,7 @@ class Place:
 
     def checkpoint(self, name: str) -> Path:
         """Where a model of the run is kept."""
-        return self.out / CHECKPOINTS / f"{name}.safetensors"
+        return self.out / CHECKPOINTS / f"{name}{SUFFIX}"
 
 
 __all__ = ["Place"]

@@ -17,9 +17,15 @@ COMPOSITION_RATES = "composition.json"
 COMPOSITION_RECORDS = "compositions"
 # Rows of attacks on certificates, apart from the records of what was attacked.
 CERTIFICATE_ATTACKS = "attacked"
-# Of the geometry of a data set and of networks: SEPARATION-<norm>.json, and slopes.
-SEPARATION = "separation"
+# Of the geometry of a data set, one file a norm, and of networks.
+SEPARATIONS = "separation-*.json"
 SLOPES = "lipschitz.json"
+# Of one model's training.
+TRAINING_STATE = "state.pt"
+TRAINING_LOGS = "*.jsonl"
+
+# What a kill may leave of a file that was being written.
+PARTIALS = ".*.partial"
 
 # A folder of records holds one folder a record, ``<model>-<key>``, and what is packed.
 PACK = "records.parquet"
@@ -28,6 +34,16 @@ META = "meta.json"
 ANSWERS = "answers.json"
 SHARDS = "shard-*.parquet"
 SHARD = re.compile(r"shard-\d+(?:-([0-9a-f]{16}))?\.parquet")
+
+
+def separation_name(norm: str) -> str:
+    """The name of the file with the distances between classes in a norm."""
+    return SEPARATIONS.replace("*", norm)
+
+
+def training_log_name(model: str) -> str:
+    """The name of the file with the epochs of a model's training."""
+    return TRAINING_LOGS.replace("*", model)
 
 
 def shard_name(number: int, checksum: str) -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 from recuse.errors import RecordError
 from recuse.records.layout import (
     ANSWERS,
+    CERTIFICATE_ATTACKS,
     COMPOSITION_RECORDS,
     LOCK,
     META,
     PACK,
+    PARTIALS,
     RECORDS,
     SHARDS,
 )
@@ -35,7 +37,7 @@ def folders_of_records(run: Path) -> list[Path]:
     Raises:
         RecordError: There are none.
     """
-    inside = [run / RECORDS, run / COMPOSITION_RECORDS]
+    inside = [run / name for name in (RECORDS, COMPOSITION_RECORDS, CERTIFICATE_ATTACKS)]
     found = [folder for folder in (*inside, run) if holds_records(folder)]
     if not found:
         raise RecordError(f"no records below {run}; give a run folder that holds some")
@@ -99,7 +101,7 @@ def _remove(folder: Path, state: tuple[object, ...], waiting: Callable[[str], No
         if _state(folder) != state:
             return
         # First its meta: a folder without it is no record, and the pack counts.
-        for path in (folder / META, folder / ANSWERS, *folder.glob(SHARDS)):
+        for path in (folder / META, folder / ANSWERS, *folder.glob(SHARDS), *folder.glob(PARTIALS)):
             path.unlink(missing_ok=True)
     with suppress(OSError):  # what others put there stays, and so does who waits for the lock
         folder.rmdir()

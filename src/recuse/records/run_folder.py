@@ -19,6 +19,7 @@ from recuse.records.layout import (
     GALLERY_PICTURES,
     REGIONS,
     TRAINING,
+    TRAINING_LOGS,
 )
 from recuse.records.regions import Regions, read_regions
 from recuse.records.schema import Record
@@ -141,8 +142,8 @@ def read_mapping(path: Path) -> Mapping[str, Any]:
 
 def _read_training(folder: Path) -> dict[str, pl.DataFrame]:
     """``training/MODEL.jsonl`` or ``training/MODEL/*.jsonl``, one JSON object an epoch."""
-    logs = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-    logs |= {path.parent.name: path for path in sorted(folder.glob("*/*.jsonl"))}
+    logs = {path.stem: path for path in sorted(folder.glob(TRAINING_LOGS))}
+    logs |= {path.parent.name: path for path in sorted(folder.glob(f"*/{TRAINING_LOGS}"))}
     return {name: frame for name, path in logs.items() if (frame := _read_log(path)) is not None}
 
 

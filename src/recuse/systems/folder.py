@@ -18,6 +18,7 @@ from recuse.errors import ConfigError, DataError
 from recuse.models.cards import Card
 from recuse.models.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
 from recuse.models.class_order import Reordered
+from recuse.records.layout import PAGE
 from recuse.records.store import slug, write_atomically
 from recuse.serialize import parse_json
 from recuse.systems.inputs import InputForm
@@ -26,7 +27,7 @@ from recuse.systems.system import System
 from recuse.systems.typed import read_selector, write_selector
 from recuse.threat import Threat
 
-SYSTEM, README, FORMAT = "system.json", "README.md", 1
+SYSTEM, README, FORMAT = "system.json", PAGE, 1
 _NEEDED = ("name", "budget", "labels", "input", "stages", "core", "files", "checksum")
 
 

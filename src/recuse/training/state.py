@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
 from recuse.models.checkpoint import weights_sha256
+from recuse.records.layout import TRAINING_STATE, training_log_name
 from recuse.records.store import write_atomically
 from recuse.serialize import to_plain
 from recuse.training.config import TrainConfig
@@ -62,7 +63,7 @@ class Files:
     @property
     def state(self) -> Path:
         """What a rerun goes on from."""
-        return self.folder / "state.pt"
+        return self.folder / TRAINING_STATE
 
     @property
     def best(self) -> Path:
@@ -77,7 +78,7 @@ class Files:
     @property
     def log(self) -> Path:
         """One JSON object a line and epoch."""
-        return self.folder / f"{self.name}.jsonl"
+        return self.folder / training_log_name(self.name)
 
     def write_log(self, history: list[Row]) -> None:
         """Write the training log."""

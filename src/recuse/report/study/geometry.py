@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recuse.errors import RecordError
-from recuse.records.layout import PAGE, SEPARATION, SLOPES
+from recuse.records.layout import PAGE, SEPARATIONS, SLOPES
 from recuse.records.run_folder import read_mapping
 from recuse.records.store import write_atomically
 from recuse.report.charts.separation import KINDS, separation_histogram
@@ -62,7 +62,7 @@ def write_geometry(rows: Path, out: Path) -> None:
     Raises:
         RecordError: Nothing was measured, or a file is damaged.
     """
-    paths = sorted(rows.glob(f"*/{SEPARATION}-*.json"))
+    paths = sorted(rows.glob(f"*/{SEPARATIONS}"))
     found = {path: read_mapping(path) for path in paths}
     slopes = read_mapping(rows / SLOPES)
     if not found and not slopes:
