@@ -236,7 +236,7 @@ def test_whatever_a_run_leaves_is_shown(full_page):
     ]
     assert any(isinstance(b, Gallery) for s in full_page.sections for b in s.blocks)
     text = render_html(full_page)
-    assert "&#34;seed&#34;: 7" in text
+    assert "(recipe=demo, seed=7, eps=[8/255, 16/255])" in text
     assert "cpu.cores" in text
 
 
