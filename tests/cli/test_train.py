@@ -104,3 +104,22 @@ def test_bad_words_are_one_sentence_and_leave_nothing(
 ) -> None:
     assert says in refused(capsys, model, *words)
     assert not (folder / "out").exists()
+
+
+def test_a_share_of_nothing_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(
+            [
+                "train",
+                "small(channels=1, size=8)",
+                "--data",
+                "digits",
+                "--extra-share",
+                "0.3",
+                "--out",
+                str(tmp_path / "m"),
+            ]
+        )
+    assert stop.value.code == 2
+    assert "--extra-share is a share of --extra" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()

@@ -262,3 +262,12 @@ def test_foreign_weights_of_a_network_without_normalisation(tmp_path):
     x = torch.rand(3, 2)
     assert torch.equal(model(x), network.eval()(x))
     assert Preprocessing(shape=(2,)) == card_for("mlp", Mlp()).preprocessing
+
+
+def test_a_card_that_asks_for_more_than_any_memory_is_refused_at_once(tmp_path):
+    greedy = replace(CARD, architecture=replace(SMALL, size=400_000))
+    tensors = {k: v.clone() for k, v in CARD.build().state_dict().items()}
+    metadata = {"format": "recuse-1", "card": greedy.to_json()}
+    save_file(tensors, tmp_path / "greedy.safetensors", metadata)
+    with pytest.raises(DataError, match=r"does not fit the architecture: .* expected \(100, 32"):
+        load_checkpoint(tmp_path / "greedy.safetensors")

@@ -31,7 +31,7 @@ def train(
     clip_norm: float | None = None,
     extra: str | None = None,
     teacher: str | None = None,
-    extra_share: float = 0.5,
+    extra_share: float | None = None,
     precision: str = "fp32",
     seed: int = 0,
     limit: int | None = None,
@@ -66,7 +66,7 @@ def train(
         clip_norm: Largest norm of the gradient.
         extra: Images without labels (a data set, folder or parquet file) for robust self-training.
         teacher: Accurate model that labels them, named as MODEL is.
-        extra_share: Share of each batch that is extra.
+        extra_share: Share of each batch that is extra; half by default.
         precision: fp32, or bf16 for faster forwards with fp32 weights.
         seed: Of weights, order and noise.
         limit: Train on the first so many images only.
@@ -88,7 +88,7 @@ def train(
         augment=options.value(augment, "augmentation"),
         average=options.value(average, "average"),
         clip_norm=clip_norm,
-        extra_share=0.0 if extra is None else extra_share,
+        extra_share=_share(extra, extra_share),
         precision=options.precision(precision),
         seed=seed,
     )
@@ -99,6 +99,14 @@ def train(
     rows = splits.train if limit is None else splits.train.head(limit)
     more = datasets.pseudo_labelled_data(extra, teacher, rows, root, device)
     _fit(network.to(options.device(device)), card, rows, splits.validation, config, out, more)
+
+
+def _share(extra: str | None, share: float | None) -> float:
+    from recuse.errors import ConfigError
+
+    if extra is None and share is not None:
+        raise ConfigError("--extra-share is a share of --extra, which is not given; leave it out")
+    return 0.0 if extra is None else 0.5 if share is None else share
 
 
 def _fit(

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from recuse.data.annotations import Scene, Target
-from recuse.data.decode import DAMAGED, Box, crop_resize, is_deep
+from recuse.data.decode import DAMAGED, Box, crop_resize, is_deep, too_large
 from recuse.errors import ConfigError
 from recuse.random import generator
 
@@ -197,6 +197,8 @@ def _open(scene: Scene, data: bytes | None) -> tuple[Image.Image, str] | Skipped
         return Skipped(scene.name, "", "no image", f"{scene.name}: there is no image file")
     try:
         with Image.open(io.BytesIO(data)) as file:
+            if said := too_large(file):
+                return Skipped(scene.name, "", "too large", f"{scene.name}: {said}")
             if is_deep(file):
                 detail = f"{scene.name}: more than 8 bits per channel (mode {file.mode})"
                 return Skipped(scene.name, "", "more than 8 bits per channel", detail)

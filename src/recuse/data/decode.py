@@ -22,6 +22,8 @@ _CHUNK = 256
 # Pillow cuts these modes off at 255 where it converts them; of colours with 16 bits it reads 8.
 _DEEP_MODES = ("I", "F")
 _DEEP_COLOURS = (";16B", ";16L", ";16N")
+# A few bytes of PNG can ask for gigabytes of pixels.
+PIXEL_LIMIT, MEGAPIXELS = "RECUSE_MAX_MEGAPIXELS", 64
 # What Pillow raises on damaged input, by format: truncation, bad headers, bad PNG chunks, bombs.
 DAMAGED = (
     OSError,
@@ -56,10 +58,12 @@ def open_image(data: bytes, where: str, mode: str = "RGB") -> Image.Image:
         mode: Pillow mode to convert to.
 
     Raises:
-        DataError: Truncated, damaged or not an image.
+        DataError: Truncated, damaged, too large or not an image.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if said := too_large(image):
+                raise DataError(f"{where}: {said}")
             if is_deep(image):
                 raise DataError(
                     f"{where}: the image has more than 8 bits per channel (mode {image.mode}), "
@@ -68,6 +72,25 @@ def open_image(data: bytes, where: str, mode: str = "RGB") -> Image.Image:
             return ImageOps.exif_transpose(image).convert(mode)
     except DAMAGED as error:
         raise DataError(f"{where}: the image is truncated or not an image ({error})") from error
+
+
+def too_large(image: Image.Image) -> str:
+    """Why an opened image is not decoded; empty if it is small enough.
+
+    Raises:
+        DataError: The variable that sets the limit holds no number.
+    """
+    text = os.environ.get(PIXEL_LIMIT, str(MEGAPIXELS))
+    try:
+        limit = float(text)
+    except ValueError:
+        raise DataError(f"{PIXEL_LIMIT} is {text!r}; give a number of megapixels") from None
+    if image.width * image.height <= 1e6 * limit:
+        return ""
+    return (
+        f"the image has {image.width} x {image.height} pixels, more than {limit:g} megapixels; "
+        f"make it smaller, or raise the limit by {PIXEL_LIMIT}"
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,6 +84,9 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Card]:
             whose digest is not the card's.
     """
     card, state = _read(path, weights=True)
+    with torch.device("meta"):  # a card may ask for a network that no memory holds
+        expected = blank(card).state_dict()
+    require_state(state, expected, path)
     model = blank(card)
     load_state(model, state, path)
     if (digest := weights_sha256(model)) != card.sha256:
@@ -198,12 +201,22 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> Non
     Raises:
         DataError: Keys or shapes that do not fit; the sentence names the first.
     """
-    expected = model.state_dict()
+    model.load_state_dict(require_state(state, model.state_dict(), path))
+
+
+def require_state(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """``state`` with the counters of batch norm that it may lack.
+
+    Raises:
+        DataError: Keys or shapes that do not fit; the sentence names the first.
+    """
     counters = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")}
     complete = {**counters, **state}
     if complaint := state_difference(complete, expected):
         raise DataError(f"{path} does not fit the architecture: {complaint}")
-    model.load_state_dict(complete)
+    return complete
 
 
 def state_difference(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
