@@ -23,6 +23,7 @@ from recuse.models import Mlp, model_names
 from recuse.models.cards import card_for
 from recuse.models.checkpoint import save_checkpoint
 from recuse.models.zoo import CIFAR10_LABELS
+from recuse.systems import load
 
 from .data.conftest import png
 from .documents import Block, blocks
@@ -34,6 +35,8 @@ DIRECTIVES = ("{toctree}", "{eval-rst}")
 NETWORKS = ("cifar10_resnet4b_adv2", "cifar10_resnet56_std", "cifar10_resnet20_std")
 # Less of the same: what costs time and changes nothing about whether a command works.
 QUICK = {"epochs": 1, "limit": 3, "search": 2, "restarts": 1, "device": "cpu"}
+# What drawn images and untrained networks cannot keep.
+QUICK |= {"max_natural_loss": 99.0}
 
 
 def _title(page: Path) -> str:
@@ -92,6 +95,9 @@ def run_command(words: list[str]) -> None:
     assert program == "recuse", f"nothing runs {program!r}"
     call = parse(rest)
     assert isinstance(call, functools.partial)
+    if rest[0] == "serve":  # until it is stopped; the tests of serving start and stop it
+        load(*call.args)
+        return
     quick = {name: value for name, value in QUICK.items() if name in call.keywords}
     functools.partial(call, **quick)()
 

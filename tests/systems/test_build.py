@@ -201,7 +201,7 @@ def test_a_searched_cascade_is_built(files: tuple[str, str], tmp_path: Path) -> 
         (["--threat", "2/255"], "has no norm"),
         (["--max-natural-loss", "-1"], "loss of -1 points"),
         (["--from", "nowhere.json"], "nowhere.json does not exist"),
-        (["--limit", "3"], "too few to choose on one half"),
+        (["--limit", "1"], "too few to choose on one half"),
     ],
 )
 def test_bad_words_are_one_sentence_and_leave_nothing(

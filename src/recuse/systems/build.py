@@ -33,7 +33,7 @@ from recuse.systems.system import System
 from recuse.threat import Threat
 
 CHOOSING = "choosing"
-_FEWEST = 4
+_FEWEST = 2
 
 
 @dataclass(frozen=True)
