@@ -13,12 +13,13 @@ from torch import nn
 
 pytest.importorskip("litserve", reason="serving needs the extra serve")
 
-from recuse.composition import Cascade, Core
+from recuse.composition import Cascade, Core, Stage
 from recuse.errors import ConfigError
+from recuse.selectors import SoftmaxResponse
 from recuse.serving.front import Front
 from recuse.serving.metrics import BUCKETS, Metrics
 from recuse.serving.server import Serving, require_free
-from recuse.serving.worker import Asked, answer
+from recuse.serving.worker import Asked, Pace, answer
 from recuse.systems import System, load
 
 from .conftest import BUDGET, FORM, LABELS
@@ -193,7 +194,7 @@ def test_a_worker_that_is_silent_or_fails_is_told_of(files: list[bytes]) -> None
 def test_a_batch_is_answered_as_one_by_one(saved, pictures: np.ndarray) -> None:
     system = load(saved)
     asked = [Asked(image.numpy()) for image in FORM.batch(pictures)]
-    rows = answer(system, asked, 60.0)
+    rows = answer(system, asked, 60.0, Pace(32))
     assert [row["label"] for row in rows] == system.predict(pictures).label
     assert not any(row["timed_out"] for row in rows)
 
@@ -201,9 +202,43 @@ def test_a_batch_is_answered_as_one_by_one(saved, pictures: np.ndarray) -> None:
 def test_a_budget_too_small_for_any_answer_abstains_in_time(saved, pictures: np.ndarray) -> None:
     system, asked = load(saved), [Asked(image.numpy()) for image in FORM.batch(pictures)]
     began = time.monotonic()
-    rows = answer(system, asked, 1e-6)
+    rows = answer(system, asked, 1e-6, Pace(32))
     assert time.monotonic() - began < 2
     assert all(row["timed_out"] and row["abstained"] and row["label"] is None for row in rows)
+
+
+class PerImage(nn.Module):
+    """A core that takes as long as it has images, and as a stage two passes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.004 * len(x))
+        return torch.ones(len(x), 10).cumsum(1)
+
+
+def test_a_burst_that_takes_too_long_at_once_is_answered_in_smaller_parts() -> None:
+    stage = Stage(PerImage(), SoftmaxResponse(0.99), "never")
+    system = System("s", Cascade((stage,), Core(PerImage(), "core"), BUDGET), LABELS, FORM)
+    asked = [Asked(np.zeros((1, 8, 8), dtype=np.float32)) for _ in range(32)]
+    pace = Pace(32)
+    first = answer(system, asked, 0.1, pace)  # 0.13 s for the stage, then no time for the core
+    assert all(row["timed_out"] and row["label"] is None for row in first)
+    assert pace.rows < 32
+    answer(system, asked, 0.1, pace)
+    later = answer(system, asked, 0.1, pace)
+    assert [row["label"] for row in later] == [9] * 32
+
+
+def test_a_pace_quickens_where_there_is_time() -> None:
+    pace = Pace(32)
+    pace.note(32, late=True, spent=1.0)
+    pace.note(3, late=True, spent=1.0)
+    assert pace.rows == 1
+    for _ in range(4):
+        pace.note(pace.rows, late=False, spent=0.1)
+    assert pace.rows == 16
+    pace.note(2, late=False, spent=0.1)  # a small batch says nothing of larger ones
+    pace.note(16, late=False, spent=0.5)
+    assert pace.rows == 16
 
 
 class Silent(nn.Module):
@@ -217,7 +252,7 @@ class Silent(nn.Module):
 def test_one_bad_image_fails_alone() -> None:
     system = System("s", Cascade((), Core(Silent(), "core"), BUDGET), LABELS, FORM)
     images = [np.full((1, 8, 8), v, dtype=np.float32) for v in (0.5, 0.0, 0.7)]
-    rows = answer(system, [Asked(image) for image in images], 60.0)
+    rows = answer(system, [Asked(image) for image in images], 60.0, Pace(32))
     assert [row.get("label") for row in rows] == [9, None, 9]
     assert "NaN" in rows[1]["error"]
     assert rows[0]["error"] is None

@@ -28,7 +28,8 @@ def serve(
         host: 127.0.0.1 for this machine alone, 0.0.0.0 or :: for others.
         port: To listen on, 1024 to 65535.
         workers: Processes that compute.
-        budget_ms: Milliseconds that a batch may compute; what is not decided then is abstained on.
+        budget_ms: Milliseconds that may be computed for a request; what is not decided then is
+            abstained on.
         max_bytes: Largest request.
         batch: Most images answered together.
         wait_ms: How long a batch waits for more images.

@@ -34,7 +34,8 @@ class Serving:
         host: ``127.0.0.1`` for this machine alone, ``0.0.0.0`` or ``::`` for others.
         port: 1024 to 65535.
         workers: Processes that compute.
-        budget_ms: Milliseconds that a batch may compute; what is undecided then is abstained on.
+        budget_ms: Milliseconds that may be computed for a request; what is undecided then is
+            abstained on.
         max_bytes: Of one request.
         batch: Most images of a batch.
         wait_ms: How long a batch waits for more.

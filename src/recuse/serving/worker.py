@@ -39,7 +39,7 @@ class SystemApi(LitAPI):  # type: ignore[misc]
 
     Args:
         folder: Of the system.
-        budget_s: Seconds that a batch may compute.
+        budget_s: Seconds that may be computed for a request.
         threads: Of this process; 0 for as many as torch takes.
         rows: Most images of a batch.
         wait_s: How long a batch waits for more.
@@ -50,6 +50,7 @@ class SystemApi(LitAPI):  # type: ignore[misc]
     ) -> None:
         super().__init__(max_batch_size=rows, batch_timeout=wait_s)
         self.folder, self.budget_s, self.threads = folder, budget_s, threads
+        self.pace = Pace(rows)
         self.system: System | None = None
 
     def setup(self, device: str) -> None:
@@ -68,36 +69,81 @@ class SystemApi(LitAPI):  # type: ignore[misc]
         """A row each; what goes wrong with one image is that image's row."""
         assert self.system is not None
         asked = batch if isinstance(batch, list) else [batch]
-        return answer(self.system, asked, self.budget_s)
+        return answer(self.system, asked, self.budget_s, self.pace)
 
     def unbatch(self, output: list[Row]) -> list[Row]:
         """A row each."""
         return output
 
 
-def answer(system: System, asked: list[Asked], budget_s: float) -> list[Row]:
-    """Answer a batch within its time: what is not decided by then is abstained on.
+@dataclass
+class Pace:
+    """How many images a worker answers at once, so that they are done within their time.
+
+    Without it a burst of requests would fill batches that never end in time, and nobody would get
+    an answer.
+
+    Attributes:
+        most: Never more than these.
+        rows: Now.
+    """
+
+    most: int
+    rows: int = 0
+
+    def __post_init__(self) -> None:
+        self.rows = self.rows or self.most
+
+    def note(self, asked: int, *, late: bool, spent: float) -> None:
+        """Take half where time ran out, twice as many where less than a third of it was needed.
+
+        Args:
+            asked: Images that were answered at once.
+            late: Some were not decided in time.
+            spent: Share of the time that it took.
+        """
+        if late:
+            self.rows = max(1, asked // 2)
+        elif asked >= self.rows and spent < 1 / 3:
+            self.rows = min(self.most, 2 * self.rows)
+
+
+def answer(system: System, asked: list[Asked], budget_s: float, pace: Pace) -> list[Row]:
+    """Answer requests, at a pace that keeps their time: what is undecided then is abstained on.
 
     Args:
         system: Who answers.
         asked: Images of the system's form.
-        budget_s: Seconds.
+        budget_s: Seconds that may be computed for each request, alone or with others at once.
+        pace: Of this worker.
 
     Returns:
         A row each, or ``{"error": sentence}``.
     """
-    end = time.monotonic() + budget_s
+    rows: list[Row] = []
+    while len(rows) < len(asked):
+        part = asked[len(rows) : len(rows) + pace.rows]
+        began = time.monotonic()
+        found = _answer(system, part, budget_s)
+        late = any(row.get("timed_out") for row in found)
+        pace.note(len(part), late=late, spent=(time.monotonic() - began) / budget_s)
+        rows += found
+    for one, row in zip(asked, rows, strict=True):
+        if one.explain and row["error"] is None:
+            row["explanation"] = _explained(system, one, time.monotonic() + budget_s)
+    return rows
+
+
+def _answer(system: System, asked: list[Asked], budget_s: float) -> list[Row]:
+    """Answer requests at once; one that fails fails alone."""
     images = torch.from_numpy(np.stack([one.image for one in asked]))
     try:
-        rows = [found.row("request") for found in system.predict(images, end=end)]
+        found = system.predict(images, end=time.monotonic() + budget_s)
     except RecuseError as error:
         if len(asked) == 1:
             return [{"error": str(error)}]
-        return [row for one in asked for row in answer(system, [one], budget_s / len(asked))]
-    for one, row in zip(asked, rows, strict=True):
-        if one.explain:
-            row["explanation"] = _explained(system, one, time.monotonic() + budget_s)
-    return rows
+        return [row for one in asked for row in _answer(system, [one], budget_s)]
+    return [entry.row("request") for entry in found]
 
 
 def _explained(system: System, one: Asked, end: float) -> Row:
@@ -107,4 +153,4 @@ def _explained(system: System, one: Asked, end: float) -> Row:
     return {**plain, "picture": pixels, "sentence": found.sentence}
 
 
-__all__ = ["Asked", "SystemApi", "answer"]
+__all__ = ["Asked", "Pace", "SystemApi", "answer"]
