@@ -19,10 +19,11 @@ from recuse.analysis.accounting import (
     paper_account,
     sound_account,
 )
+from recuse.analysis.comparable import check_comparable
 from recuse.analysis.compositions import stage_of
 from recuse.analysis.mechanisms import confidence_stage
 from recuse.analysis.metrics import rate, share
-from recuse.analysis.verdicts import Mask, Verdicts, add_radii, check_comparable
+from recuse.analysis.verdicts import Mask, Verdicts, add_radii
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
 

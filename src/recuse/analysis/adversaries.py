@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recuse.analysis.verdicts import Mask, Verdicts, same_question, verdicts
+from recuse.analysis.comparable import same_question
+from recuse.analysis.verdicts import Mask, Verdicts, verdicts
 from recuse.radius import parse_radius
 from recuse.records.schema import Record, joint_weights, radius_column
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recuse.analysis.accounting import Core, Stage
+from recuse.analysis.comparable import by_model, check_comparable
 from recuse.analysis.compositions import core_of
 from recuse.analysis.cores import the_core
 from recuse.analysis.evidence import same_weights, strongest_record
@@ -14,13 +15,7 @@ from recuse.analysis.mechanism_pool import (
     stages_of,
 )
 from recuse.analysis.networks import gather
-from recuse.analysis.verdicts import (
-    Verdicts,
-    add_radii,
-    by_model,
-    check_comparable,
-    verdicts,
-)
+from recuse.analysis.verdicts import Verdicts, add_radii, verdicts
 from recuse.errors import RecordError
 from recuse.radius import format_radius, parse_radius
 from recuse.records.schema import Record, RecordMeta

@@ -4,19 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from recuse.analysis.advice import Advice, advise
+from recuse.analysis.comparable import by_model, check_comparable
 from recuse.analysis.compositions import Composition, count_composition
 from recuse.analysis.cores import cores, the_core
 from recuse.analysis.deployed import smoothed
 from recuse.analysis.evidence import network_of, same_weights, strongest_record
 from recuse.analysis.networks import gather
-from recuse.analysis.verdicts import (
-    Kind,
-    Verdicts,
-    add_radii,
-    by_model,
-    check_comparable,
-    verdicts,
-)
+from recuse.analysis.verdicts import Kind, Verdicts, add_radii, verdicts
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
 from recuse.records.schema import Record

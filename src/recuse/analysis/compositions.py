@@ -8,10 +8,11 @@ import numpy as np
 
 from recuse.analysis.accounting import Account, Core, Stage, paper_account, sound_account
 from recuse.analysis.adversaries import Attacked, attacked
+from recuse.analysis.comparable import check_comparable
 from recuse.analysis.deployed import Promise, promise, promise_alone, smoothed
 from recuse.analysis.mechanisms import indicator_stage
 from recuse.analysis.metrics import rate
-from recuse.analysis.verdicts import Kind, Mask, Verdicts, add_radii, check_comparable
+from recuse.analysis.verdicts import Kind, Mask, Verdicts, add_radii
 from recuse.errors import RecordError
 from recuse.records.schema import Record
 

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 
 from recuse.analysis.adversaries import refute_members
-from recuse.analysis.verdicts import Verdicts, same_question
+from recuse.analysis.comparable import same_question
+from recuse.analysis.verdicts import Verdicts
 from recuse.radius import parse_radius
 from recuse.records.schema import Record, radius_column, robust_columns
 

@@ -5,7 +5,6 @@ place where a record's columns become such arrays, so that every missing column,
 radius or differing sample is refused in one sentence, in one place.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -262,49 +261,6 @@ class Verdicts:
 def verdicts(record: Record, run: str = "") -> Verdicts:
     """A record's verdicts."""
     return Verdicts(record.meta, record.frame, run=run)
-
-
-def by_model(judged: Sequence[Verdicts]) -> dict[str, list[Verdicts]]:
-    """Records of each network; two networks of one name are told apart by their weights."""
-    weights: dict[str, set[str]] = {}
-    for v in judged:
-        weights.setdefault(v.meta.model, set()).add(v.meta.weights)
-    models: dict[str, list[Verdicts]] = {}
-    for v in judged:
-        name = v.meta.model
-        label = name if len(weights[name]) == 1 else f"{name} ({v.meta.weights[:8] or 'log'})"
-        models.setdefault(label, []).append(v)
-    return models
-
-
-def same_question(first: RecordMeta, second: RecordMeta) -> bool:
-    """Whether two records judged the same images in the same norm, as far as they say."""
-    data = {first.settings.get("data"), second.settings.get("data")} - {None}
-    return (first.dataset, first.norm) == (second.dataset, second.norm) and len(data) <= 1
-
-
-def check_comparable(models: Sequence[Verdicts]) -> None:
-    """Refuse models that were not judged on the same samples of the same data in one norm.
-
-    Raises:
-        RecordError: Names the two models and what differs.
-    """
-    first = models[0]
-    for other in models[1:]:
-        pair = f"{first.meta.model!r} and {other.meta.model!r}"
-        if other.meta.dataset != first.meta.dataset:
-            raise RecordError(
-                f"{pair} were judged on different data: {first.meta.dataset}, {other.meta.dataset}"
-            )
-        if other.meta.norm != first.meta.norm:
-            raise RecordError(
-                f"{pair} were judged in different norms: {first.meta.norm}, {other.meta.norm}"
-            )
-        if not first.ids.equals(other.ids):
-            odd = sorted(set(first.ids) ^ set(other.ids))
-            raise RecordError(
-                f"{pair} were judged on different samples, for example sample_id {odd[0]!r}"
-            )
 
 
 def add_radii(first: str | float, second: str | float) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from recuse.analysis.comparable import check_comparable
 from recuse.analysis.metrics import (
     natural_accuracy,
     rate,
@@ -18,7 +19,7 @@ from recuse.analysis.metrics import (
     share,
 )
 from recuse.analysis.published.book import Book, Kind
-from recuse.analysis.verdicts import Verdicts, add_radii, check_comparable
+from recuse.analysis.verdicts import Verdicts, add_radii
 from recuse.errors import ConfigError, RecordError
 
 Status = Literal["match", "mismatch", "missing-log", "not-from-logs"]
