@@ -134,7 +134,7 @@ def test_a_certifier(rows, nets, tmp_path):
     split, stage = source("digits").load_test().head(12), nets[0]
     plan = Certification(Distance(), (0.05, 0.2))
     proven = certify_dataset(stage, split, plan, name="net", records=tmp_path / "records")
-    assert (proven.meta.attack, proven.meta.norm) == ("distance", "l2")
+    assert (proven.meta.method, proven.meta.norm) == ("distance", "l2")
     bound = Distance().decide(stage, split.images, (0.05,), noise=SampleNoise(0, split.ids)).bound
     np.testing.assert_array_equal(proven.frame["certified@0.05"], bound.numpy() > 0.05)
     words = "certify outside_nets:build --data digits --limit 12 --eps l2:0.05 --device cpu"

@@ -38,7 +38,7 @@ def attack(left: list[bool], ids: list[str], **changes: object) -> Record:
     given = {
         "model": "other → names",
         "dataset": "signs/test",
-        "attack": "adaptive",
+        "method": "adaptive",
         "norm": "linf",
         "radii": ("1/255",),
         "weights": joint_weights([STAGE, CORE]),
@@ -83,7 +83,7 @@ def test_of_several_adversaries_the_worst_counts_at_every_sample() -> None:
         {"settings": {"data": "other", "selectors": []}},
         {"settings": {"selectors": [{"kind": "SoftmaxResponse", "threshold": 0.5}]}},
         {"settings": {"selectors": [{"kind": "RobustnessIndicator", "radius": 0.1}]}},
-        {"attack": "apgd"},
+        {"method": "apgd"},
     ],
 )
 def test_an_attack_on_something_else_says_nothing(changes: dict[str, object]) -> None:

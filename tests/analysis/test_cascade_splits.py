@@ -24,7 +24,7 @@ def model(name: str, seed: int, *, loss: str = "era", **changes) -> Record:
     rng = np.random.default_rng(seed)
     wanted = {
         "dataset": "signs/test",
-        "attack": "apgd-ce",
+        "method": "apgd-ce",
         "norm": "linf",
         "radii": ("1/255", "2/255"),
         "tags": {"loss": loss},
@@ -55,8 +55,8 @@ def test_a_pool_takes_what_was_judged_at_eps_and_twice_eps() -> None:
         model("core", 0, loss="std"),
         model("a", 2),
         model("b", 3, radii=("1/255",)),
-        model("c", 4, attack="pgd"),
-        model("a", 5, attack="apgd-conf", kind="confidence"),
+        model("c", 4, method="pgd"),
+        model("a", 5, method="apgd-conf", kind="confidence"),
         model("elsewhere", 6, dataset="digits/test"),
     )
     assert pool.names == ("a",)
@@ -83,7 +83,7 @@ def test_several_attacks_on_a_model_count_as_the_worst_of_them() -> None:
     one, core = model("a", 2), model("core", 0, loss="std")
     two, again = (
         make_record(
-            replace(first.meta, attack="square"),
+            replace(first.meta, method="square"),
             model("a", seed).frame.with_columns(first.frame["accurate"]).to_dict(),
         )
         for seed, first in ((3, one), (1, core))

@@ -38,7 +38,7 @@ def smoothed(phase="base", at_eps=AT_EPS, deployed=False, **tags) -> Record:
     meta = RecordMeta(
         model=f"net {phase}",
         dataset="d/test",
-        attack="smoothing",
+        method="smoothing",
         norm="l2",
         radii=radii,
         weights=phase,

@@ -162,7 +162,7 @@ def test_without_what_a_deployed_stage_needs_nothing_is_proven(settings, sentenc
 def test_linear_bounds_prove_the_answer_and_not_that_it_is_given():
     stage = random_model("m", "bounds")
     linear = make_record(
-        replace(stage.meta, attack="crown"), {c: stage.frame[c] for c in stage.frame.columns}
+        replace(stage.meta, method="crown"), {c: stage.frame[c] for c in stage.frame.columns}
     )
     (found,) = rates([linear, CORE], eps="0.12")
     assert found.sound is None

@@ -96,7 +96,7 @@ def test_more_mechanisms_never_choose_worse_and_the_mixture_may_win() -> None:
 
 def test_what_any_attack_broke_has_no_margin_left() -> None:
     broken = replace(
-        STAGE.meta, attack="square", settings={"attack": "other"}, tags={"role": "robust"}
+        STAGE.meta, method="square", settings={"attack": "other"}, tags={"role": "robust"}
     )
     columns = STAGE.frame.select("sample_id", "accurate").to_dict()
     nothing = [False] * SAMPLES

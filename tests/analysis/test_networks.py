@@ -24,7 +24,7 @@ def record(robust, *, name="m", ids=IDS, radii=("1/255", "2/255"), flat=None, **
         columns["confidence"] = changes.pop("confidence")
     columns |= dict(zip((f"robust@{r}" for r in radii), robust, strict=True))
     columns |= {} if flat is None else {"flat": flat}
-    given = {"dataset": "d", "attack": "apgd", "norm": "linf", "weights": "w", "radii": radii}
+    given = {"dataset": "d", "method": "apgd", "norm": "linf", "weights": "w", "radii": radii}
     return make_record(RecordMeta(name, **(given | changes)), columns)
 
 
@@ -43,23 +43,23 @@ def both(*records: Record, attacks=(), homes=()) -> list[Verdicts]:
 def test_what_any_record_of_a_network_broke_is_broken_in_all_of_them() -> None:
     found = both(
         record([but(0), but(0, 1)]),
-        record([but(2)] * 2, attack="apgd-dlr", name="under another name"),
-        record([[False] * 2], attack="square", ids=IDS[3:5], radii=("1/255",)),
+        record([but(2)] * 2, method="apgd-dlr", name="under another name"),
+        record([[False] * 2], method="square", ids=IDS[3:5], radii=("1/255",)),
     )
     assert robust(found[0]) == robust(found[1]) == but(0, 2, 3, 4)
     assert robust(found[0], "2/255") == robust(found[1], "2/255") == but(0, 1, 2, 3, 4)
     assert robust(found[2]) == [False, False]
     assert [v.meta.model for v in found] == ["m", "under another name", "m"]
     # An attack on some of the samples breaks them, but the network has not met it everywhere.
-    assert [{m.attack for m in v.met} for v in found[:2]] == [{"apgd", "apgd-dlr"}] * 2
+    assert [{m.method for m in v.met} for v in found[:2]] == [{"apgd", "apgd-dlr"}] * 2
 
 
 def test_the_order_of_the_records_does_not_matter() -> None:
     records = [
         record([but(0), but(0, 1)]),
-        record([but(2)], attack="a", radii=("2/255",)),
-        record([but(5)], attack="b", radii=("1/255",)),
-        record([[None] * 6] * 2, attack="c", flat=GOOD),
+        record([but(2)], method="a", radii=("2/255",)),
+        record([but(5)], method="b", radii=("1/255",)),
+        record([[None] * 6] * 2, method="c", flat=GOOD),
     ]
     for radius, judged in (("1/255", 3), ("2/255", 3)):
         found = [both(*records[:judged][k:], *records[:judged][:k])[0] for k in range(judged)]
@@ -71,8 +71,8 @@ def test_the_order_of_the_records_does_not_matter() -> None:
 
 
 def test_a_break_counts_at_every_larger_radius_and_a_verdict_at_none() -> None:
-    near = record([but(1)], radii=("1/255",), attack="a")
-    far = record([but(2)], radii=("4/255",), attack="b")
+    near = record([but(1)], radii=("1/255",), method="a")
+    far = record([but(2)], radii=("4/255",), method="b")
     found = both(near, far)[0]
     assert found.judged() == ["1/255", "4/255"]
     assert robust(found, "1/255") == but(1)
@@ -80,7 +80,7 @@ def test_a_break_counts_at_every_larger_radius_and_a_verdict_at_none() -> None:
 
 
 def test_a_radius_that_was_not_asked_of_every_sample_is_not_added() -> None:
-    part = record([but(0, size=3)], radii=("4/255",), ids=IDS[:3], attack="a")
+    part = record([but(0, size=3)], radii=("4/255",), ids=IDS[:3], method="a")
     whole, half = both(record([GOOD, GOOD]), part)
     assert whole.judged() == ["1/255", "2/255"]
     assert half.judged() == ["1/255", "2/255", "4/255"]
@@ -100,21 +100,21 @@ def test_a_radius_that_was_not_asked_of_every_sample_is_not_added() -> None:
 )
 def test_another_function_or_question_breaks_nothing_here(other) -> None:
     mine = record([GOOD, GOOD], settings={"data": "mine"}, confidence=[0.9] * 6)
-    found = both(mine, record([[False] * 6] * 2, attack="x", **({"settings": {}} | other)))
+    found = both(mine, record([[False] * 6] * 2, method="x", **({"settings": {}} | other)))
     assert robust(found[0]) == GOOD
 
 
 def test_without_weights_names_count_within_one_home() -> None:
-    pair = [record([but(i)] * 2, weights="", attack=str(i)) for i in (0, 1)]
+    pair = [record([but(i)] * 2, weights="", method=str(i)) for i in (0, 1)]
     assert robust(both(*pair)[0]) == but(0, 1)
     assert robust(both(*pair, homes=["one", "other"])[0]) == but(0)
-    known = [record([but(i)] * 2, attack=str(i)) for i in (0, 1)]
+    known = [record([but(i)] * 2, method=str(i)) for i in (0, 1)]
     assert robust(both(*known, homes=["one", "other"])[0]) == but(0, 1)
 
 
 def test_a_record_that_says_nothing_of_its_own_is_not_shown_twice() -> None:
     wide = record([GOOD, GOOD])
-    found = both(wide, record([but(0)] * 2, attack="dlr"), record([GOOD], radii=("8/255",)))
+    found = both(wide, record([but(0)] * 2, method="dlr"), record([GOOD], radii=("8/255",)))
     # The third judged a radius of its own, of every sample: by now all three know it.
     assert len(essential(found)) == 1
     few = both(wide, record([but(0, size=2)], radii=("8/255",), ids=IDS[:2]))
@@ -131,7 +131,7 @@ PLAIN = {"kind": "RobustnessIndicator", "radius": None}
 def attack(left, by=None, *, members=("w", "c"), selectors=(PLAIN,), listed=True, **changes):
     meta = {
         "model": "m → core" if len(members) == 2 else "core",
-        "attack": "adaptive",
+        "method": "adaptive",
         "weights": joint_weights(members),
         "settings": {"selectors": list(selectors)},
         "tags": {"members": list(members)} if listed else {},
@@ -174,7 +174,7 @@ def test_records_that_do_not_say_who_answered_tell_of_the_first_stage_alone(list
         {"selectors": [{"kind": "SoftmaxResponse", "threshold": 0.6}]},
         {"members": ("x", "c")},
         {"dataset": "e"},
-        {"attack": "apgd"},
+        {"method": "apgd"},
     ],
 )
 def test_an_attack_on_something_else_refutes_no_stage(change) -> None:
@@ -239,7 +239,7 @@ def test_a_witness_never_refutes_what_is_so_and_always_what_it_broke(seed) -> No
 def test_one_composition_has_one_number_wherever_it_is_counted() -> None:
     stage = record([GOOD, but(5)], tags={"role": "robust"})
     core = record([but(0), but(0)], **CORE)
-    dlr = record([but(1), but(1)], **(CORE | {"name": "elsewhere"}), attack="apgd-dlr")
+    dlr = record([but(1), but(1)], **(CORE | {"name": "elsewhere"}), method="apgd-dlr")
     other = record([GOOD, GOOD], name="other", weights="o", tags={"role": "robust"})
     # On another composition with the same core, the core answered wrongly.
     pair = attack(but(5), [*[None] * 5, 1], members=("o", "c"), model="other → core")
@@ -259,7 +259,7 @@ def test_one_composition_has_one_number_wherever_it_is_counted() -> None:
 def test_shown_and_reported_is_what_any_attack_left(capsys: pytest.CaptureFixture[str]) -> None:
     members = [
         record([but(0)] * 2),
-        record([but(1)] * 2, attack="apgd-dlr"),
+        record([but(1)] * 2, method="apgd-dlr"),
         record([GOOD, GOOD], **CORE),
     ]
     on_whole = [attack(but(2), [None, None, 0, None, None, None])]
@@ -272,7 +272,7 @@ def test_shown_and_reported_is_what_any_attack_left(capsys: pytest.CaptureFixtur
 
 def test_one_network_under_two_names_is_no_stage_before_itself() -> None:
     core = record([but(0), but(0)], **CORE)
-    again = record([but(1), but(1)], **(CORE | {"name": "core elsewhere"}), attack="apgd-dlr")
+    again = record([but(1), but(1)], **(CORE | {"name": "core elsewhere"}), method="apgd-dlr")
     stage = record([GOOD, but(5)], tags={"role": "robust"})
     (only,) = compose_records([core, again, stage], eps="1/255")
     assert only.name == "m → core"

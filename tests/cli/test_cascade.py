@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> Path:
         meta = RecordMeta(
             model=name,
             dataset="signs/test",
-            attack="apgd",
+            method="apgd",
             norm="linf",
             radii=("2/255", "4/255"),
             tags={"loss": loss},

@@ -67,7 +67,7 @@ def test_a_radius_step_brackets_the_radius(folder):
 def test_linf_is_certified_by_intervals(folder):
     certify("certify_nets:build", "--eps", "linf:1/255", "--out", "run")
     (record,) = read_records(folder / "run")
-    assert record.meta.attack == "ibp"
+    assert record.meta.method == "ibp"
     assert record.frame["certified@1/255"].all()
     assert record.frame["samples"].sum() == 0
 

@@ -151,7 +151,7 @@ def test_the_record_says_what_was_proven_and_how(tmp_path: Path) -> None:
     record = certified(tmp_path, plan())
     meta = read_record(next(tmp_path.iterdir())).meta
     assert meta == record.meta
-    assert (meta.attack, meta.norm, meta.radii) == ("smoothing", "l2", ("0.12", "0.24"))
+    assert (meta.method, meta.norm, meta.radii) == ("smoothing", "l2", ("0.12", "0.24"))
     assert meta.settings["sigma"] == meta.tags["sigma"] == 0.12
     assert meta.settings["certifier"]["n_max"] == 4000
     assert 0.5e-3 < meta.settings["level"] <= meta.settings["alpha"] == 1e-3

@@ -221,7 +221,7 @@ def test_a_screen_in_bf16_weakens_no_verdict_and_is_recorded(tmp_path: Path) -> 
     assert fast.meta.settings["screen"]["precision"] == "bf16"
     assert fast.meta.key != plain.meta.key
     # A pool or a report compares records of the same attack.
-    assert fast.meta.attack == plain.meta.attack
+    assert fast.meta.method == plain.meta.method
     unchanged = ["sample_id", "prediction", "accurate", "confidence"]
     assert_frame_equal(fast.frame.select(unchanged), plain.frame.select(unchanged))
     # What withstood the screen has met every step of the full attack as well.

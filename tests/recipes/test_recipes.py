@@ -130,7 +130,7 @@ def test_certificates_and_attacks_on_compositions_are_parts_of_a_run(tmp_path: P
     config = replace(config, models=(core, twice), attacks=(plan,), gallery=0)
     assert from_plain(json.loads(json.dumps(to_plain(config))), config_classes()) == config
     text = run(config, Place(tmp_path)).read_text()
-    found = sorted((r.meta.model, r.meta.attack) for r in read_records(tmp_path))
+    found = sorted((r.meta.model, r.meta.method) for r in read_records(tmp_path))
     assert found == [("core", "apgd-ce"), ("trades", "apgd-ce"), ("trades", "ibp")]
     (attacked,) = attack_records(tmp_path)
     assert attacked.meta.model == "trades → core"

@@ -30,7 +30,7 @@ def test_the_certified_study_trains_certifies_attacks_and_writes_its_page(tmp_pa
     place = Place(tmp_path)
     report = run(config, place)
     assert report == tmp_path / REPORT
-    methods = {(r.meta.tags.get("phase"), r.meta.attack) for r in read_records(tmp_path)}
+    methods = {(r.meta.tags.get("phase"), r.meta.method) for r in read_records(tmp_path)}
     assert {("base", "smoothing"), ("cra 1", "smoothing"), (None, "crown")} <= methods
     attacked = list(read_records(tmp_path / CERTIFICATE_ATTACKS))
     assert sorted(r.meta.tags["phase"] for r in attacked) == ["base", "cra 1", "gaussian"]

@@ -52,7 +52,7 @@ def test_a_csv_tree_of_any_data_set_becomes_records(tmp_path: Path, below: str) 
     write_rail(tmp_path / below, frame)
     (item,) = read_logs(tmp_path).imports
     meta = item.record.meta
-    assert (meta.dataset, meta.norm, meta.attack) == ("sbb/test", "linf", "apgd")
+    assert (meta.dataset, meta.norm, meta.method) == ("sbb/test", "linf", "apgd")
     assert meta.radii == ("1/255", "2/255")
     assert meta.tags["loss"] == "trades"
     assert meta.tags["train_eps"] == "2/255"

@@ -22,7 +22,7 @@ def certified(record, samples=32):
         name.replace("robust@", "certified@"): record.frame[name] for name in record.frame.columns
     }
     columns["samples"] = np.full(record.frame.height, samples)
-    return make_record(replace(record.meta, attack="smoothing", settings=told), columns)
+    return make_record(replace(record.meta, method="smoothing", settings=told), columns)
 
 
 def table(page, title):

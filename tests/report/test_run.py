@@ -287,7 +287,7 @@ def test_seeds_become_mean_and_standard_deviation(write_run, known_records):
 def test_the_stronger_attack_decides(write_run, known_records):
     era = known_records[1]
     weaker = era.frame.with_columns(*(era.frame[c] | True for c in era.frame.columns if "@" in c))
-    weak = replace(era, meta=replace(era.meta, attack="pgd"), frame=weaker)
+    weak = replace(era, meta=replace(era.meta, method="pgd"), frame=weaker)
     alone = build_report([write_run("alone")])
     both = build_report([write_run("both", [*known_records, weak])])
     # One row a network, which says what it met; every number is the same as without the weak one.
@@ -309,7 +309,7 @@ def test_every_table_and_command_counts_what_any_record_broke(
     )
     columns = {c: core.frame[c] for c in core.frame.columns}
     columns["robust@8/255"] = core.frame["robust@8/255"] & pl.Series(np.arange(200) >= 30)
-    again = make_record(replace(core.meta, model="resnet", attack="apgd-dlr"), columns)
+    again = make_record(replace(core.meta, model="resnet", method="apgd-dlr"), columns)
     runs = [write_run("one", [core, era]), write_run("two", [again])]
     page = build_report(runs)
     shown = row(table(page, "Compositions"), "era_1 → core", "linf 8/255")
@@ -332,7 +332,7 @@ def test_what_any_attack_broke_is_not_in_the_sound_number(write_run, known_recor
     core, era, _ = known_records
     columns = [c for c in era.frame.columns if "@" in c]
     backwards = era.frame.with_columns(*(era.frame[c].reverse() for c in columns))
-    other = replace(era, meta=replace(era.meta, attack="square"), frame=backwards)
+    other = replace(era, meta=replace(era.meta, method="square"), frame=backwards)
     shown = table(build_report([write_run("two", [core, era, other])]), "Compositions")
     robust = row(shown, "era_1 → core", "linf 8/255")[4].value
     near, far = (era.frame[f"robust@{r}"].to_numpy() for r in ("8/255", "16/255"))

@@ -62,7 +62,7 @@ def attacked(chain: Sequence[Verdicts], attacks: Sequence[Record], eps: str) -> 
 def _is_of(found: Verdicts, chain: Sequence[Verdicts], eps: str) -> bool:
     meta = found.meta
     return (
-        meta.attack == ADAPTIVE
+        meta.method == ADAPTIVE
         and meta.weights == joint_weights([model.meta.weights for model in chain])
         and same_question(meta, chain[0].meta)
         and found.has("robust", eps)
@@ -95,7 +95,7 @@ def refute_members(found: Sequence[Verdicts], attacks: Sequence[Record]) -> list
     networks = list(found)
     for record in attacks:
         attack = verdicts(record)
-        if attack.meta.attack != ADAPTIVE:
+        if attack.meta.method != ADAPTIVE:
             continue
         members = _members(attack, networks)
         for place, network in enumerate(networks):

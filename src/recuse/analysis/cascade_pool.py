@@ -130,7 +130,7 @@ def pool_of(
 
 def _on_confidence(meta: RecordMeta) -> bool:
     """Whether an attack was after the confidence, and found other answers by the way only."""
-    return meta.attack.endswith("-conf")
+    return meta.method.endswith("-conf")
 
 
 def _pool(
@@ -179,7 +179,7 @@ def _pool(
 
 def _met(model: Verdicts) -> dict[str, str]:
     """Attacks on the answer that met a network: what tells them apart, and their names."""
-    return {meta.search: meta.attack for meta in model.met if not _on_confidence(meta)}
+    return {meta.search: meta.method for meta in model.met if not _on_confidence(meta)}
 
 
 def _wanting(model: Verdicts, wanted: dict[str, str]) -> str:

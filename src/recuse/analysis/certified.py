@@ -220,8 +220,8 @@ def bounded(records: Sequence[Record]) -> list[Bounded]:
     for name in dict.fromkeys(record.meta.model for record in records):
         own = [verdicts(r) for r in records if r.meta.model == name]
         proofs = {
-            v.meta.attack: v
-            for v in sorted(own, key=lambda v: v.meta.attack, reverse=True)
+            v.meta.method: v
+            for v in sorted(own, key=lambda v: v.meta.method, reverse=True)
             if v.judged("certified")
         }
         attack = next((v for v in own if v.judged()), None)

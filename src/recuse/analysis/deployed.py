@@ -39,18 +39,18 @@ class Promise:
 
 def smoothed(meta: RecordMeta) -> bool:
     """Whether a record is of a smoothed classifier, which answers by votes under noise."""
-    return meta.attack == "smoothing"
+    return meta.method == "smoothing"
 
 
 def promise(model: Verdicts, eps: str) -> Promise:
     """What the record of a stage of radius eps proves against an attacker of the same radius."""
     meta = model.meta
-    if meta.attack == "ibp":
+    if meta.method == "ibp":
         return Promise(add_radii(eps, eps))
     if smoothed(meta):
         return _by_votes(model, eps, "needs")
     return Promise(
-        lacking=f"{meta.model} is certified by {meta.attack}, whose bounds may be looser at a "
+        lacking=f"{meta.model} is certified by {meta.method}, whose bounds may be looser at a "
         "moved image: they prove its answer, but not that the stage gives it; certify it with ibp"
     )
 

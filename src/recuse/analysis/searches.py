@@ -20,9 +20,9 @@ def searches(metas: Iterable[RecordMeta]) -> dict[str, str]:
     settings = {search: dict(_flat(m.settings.get("attack"))) for search, m in kinds.items()}
     words = {}
     for search, meta in kinds.items():
-        same = [settings[other] for other, m in kinds.items() if m.attack == meta.attack]
+        same = [settings[other] for other, m in kinds.items() if m.method == meta.method]
         told = [f"{key} {value}" for key, value in settings[search].items() if _differs(key, same)]
-        words[search] = f"{meta.attack} ({', '.join(told)})" if told else meta.attack
+        words[search] = f"{meta.method} ({', '.join(told)})" if told else meta.method
     return words
 
 

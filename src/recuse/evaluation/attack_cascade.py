@@ -110,7 +110,7 @@ def _meta(cascade: Cascade, split: Split, attack: CascadeAttack) -> RecordMeta:
     return RecordMeta(
         model=" → ".join(cascade.names),
         dataset=split.name,
-        attack="adaptive",
+        method="adaptive",
         norm=cascade.budget.norm,
         radii=(cascade.budget.radius,),
         weights=joint_weights(weights),

@@ -144,7 +144,7 @@ def _meta(certified: RecordMeta, attack: CertificateAttack) -> RecordMeta:
     return RecordMeta(
         model=certified.model,
         dataset=certified.dataset,
-        attack="apgd-smoothed",
+        method="apgd-smoothed",
         norm=certified.norm,
         radii=(format_radius(attack.radius),),
         weights=certified.weights,

@@ -133,7 +133,7 @@ class Certification:
         return RecordMeta(
             model=name,
             dataset=split.name,
-            attack=self.certifier.method,
+            method=self.certifier.method,
             norm=self.certifier.norm,
             radii=tuple(Threat(self.certifier.norm, r).radius for r in self.radii),
             weights=weights,

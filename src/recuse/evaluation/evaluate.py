@@ -97,7 +97,7 @@ class Evaluation:
         return RecordMeta(
             model=name,
             dataset=split.name,
-            attack=attack_name(self.attack),
+            method=attack_name(self.attack),
             norm=self.norm,
             radii=tuple(t.radius for t in self.threats),
             weights=weights,

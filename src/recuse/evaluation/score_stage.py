@@ -56,7 +56,7 @@ def score_stage(
         meta = RecordMeta(
             model=stage.name,
             dataset=split.name,
-            attack=SCORES,
+            method=SCORES,
             norm=budget.norm,
             weights=weights_sha256(model),
             settings={

@@ -7,7 +7,7 @@ parsed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def pack_bytes(entries: Sequence[Packed]) -> bytes:
         {
             "name": e.name,
             "columns": e.record.frame.columns,
-            "meta": asdict(e.record.meta),
+            "meta": e.record.meta.fields(),
             "answers": e.answers,
         }
         for e in entries

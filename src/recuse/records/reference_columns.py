@@ -99,7 +99,7 @@ def imported(
     meta = RecordMeta(
         model=model,
         dataset=name.dataset,
-        attack=name.attack,
+        method=name.attack,
         norm=name.norm,
         radii=tuple(c.partition("@")[2] for c in robust_columns(raw)),
         settings=name.settings,

@@ -71,7 +71,7 @@ def check_same_samples(imports: Iterable[Imported]) -> None:
     first: dict[tuple[str, str, bool], Imported] = {}
     for item in imports:
         meta = item.record.meta
-        key = (meta.dataset, meta.norm, meta.attack == "smoothing")
+        key = (meta.dataset, meta.norm, meta.method == "smoothing")
         other = first.setdefault(key, item)
         mine, theirs = item.raw["sample_id"], other.raw["sample_id"]
         if not mine.equals(theirs):

@@ -38,7 +38,7 @@ Columns (all but ``sample_id`` may be absent or null when unknown):
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any, get_args
@@ -99,7 +99,7 @@ class RecordMeta:
     Attributes:
         model: Name shown to people; unique among the records compared in one report.
         dataset: Data set and split, for example ``"cifar10/test"``.
-        attack: ``"apgd-ce"``, ``"apgd-dlr"``, ``"ensemble"``, ``"smoothing"``, ``"ibp"``, ...;
+        method: ``"apgd-ce"``, ``"apgd-dlr"``, ``"ensemble"``, ``"smoothing"``, ``"ibp"``, ...;
             older records say ``"apgd"`` whatever it ascended.
         norm: ``"linf"`` or ``"l2"``.
         radii: Radii judged, ascending, as canonical text.
@@ -113,7 +113,7 @@ class RecordMeta:
 
     model: str
     dataset: str
-    attack: str
+    method: str
     norm: str
     radii: tuple[str, ...] = ()
     weights: str = ""
@@ -122,8 +122,8 @@ class RecordMeta:
     tags: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not all((self.model, self.dataset, self.attack)):
-            raise RecordError("model, dataset and attack of a record must not be empty")
+        if not all((self.model, self.dataset, self.method)):
+            raise RecordError("model, dataset and method of a record must not be empty")
         if self.norm not in get_args(Norm):
             raise RecordError(f"norm {self.norm!r} of {self.model!r} is unknown; linf and l2 are")
         values = [parse_radius(r) for r in self.radii]
@@ -135,7 +135,7 @@ class RecordMeta:
     @property
     def key(self) -> str:
         """16 hex digits that name this measurement; a rerun with the same key resumes it."""
-        parts = {k: v for k, v in asdict(self).items() if k != "tags"} | {"schema": SCHEMA_VERSION}
+        parts = {k: v for k, v in self.fields().items() if k != "tags"} | {"schema": SCHEMA_VERSION}
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -143,7 +143,11 @@ class RecordMeta:
     def search(self) -> str:
         """The attack with its settings, as far as the record says: equal for the same one alone."""
         settings = json.dumps(self.settings.get("attack"), sort_keys=True, default=str)
-        return f"{self.attack} {settings}"
+        return f"{self.method} {settings}"
+
+    def fields(self) -> dict[str, Any]:
+        """Its fields as JSON values by their names on disk, where the method is ``attack``."""
+        return {_ON_DISK.get(name, name): value for name, value in asdict(self).items()}
 
     @classmethod
     def from_fields(cls, raw: Mapping[str, Any]) -> "RecordMeta":
@@ -152,8 +156,7 @@ class RecordMeta:
         Raises:
             RecordError: Unknown or missing fields, or values of another kind.
         """
-        known = {field.name for field in fields(cls)}
-        if odd := sorted(set(raw) - known):
+        if odd := sorted(set(raw) - set(_KINDS)):
             raise RecordError(f"field {odd[0]!r} is unknown")
         if lacking := sorted({"model", "dataset", "attack", "norm", "radii"} - set(raw)):
             raise RecordError(f"field {lacking[0]!r} is missing")
@@ -162,9 +165,13 @@ class RecordMeta:
                 raise RecordError(f"{name} must be a {_KINDS[name].__name__}, got {value!r}")
         if odd := [radius for radius in raw["radii"] if not isinstance(radius, str)]:
             raise RecordError(f"radii must be text such as '2/255', got {odd[0]!r}")
-        return cls(**{**raw, "radii": tuple(raw["radii"])})
+        names = {on_disk: name for name, on_disk in _ON_DISK.items()}
+        read = {names.get(name, name): value for name, value in raw.items()}
+        return cls(**{**read, "radii": tuple(read["radii"])})
 
 
+# Fields that go by another name in files, which are older than their name here.
+_ON_DISK = {"method": "attack"}
 # What JSON makes of each field of the meta.
 _KINDS: dict[str, type] = {
     "model": str,

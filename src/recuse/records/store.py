@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -77,7 +77,7 @@ class Shards:
 
     def write_meta(self) -> bool:
         """Say in the folder what is measured; returns whether it did not say so before."""
-        path, data = self.folder / META, sealed(asdict(self.meta))
+        path, data = self.folder / META, sealed(self.meta.fields())
         if path.is_file() and path.read_bytes() == data:
             return False
         write_atomically(path, data)

@@ -61,7 +61,7 @@ class Entry:
     @property
     def kind(self) -> Kind:
         """What was attacked or certified."""
-        if self.raw.meta.attack == "smoothing":
+        if self.raw.meta.method == "smoothing":
             return "smoothing"
         return "confidence" if self.raw.judged("adv_confidence") else "attack"
 

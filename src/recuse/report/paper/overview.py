@@ -132,7 +132,7 @@ def _log_table(items: Sequence[Imported]) -> Table:
         (
             i.record.meta.dataset,
             i.record.meta.model,
-            ATTACKS.get(i.record.meta.attack, i.record.meta.attack),
+            ATTACKS.get(i.record.meta.method, i.record.meta.method),
             i.record.meta.norm,
             ", ".join(i.record.meta.radii),
             i.raw.height,

@@ -40,7 +40,7 @@ def record_table(models: Sequence[Verdicts]) -> Table:
             m.run,
             m.meta.model,
             m.meta.dataset,
-            m.meta.attack,
+            m.meta.method,
             m.meta.seed,
             m.samples,
             _mean(m, "forwards"),
@@ -58,7 +58,7 @@ def settings(models: Sequence[Verdicts]) -> Code:
     """What each attack or certificate was set to, once for all records that share it."""
     shared: dict[str, list[str]] = {}
     for m in models:
-        text = written({KIND: m.meta.attack, **dict(sorted(m.meta.settings.items()))})
+        text = written({KIND: m.meta.method, **dict(sorted(m.meta.settings.items()))})
         shared.setdefault(text, []).append(f"{m.run}/{m.meta.model}")
     parts = (f"{', '.join(names)}:\n{text}" for text, names in shared.items())
     return Code("Settings of the attacks and certificates", "\n\n".join(parts))

@@ -50,7 +50,7 @@ def caveats(rates: Sequence[Measured], advice: Sequence[Advice]) -> tuple[str, .
             "an attacker can make answer there is wrong."
         )
     if any(m.kind == ROBUST for m in rates):
-        attacks = sorted({met.attack for m in rates if m.kind == ROBUST for met in m.model.met})
+        attacks = sorted({met.method for m in rates if m.kind == ROBUST for met in m.model.met})
         notes.append(
             f"Robust means that an attack ({', '.join(attacks)}) found nothing, which is not a "
             "proof: a stronger attack can only lower the robust numbers."

@@ -73,7 +73,7 @@ def page(found: dict[str, Frontier], met: Sequence[RecordMeta]) -> str:
     pools = [entry.pool for entry in found.values()]
     thresholds = max(sum(m[0].startswith("mixture") for m in pool.mixtures) for pool in pools)
     stages = max(len(set(pool.networks)) for pool in pools)
-    attacks = {f"{m.attack} of {m.settings['attack']['steps']} steps" for m in met}
+    attacks = {f"{m.method} of {m.settings['attack']['steps']} steps" for m in met}
     steps = {str(m.settings["margins"]["steps"]) for m in met}
     introduction = INTRODUCTION.format(
         thresholds=thresholds // stages,

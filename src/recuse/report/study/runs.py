@@ -81,7 +81,7 @@ def compositions(run: RunFolder, introduction: str) -> str:
 def _conditions(run: RunFolder, core: Verdicts) -> str:
     own = run.records[0].meta
     searched = (r for r in run.records if verdicts(r).judged())
-    others = sorted({record.meta.attack for record in searched} - {own.attack})
+    others = sorted({record.meta.method for record in searched} - {own.method})
     systems = list(dict.fromkeys(record.meta.model for record in run.attacks))
     met = [f"other searches ({', '.join(others)})"] if others else []
     met += [f"an adversary of whole systems ({', '.join(systems)})"] if systems else []
