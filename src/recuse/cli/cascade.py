@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from recuse.analysis.cascade_splits import SearchResult
     from recuse.analysis.intervals import Interval
 
@@ -88,8 +90,6 @@ def _print(result: "SearchResult") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_core
-
     pool, mean, spread = result.pool, result.mean, result.deviation
     console = Console(soft_wrap=True, highlight=False)
     console.print(
@@ -111,6 +111,13 @@ def _print(result: "SearchResult") -> None:
         ]
         table.add_row(name, *rates)
     console.print(table)
+    _say(result, console)
+
+
+def _say(result: "SearchResult", console: "Console") -> None:
+    """Differences, what was chosen how often, and what is left open."""
+    from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_core
+
     for words, over in (
         ("the core alone", cascade_over_core(result)),
         ("the robust model alone", cascade_over_alone(result)),
@@ -126,7 +133,8 @@ def _print(result: "SearchResult") -> None:
             "choice"
         )
     chosen = Counter(
-        split.mixture or " → ".join((*split.stages, pool.core_name)) for split in result.splits
+        split.mixture or " → ".join((*split.stages, result.pool.core_name))
+        for split in result.splits
     )
     for system, times in chosen.most_common(5):
         console.print(f"{times}× {system}")

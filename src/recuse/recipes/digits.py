@@ -1,9 +1,12 @@
 """The demo: real digits, a standard core, TRADES, and ERA over its trade-off, in two minutes."""
 
+from dataclasses import replace
+
 from recuse.attacks import Apgd
 from recuse.data import Digits
 from recuse.evaluation import Evaluation, judged_radii
 from recuse.models import SmallConvNet
+from recuse.protocols import Objective
 from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
 from recuse.threat import Threat
 from recuse.training import Cosine, Era, Robust, Standard, TrainConfig
@@ -29,34 +32,14 @@ def digits(
     if quick:
         epochs, betas = min(epochs, 6), BETAS[-1:]
     start = Fresh(SmallConvNet(channels=1, size=8, classes=10))
-    core = TrainConfig(
-        Standard(), threat, epochs=epochs, batch_size=64, lr=0.05, schedule=Cosine(), seed=seed
-    )
-    trades = TrainConfig(
-        Robust(),
-        threat,
-        epochs=epochs,
-        batch_size=64,
-        lr=0.05,
-        schedule=Cosine(),
-        seed=seed,
-        clip_norm=5.0,
-    )
+    core, trades = (_training(loss, threat, epochs, seed=seed) for loss in (Standard(), Robust()))
+    core = replace(core, clip_norm=None)
     plans = [
         ModelPlan("core", start, core, {"role": "core", "loss": "standard"}, seed=seed),
         ModelPlan("trades", start, trades, {"role": "robust", "loss": "trades"}, seed=seed),
     ]
     for beta in betas:
-        era = TrainConfig(
-            Era(beta=beta),
-            threat,
-            epochs=max(1, epochs // 3),
-            batch_size=64,
-            lr=0.02,
-            schedule=Cosine(),
-            seed=seed,
-            clip_norm=5.0,
-        )
+        era = replace(_training(Era(beta=beta), threat, max(1, epochs // 3), seed=seed), lr=0.02)
         tags = {"role": "robust", "loss": "era", "beta": beta}
         plans.append(ModelPlan(f"era-{beta:g}", Earlier("trades"), era, tags, seed=seed))
     eps = (threat.eps / 2, threat.eps)
@@ -75,4 +58,17 @@ def digits(
         ),
         eps=eps,
         page="digits",
+    )
+
+
+def _training(objective: Objective, threat: Threat, epochs: int, *, seed: int) -> TrainConfig:
+    return TrainConfig(
+        objective,
+        threat,
+        epochs=epochs,
+        batch_size=64,
+        lr=0.05,
+        schedule=Cosine(),
+        seed=seed,
+        clip_norm=5.0,
     )
