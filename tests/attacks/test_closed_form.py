@@ -20,6 +20,9 @@ from recuse.threat import Threat
 
 from .conftest import make_linear, make_noise, near_centre
 
+# The contract's tests make the same calls with their types checked.
+pytestmark = pytest.mark.types_checked_elsewhere
+
 GRADIENT_ATTACKS = {
     "pgd": Pgd(steps=20),
     "pgd-from-x": Pgd(steps=20, random_start=False),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from torch import Tensor, nn
 
-from recuse.attacks import Apgd
+from recuse.attacks import Apgd, MaskingCheck, Square
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
 from recuse.evaluation import Evaluation, evaluate, judged_radii
@@ -55,7 +55,9 @@ def points(n: int = 23) -> Split:
 
 
 def plan(**changes: object) -> Evaluation:
-    return Evaluation(**({"norm": "linf", "radii": RADII, "attack": Apgd(steps=8)} | changes))
+    check = MaskingCheck(few=Apgd(steps=2), black=Square(queries=10))
+    given = {"norm": "linf", "radii": RADII, "attack": Apgd(steps=8), "recheck": check}
+    return Evaluation(**(given | changes))
 
 
 def test_verdicts_are_those_of_the_known_distance(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recuse.attacks import Apgd
+from recuse.attacks import Apgd, MaskingCheck, Square
 from recuse.certify import Ibp
 from recuse.cli.main import main
 from recuse.composition import AdaptiveAdversary
@@ -17,6 +17,7 @@ from recuse.errors import ConfigError
 from recuse.evaluation.attack_cascade import CascadeAttack
 from recuse.evaluation.certify_dataset import Certification
 from recuse.recipes import RECIPES, CompositionPlan, Place, config_classes, recipe, run
+from recuse.recipes.config import RunConfig
 from recuse.records.layout import COMPOSITION_RATES
 from recuse.records.run_folder import attack_records
 from recuse.records.store import read_records
@@ -71,9 +72,17 @@ class StoppedError(Exception):
     pass
 
 
-def small() -> object:
-    config = recipe("digits", epochs=2, limit=30)
-    return replace(config, models=config.models[:3], gallery=4)
+def in_few_steps(config: RunConfig) -> RunConfig:
+    """The same epochs in batches of 512, and short searches."""
+    plans = [replace(m, train=m.train and replace(m.train, batch_size=512)) for m in config.models]
+    check = MaskingCheck(few=Apgd(steps=2), black=Square(queries=10))
+    judgements = [replace(j, attack=Apgd(steps=5), recheck=check) for j in config.judgements]
+    return replace(config, models=tuple(plans), judgements=tuple(judgements))
+
+
+def small() -> RunConfig:
+    config = recipe("digits", epochs=2, limit=12)
+    return in_few_steps(replace(config, models=config.models[:3], gallery=4))
 
 
 def frames(out: Path) -> dict[str, pl.DataFrame]:
@@ -103,7 +112,7 @@ def test_a_run_stopped_anywhere_ends_as_one_that_was_not(tmp_path: Path) -> None
 def test_a_kept_config_runs_again(tmp_path: Path) -> None:
     first = Place(tmp_path / "first")
     config = replace(recipe("digits", epochs=1, limit=10), gallery=0)
-    run(replace(config, models=config.models[:2]), first)
+    run(in_few_steps(replace(config, models=config.models[:2])), first)
     main(["run", str(first.out / "config.json"), "--out", str(tmp_path / "again")])
     for name, frame in frames(first.out).items():
         assert frame.equals(frames(tmp_path / "again")[name])
@@ -112,7 +121,7 @@ def test_a_kept_config_runs_again(tmp_path: Path) -> None:
 def test_decision_maps_and_repetitions_reach_the_report(tmp_path: Path) -> None:
     config = recipe("gaussians", epochs=1, limit=40)
     config = replace(config, models=(*config.models[:3], config.models[4]), grid=20)
-    text = run(config, Place(tmp_path / "plane")).read_text()
+    text = run(in_few_steps(config), Place(tmp_path / "plane")).read_text()
     assert "Over several seeds" in text
     assert "regions" in text
 
@@ -145,7 +154,7 @@ def test_a_network_that_others_start_from_need_not_be_judged(tmp_path: Path) -> 
     config = recipe("digits", quick=True, epochs=1, limit=5)
     core, trades, era = config.models
     plans = (core, replace(trades, judgements=()), era)
-    run(replace(config, models=plans, gallery=0), Place(tmp_path))
+    run(in_few_steps(replace(config, models=plans, gallery=0)), Place(tmp_path))
     assert frames(tmp_path).keys() == {"core", era.name}
 
 
