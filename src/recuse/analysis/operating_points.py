@@ -5,6 +5,7 @@ of a mixture answers rightly where in ``samples/mixture.parquet``, and what the 
 each composition at its operating point in ``attacked.parquet``.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,14 +67,19 @@ class Setting:
         return ", ".join(f"{model} at {tau:.3g}" for model, tau in pairs)
 
 
-def pool() -> tuple[str, ...]:
-    """Every robust network that may become a stage."""
-    return (*PUBLISHED, *FINETUNED)
+def pool(known: Container[str] = (*PUBLISHED, *FINETUNED)) -> tuple[str, ...]:
+    """Every robust network among the known ones that may become a stage."""
+    return tuple(name for name in (*PUBLISHED, *FINETUNED) if name in known)
 
 
 def sample_tables(folder: Path) -> dict[str, pl.DataFrame]:
-    """The measured samples of every network, and of the mixtures."""
-    names = (CORE, *pool(), TRUNK, *NETS, MIXTURE)
+    """The measured samples of every network, and of the mixtures.
+
+    Raises:
+        RecordError: One is missing that every comparison needs, or is damaged.
+    """
+    others = (name for name in pool() if (folder / f"{name}.parquet").is_file())
+    names = dict.fromkeys((CORE, ROBUST, *others, TRUNK, *NETS, MIXTURE))
     return {name: read_parquet(folder / f"{name}.parquet") for name in names}
 
 
@@ -107,12 +113,12 @@ def chosen_points(core: Core, thresholds: Candidates) -> dict[str, Point | None]
 
 def candidates(tables: Tables, eps: str) -> Candidates:
     """Every threshold of every mechanism that the sound accounting can judge."""
-    singles = sweep(tables, CORE, eps, "robust margin", pool())
-    pairs = sweep_pairs(tables, CORE, eps, "robust margin", pool())
+    singles = sweep(tables, CORE, eps, "robust margin", pool(tables))
+    pairs = sweep_pairs(tables, CORE, eps, "robust margin", pool(tables))
     return {
         "robust margin": singles,
         "cascade of two": [*pairs, *singles],
-        "softmax response": sweep(tables, CORE, eps, "softmax response", pool()),
+        "softmax response": sweep(tables, CORE, eps, "softmax response", pool(tables)),
         "selection network": sweep(tables, CORE, eps, "selection network", [ROBUST]),
         "selection network (ACE-IBP)": sweep(tables, CORE, eps, "selection network", [TRUNK]),
     }
@@ -155,8 +161,8 @@ def reachable(tables: Tables, eps: str, thresholds: Candidates) -> Candidates:
     """Every setting that the sound accounting can judge; the core alone is one of each."""
     core = compose(tables, CORE, eps, "indicator", [])
     found = {
-        "indicator": sweep(tables, CORE, eps, "indicator", pool()),
+        "indicator": sweep(tables, CORE, eps, "indicator", pool(tables)),
         **thresholds,
-        "softmax over the ball": sweep(tables, CORE, eps, "softmax over the ball", pool()),
+        "softmax over the ball": sweep(tables, CORE, eps, "softmax over the ball", pool(tables)),
     }
     return {name: [*points, core] for name, points in found.items()}

@@ -23,6 +23,7 @@ from recuse.recipes.geometry import geometry
 from recuse.recipes.losses import losses
 from recuse.recipes.pipeline import run
 from recuse.recipes.place import Place
+from recuse.recipes.selectors import selectors
 
 RECIPES: dict[str, Callable[..., RunConfig]] = {
     "digits": digits,
@@ -32,6 +33,7 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "geometry": geometry,
     "losses": losses,
     "frontier": frontier,
+    "selectors": selectors,
 }
 
 

@@ -154,8 +154,23 @@ class SlopePlan:
 
 
 @dataclass(frozen=True)
+class AbstentionPlan:
+    """Every way to abstain on the run's networks, each at its operating point, attacked.
+
+    Attributes:
+        training: Of the selection networks.
+        steps: Of the attacks that measure the networks, and of those inside selectors.
+        adversary_steps: Gradient steps of the adversary of whole systems towards each goal.
+    """
+
+    training: TrainConfig
+    steps: int = 40
+    adversary_steps: int = 20
+
+
+@dataclass(frozen=True)
 class RunConfig:
-    """A run: data, models, judgements, geometry, page.
+    """A run: data, models, judgements, geometry, ways to abstain, page.
 
     Attributes:
         recipe: Name of the recipe it came from.
@@ -168,6 +183,7 @@ class RunConfig:
         attacks: On compositions of the models.
         separations: Distances to measure.
         slopes: What to measure of every network; nothing if absent.
+        abstention: How ways to abstain are compared; not at all if absent.
         page: Name of the study whose page is written from the records; none if empty.
     """
 
@@ -181,6 +197,7 @@ class RunConfig:
     attacks: tuple[CompositionPlan, ...] = ()
     separations: tuple[SeparationPlan, ...] = ()
     slopes: SlopePlan | None = None
+    abstention: AbstentionPlan | None = None
     page: str = ""
 
     def __post_init__(self) -> None:
@@ -243,7 +260,7 @@ def read_run_config(path: Path) -> RunConfig:
 def config_classes() -> Mapping[str, type]:
     """Every dataclass that a run config can hold, by class name."""
     models = (Fresh, Pretrained, Earlier, ModelPlan, CompositionPlan)
-    plans = (*models, SeparationPlan, SlopePlan, Lipschitz, RunConfig)
+    plans = (*models, SeparationPlan, SlopePlan, Lipschitz, AbstentionPlan, RunConfig)
     judgements = (Evaluation, MaskingCheck, Margins, Certification)
     attacks = (CascadeAttack, CertificateAttack, AdaptiveAdversary, InnerSearch)
     own = (*plans, *judgements, *attacks, Threat, Subset)

@@ -19,6 +19,7 @@ from recuse.evaluation.certify_dataset import certify_dataset
 from recuse.models.cards import Card
 from recuse.models.checkpoint import load_checkpoint
 from recuse.progress import Progress, silent
+from recuse.recipes.abstain import compare_abstention
 from recuse.recipes.config import (
     CompositionPlan,
     Judgement,
@@ -79,6 +80,7 @@ def run(config: RunConfig, place: Place, *, progress: Progress = silent) -> Path
     for composition in config.attacks:
         attack_composition(composition, splits[config.data], place, progress)
     measure_geometry(config, splits[config.data], place, progress)
+    compare_abstention(config, splits[config.data], place, progress)
     picture(config, splits[config.data], records, place)
     if config.page:
         write_study(config.page, place.out, place.out)

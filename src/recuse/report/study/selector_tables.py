@@ -109,7 +109,7 @@ def difference_table(found: Sequence[AttackedSetting]) -> Table:
 def single_table(tables: Tables) -> Table:
     """The networks by themselves."""
     rows = []
-    for name in (CORE, *pool(), TRUNK):
+    for name in (CORE, *pool(tables), TRUNK):
         t = tables[name]
         right = verdict(t, "accurate")
         for eps in EPS:
@@ -178,7 +178,7 @@ def paper_table(tables: Tables) -> Table:
     """The indicator composition by both accountings."""
     rows: list[tuple[Cell, ...]] = []
     for eps in EPS:
-        for model in pool():
+        for model in pool(tables):
             accounts = accounts_of(tables, CORE, eps, model)
             masks = (mask for a in accounts for mask in (a.natural, a.robust))
             rows.append((eps, model, *(Rate(rate(mask)) for mask in masks)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,10 +10,11 @@ import polars as pl
 from recuse.analysis.attacked_settings import AttackedSetting, leader
 from recuse.analysis.fronts import pareto
 from recuse.analysis.intervals import paired_difference
-from recuse.analysis.operating_points import EPS, NEAR, ROBUST
+from recuse.analysis.operating_points import CORE, EPS, NEAR, ROBUST
 from recuse.analysis.selector_study import Study, read_study
 from recuse.analysis.sweeps import Point, Tables, column, verdict
-from recuse.records.layout import PAGE
+from recuse.records.layout import CONFIG, PAGE
+from recuse.records.run_folder import read_mapping
 from recuse.records.store import write_atomically
 from recuse.report.charts.marks import Axes, Mark, scatter
 from recuse.report.page.blocks import Figure, Page, Rate, Section, Table
@@ -30,7 +32,7 @@ from recuse.report.study.selector_tables import (
 MADE = (
     "`recuse report` makes this page from `samples` (what attacks and bounds say of each network) "
     "and `attacked.parquet` (what the adversary did to each composition), one row an image; "
-    "`python experiments/selectors_study.py attack` makes those, from the networks."
+    "`recuse run selectors` trains, measures and attacks all of it anew."
 )
 # From one half upwards a class of such probability is the answer.
 TAUS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())
@@ -47,6 +49,7 @@ DRAWN = {
     "robust alone": ALONE,
     "core alone": ALONE,
 }
+STEPS = (40, 20)
 LOWEST, APART = 0.75, 0.012
 
 
@@ -176,20 +179,24 @@ def robust_alone(found: Sequence[AttackedSetting], eps: str) -> str:
     )
 
 
-def summary(found: Sequence[AttackedSetting]) -> tuple[str, ...]:
+def summary(study: Study, config: Mapping[str, Any]) -> tuple[str, ...]:
     """What was done, and who leads by which count."""
+    found = study.found
+    steps, goals = config.get("steps", STEPS[0]), config.get("adversary_steps", STEPS[1])
     judged = sum(len(a.rows) for a in found if a.promised is not None)
     violations = sum(a.violations for a in found)
     return (
-        "**Images.** 1,017 lossless CIFAR-10 test images; on every other one thresholds and "
-        f"weights are chosen, on the other {len(found[0].rows)} everything is reported and every "
-        "composition attacked as a whole. **Networks.** A standard ResNet-56 as core, published "
-        "and fine-tuned robust networks as stages.",
-        again(found),
-        "The sound bound rests on attacks on each network (APGD-40 without an early stop), not on "
-        f"proofs: of {judged} bounds on attacked images, the adversary contradicted {violations}, "
-        "and what it refuted is not counted. Where it refuted a network alone, that network's "
-        "verdicts were corrected first.",
+        f"**Images.** {len(study.tables[CORE]):,} lossless CIFAR-10 test images; on every other "
+        f"one thresholds and weights are chosen, on the other {len(found[0].rows)} everything is "
+        "reported and every composition attacked as a whole. **Networks.** A standard ResNet-56 "
+        "as core, published and fine-tuned robust networks as stages.",
+        f"**Adversary.** Plain APGD on every network, then {goals} gradient steps towards each "
+        "joint goal (a stage selects and errs, or all abstain and the core errs), every point "
+        f"judged by the composition as deployed.{again(found)}",
+        f"The sound bound rests on attacks on each network (APGD-{steps} without an early stop), "
+        f"not on proofs: of {judged} bounds on attacked images, the adversary contradicted "
+        f"{violations}, and what it refuted is not counted. Where it refuted a network alone, that "
+        "network's verdicts were corrected first.",
         f"Percent, among those that keep the core's natural accuracy within {100 * NEAR:g} points "
         "on the choosing half, in the order of the printed images themselves; two are told apart "
         "where the 95 % interval of their paired difference excludes 0:",
@@ -201,39 +208,44 @@ def summary(found: Sequence[AttackedSetting]) -> tuple[str, ...]:
 
 
 def again(found: Sequence[AttackedSetting]) -> str:
-    """What met which adversary."""
+    """What met which adversary; nothing where every row met the present one."""
     rows = pl.concat([a.frame for a in found])
     stand = rows.filter(pl.col("attacked"))
+    first = stand.filter(pl.col("adversary") < 2).height
+    if not first:
+        return ""
     late = rows.filter(pl.col("correct"), ~pl.col("attacked"), pl.col("adversary") > 1)
     names = ", ".join(
         f"{name} at {eps} {count}"
         for eps, name, count in late.group_by("eps", "mechanism", maintain_order=True).len().rows()
     )
     return (
-        "**Adversary.** Plain APGD on every network, then 20 gradient steps towards each joint "
-        "goal (a stage selects and errs, or all abstain and the core errs), every point judged by "
-        "the composition as deployed. A first version of it ignored the threshold of a margin. An "
-        "image counts as broken if either version broke it; the mended one met what the first had "
-        f"left standing, and broke {late.height} more ({names or 'none'}); "
-        f"{stand.filter(pl.col('adversary') < 2).height} of {stand.height} rows that stand have "
+        " A first version of it ignored the threshold of a margin. An image counts as broken if "
+        "either version broke it; the mended one met what the first had left standing, and broke "
+        f"{late.height} more ({names or 'none'}); {first} of {stand.height} rows that stand have "
         "met the first alone."
     )
 
 
 def write_selectors(rows: Path, out: Path) -> None:
     """Write the page of the comparison of ways to abstain, and its figures."""
-    page = page_of(read_study(rows))
+    page = page_of(read_study(rows), read_mapping(rows / CONFIG).get("abstention", {}))
     save_figures(page, out, ("svg",))
     write_atomically(out / PAGE, "\n\n".join(page_lines(page)).encode() + b"\n")
 
 
-def page_of(study: Study) -> Page:
-    """The page as a value."""
+def page_of(study: Study, config: Mapping[str, Any]) -> Page:
+    """The page as a value.
+
+    Args:
+        study: What was found.
+        config: How many steps attacks and adversary had; absent, as many as by default.
+    """
     found, tables = study.found, study.tables
     flattery, wrong = flattery_figure(tables)
     return Page(
         "Ways to abstain, side by side",
-        (MADE, *summary(found)),
+        (MADE, *summary(study, config)),
         (
             Section("By both counts", (adversary_table(found), difference_table(found))),
             Section(

@@ -1,56 +1,26 @@
-"""What attacks and bounds say about each network, once per image: everything else is arithmetic."""
+"""What attacks and bounds say of a network at each image: all that any threshold is counted by."""
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import polars as pl
 import torch
 from torch import Tensor, nn
 
-from recuse.analysis.operating_points import CORE, EPS, MIXTURE, NETS, ROBUST, SHARES, TRUNK, pool
 from recuse.attacks import Apgd, Confidence, Dlr, Ensemble
 from recuse.attacks.margins import margin
 from recuse.certify.ibp import Ibp
 from recuse.data.split import Split
 from recuse.random import SampleNoise
-from recuse.records.store import parquet_bytes, read_parquet, write_atomically
 from recuse.selectors import acceptance, entropy, max_softmax, selection_bounds
 from recuse.threat import Threat
 
-BATCH = 128
-STEPS = 40
+Columns = dict[str, Any]
+# Which attack decides how sure of a wrong answer an attacker can make a network, by the ending of
+# the column: the one made for it; the point of largest loss; the first adversarial point.
+CONFIDENCE, PLAIN = "", ("_ce", "_first")
 
 
-def measured(name: str, folder: Path, split: Split, columns: Any) -> pl.DataFrame:
-    """The table of one network, from disk or computed batch by batch and then written."""
-    path = folder / f"{name}.parquet"
-    if not path.exists():
-        frames = [
-            pl.DataFrame({"sample_id": part.ids, **columns(part)}) for part in split.batches(BATCH)
-        ]
-        write_atomically(path, parquet_bytes(pl.concat(frames)))
-    return read_parquet(path)
-
-
-def columns_of(
-    known: Mapping[str, nn.Module], radii: tuple[str, ...]
-) -> dict[str, Callable[[Split], dict[str, Any]]]:
-    """What is measured of a batch, by name of the table."""
-    return {
-        CORE: lambda part: core_columns(known[CORE], part, EPS),
-        ROBUST: lambda part: attacked_columns(known[ROBUST], part, (*radii, "8/255"), ("", *PLAIN)),
-        **{n: lambda part, n=n: attacked_columns(known[n], part, radii) for n in pool()[1:]},
-        TRUNK: lambda part: (
-            attacked_columns(known[TRUNK], part, radii)
-            | dict(certified_columns(known[TRUNK], part, radii))
-        ),
-        **{n: lambda part, n=n: selection_columns(known[n], part, EPS) for n in NETS},
-        MIXTURE: lambda part: mixture_columns(known[ROBUST], known[CORE], part),
-    }
-
-
-def clean_columns(network: nn.Module, part: Split) -> dict[str, Any]:
+def clean_columns(network: nn.Module, part: Split) -> Columns:
     """Label, prediction and the scores that need no attack."""
     with torch.no_grad():
         logits = network(part.images)
@@ -65,12 +35,13 @@ def clean_columns(network: nn.Module, part: Split) -> dict[str, Any]:
     }
 
 
-PLAIN = ("_ce", "_first")
-
-
 def attacked_columns(
-    network: nn.Module, part: Split, radii: tuple[str, ...], kinds: tuple[str, ...] = ("",)
-) -> dict[str, Any]:
+    network: nn.Module,
+    part: Split,
+    radii: Sequence[str],
+    steps: int,
+    kinds: Sequence[str] = (CONFIDENCE,),
+) -> Columns:
     """Clean columns and, per radius, the worst that attacks found in the ball or a smaller one.
 
     ``robust@R``: no other label than F(x). ``low_margin@R``, ``low_confidence@R``: smallest
@@ -89,11 +60,11 @@ def attacked_columns(
     prediction = torch.from_numpy(columns["prediction"])
     for radius in radii:
         threat = Threat("linf", radius)
-        worse = _worst_of_prediction(network, part, prediction, threat)
+        worse = _worst_of_prediction(network, part, prediction, threat, steps)
         found["robust"] = found["robust"] & (worse["low_margin"] > 0)
         for kind in ("low_margin", "low_confidence"):
             found[kind] = torch.minimum(found[kind], worse[kind])
-        for kind, value in _wrong_confidence(network, part, threat, kinds).items():
+        for kind, value in _wrong_confidence(network, part, threat, kinds, steps).items():
             wrong[kind] = torch.maximum(wrong[kind], value)
         columns |= {f"{kind}@{radius}": value.numpy() for kind, value in found.items()}
         columns |= {f"wrong_confidence{k}@{radius}": v.numpy() for k, v in wrong.items()}
@@ -102,13 +73,13 @@ def attacked_columns(
 
 @torch.no_grad()
 def _worst_of_prediction(
-    network: nn.Module, part: Split, prediction: Tensor, threat: Threat
+    network: nn.Module, part: Split, prediction: Tensor, threat: Threat, steps: int
 ) -> dict[str, Tensor]:
     x, noise = part.images, SampleNoise(0, part.ids, f"worst/{threat}")
-    broken = Ensemble((Apgd(STEPS), Apgd(STEPS, Dlr())))(
+    broken = Ensemble((Apgd(steps), Apgd(steps, Dlr())))(
         network, x, prediction, threat, noise=noise
     )
-    deepest = Apgd(STEPS).maximise(network, x, prediction, threat, noise=noise).x_adv
+    deepest = Apgd(steps).maximise(network, x, prediction, threat, noise=noise).x_adv
     logits = [network(broken.x_adv), network(deepest)]
     low_margin = -torch.stack([margin(z.softmax(1), prediction) for z in logits]).amax(0)
     low_confidence = torch.stack([max_softmax(z) for z in logits]).amin(0)
@@ -122,20 +93,20 @@ def _worst_of_prediction(
 
 @torch.no_grad()
 def _wrong_confidence(
-    network: nn.Module, part: Split, threat: Threat, kinds: tuple[str, ...]
+    network: nn.Module, part: Split, threat: Threat, kinds: Sequence[str], steps: int
 ) -> dict[str, Tensor]:
     x, y, noise = part.images, part.labels, SampleNoise(0, part.ids, f"wrong/{threat}")
-    attacks = {
-        "": Apgd(STEPS, Confidence()).maximise,
-        "_ce": Apgd(STEPS).maximise,
-        "_first": Apgd(STEPS),
+    attacks: dict[str, Callable[..., Any]] = {
+        "": Apgd(steps, Confidence()).maximise,
+        "_ce": Apgd(steps).maximise,
+        "_first": Apgd(steps),
     }
     points = {kind: attacks[kind](network, x, y, threat, noise=noise).x_adv for kind in kinds}
     return {kind: Confidence()(network(point), y) for kind, point in points.items()}
 
 
 @torch.no_grad()
-def core_columns(network: nn.Module, part: Split, radii: tuple[str, ...]) -> dict[str, Any]:
+def core_columns(network: nn.Module, part: Split, radii: Sequence[str], steps: int) -> Columns:
     """Clean columns, robustness of the core and its smallest probability margin in the ball."""
     columns = clean_columns(network, part)
     robust = torch.ones(len(part), dtype=torch.bool)
@@ -143,46 +114,45 @@ def core_columns(network: nn.Module, part: Split, radii: tuple[str, ...]) -> dic
     lowest = torch.from_numpy(columns["margin"])
     for radius in radii:
         noise = SampleNoise(0, part.ids, f"core/{radius}")
-        attack, threat = Ensemble((Apgd(STEPS), Apgd(STEPS, Dlr()))), Threat("linf", radius)
-        robust &= ~attack(network, part.images, prediction, threat, noise=noise).success
-        lowest = torch.minimum(lowest, _deepest(network, part, prediction, threat))
+        attack, threat = Ensemble((Apgd(steps), Apgd(steps, Dlr()))), Threat("linf", radius)
+        robust = robust & ~attack(network, part.images, prediction, threat, noise=noise).success
+        lowest = torch.minimum(lowest, _deepest(network, part, prediction, threat, steps))
         columns[f"robust@{radius}"] = robust.numpy()
         columns[f"low_margin@{radius}"] = torch.where(robust, lowest, lowest.clamp_max(0)).numpy()
     return columns
 
 
-def _deepest(network: nn.Module, part: Split, labels: Tensor, threat: Threat) -> Tensor:
+def _deepest(network: nn.Module, part: Split, labels: Tensor, threat: Threat, steps: int) -> Tensor:
     """Smallest probability margin that two attacks without an early stop find in the ball."""
     noise = SampleNoise(0, part.ids, f"deepest/{threat}")
     points = [
         attack.maximise(network, part.images, labels, threat, noise=noise).x_adv
-        for attack in (Apgd(STEPS), Apgd(STEPS, Dlr()))
+        for attack in (Apgd(steps), Apgd(steps, Dlr()))
     ]
     return -torch.stack([margin(network(x).softmax(1), labels) for x in points]).amax(0)
 
 
 @torch.no_grad()
-def mixture_columns(robust: nn.Module, standard: nn.Module, part: Split) -> dict[str, Any]:
+def mixture_columns(
+    robust: nn.Module, standard: nn.Module, part: Split, shares: Sequence[float]
+) -> Columns:
     """Whether each mixture of two networks' probabilities is right, by the robust one's weight."""
     p, q = (network(part.images).softmax(1) for network in (robust, standard))
     return {
         f"accurate@{share:g}": ((share * p + (1 - share) * q).argmax(1) == part.labels).numpy()
-        for share in SHARES
+        for share in shares
     }
 
 
-def certified_columns(
-    network: nn.Module, part: Split, radii: tuple[str, ...]
-) -> Iterator[tuple[str, Any]]:
+def certified_columns(network: nn.Module, part: Split, radii: Sequence[str]) -> Columns:
     """Whether interval bounds prove the label, per radius."""
-    for radius in radii:
-        threat = Threat("linf", radius)
-        found = Ibp()(network, part.images, threat, noise=SampleNoise(0, part.ids))
-        yield f"certified@{radius}", (found.radius > 0).numpy()
+    sizes = [Threat("linf", radius).eps for radius in radii]
+    found = Ibp().decide(network, part.images, sizes, noise=SampleNoise(0, part.ids))
+    return {f"certified@{r}": found.certified[:, i].numpy() for i, r in enumerate(radii)}
 
 
 @torch.no_grad()
-def selection_columns(net: nn.Module, part: Split, radii: tuple[str, ...]) -> dict[str, Any]:
+def selection_columns(net: nn.Module, part: Split, radii: Sequence[str]) -> Columns:
     """A selection network's score and its interval bounds per radius."""
     columns = {"score": acceptance(net(part.images)).numpy()}
     for radius in radii:
