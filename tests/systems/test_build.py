@@ -191,6 +191,27 @@ def test_a_searched_cascade_is_built(files: tuple[str, str], tmp_path: Path) -> 
     assert load(tmp_path / "s").cascade.names == ("a", "c")
 
 
+def test_a_search_gives_the_selectors_too(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = tmp_path / "best.json"
+    found = {"norm": "linf", "eps": "0.05", "core": "c"}
+    splits = [{"stages": ["a: softmax(threshold=0.7)"], "mixture": None}]
+    best.write_text(json.dumps(found | {"splits": splits}))
+    era, core = files
+    words = ["build", "--from", best, "--stage", f"a={era}", f"c={core}", "--data", "digits"]
+    words += ["--limit", 12, "--search", 1, "--out", tmp_path / "s"]
+    main([str(word) for word in words])
+    about = json.loads((tmp_path / "s" / "system.json").read_text())
+    assert about["stages"][0]["selector"] == "softmax(threshold=0.7)"
+    mixed = [{"stages": [], "mixture": "mixture(a, c; 0.7)"}]
+    best.write_text(json.dumps(found | {"splits": mixed}))
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    assert stop.value.code == 2
+    assert "a system holds no mixture; search without mixtures" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -96,7 +96,7 @@ def build(
 
     plan = _plan(_flat(stage), core, no_core, from_, threat)
     goal = _goal(max_natural_loss, max_risk, min_coverage)
-    selectors = _selectors(_flat(selector), len(plan.stages), plan.budget)
+    selectors = _selectors(_flat(selector) or plan.selectors, len(plan.stages), plan.budget)
     adversary = AdaptiveAdversary(steps=search, attacks=(Apgd(),))
     how = Building(plan.budget, goal, seed, CascadeAttack(adversary, seed=seed))
     root, where = find_data_root(data_root), options.device(device)
@@ -130,11 +130,15 @@ def build(
 
 @dataclass(frozen=True)
 class _Plan:
-    """Who is in a system: stages and core, each as MODEL or NAME=MODEL, and the budget."""
+    """Who is in a system: stages and core, each as MODEL or NAME=MODEL, and the budget.
+
+    A search has found the selectors too; otherwise there are none.
+    """
 
     stages: tuple[str, ...]
     core: str | None
     budget: "Threat"
+    selectors: tuple[str, ...] = ()
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -151,8 +155,9 @@ def _plan(
     from recuse.errors import ConfigError
     from recuse.threat import Threat
 
+    selectors: tuple[str, ...] = ()
     if best is not None:
-        stages, found, budget = _searched(best, stages)
+        stages, selectors, found, budget = _searched(best, stages)
         core, threat = core or found, threat or budget
     if no_core:
         core = None
@@ -165,11 +170,13 @@ def _plan(
         raise ConfigError("name one stage or more (--stage MODEL)")
     if threat is None:
         raise ConfigError("name the attacker's budget, for example --threat linf:2/255")
-    return _Plan(stages, core, Threat.parse(threat))
+    return _Plan(stages, core, Threat.parse(threat), selectors)
 
 
-def _searched(path: Path, stages: tuple[str, ...]) -> tuple[tuple[str, ...], str, str]:
-    """Stages, core and threat of the most frequent cascade of a search."""
+def _searched(
+    path: Path, stages: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
+    """Stages with their selectors, core and threat of the most frequent system of a search."""
     from recuse.errors import ConfigError
     from recuse.records.run_folder import read_mapping
 
@@ -178,13 +185,21 @@ def _searched(path: Path, stages: tuple[str, ...]) -> tuple[tuple[str, ...], str
         raise ConfigError(f"{path} does not exist; recuse cascade search --json writes it")
     where = dict(word.split("=", 1) for word in stages if "=" in word)
     try:
-        chains = Counter(tuple(split["stages"]) for split in found["splits"])
-        (names, _), *_ = chains.most_common(1)
+        systems = Counter(
+            (tuple(split["stages"]), split.get("mixture")) for split in found["splits"]
+        )
+        ((chosen, mixture), _), *_ = systems.most_common(1)
+        parts = [str(stage).partition(": ") for stage in chosen]
         core, threat = str(found["core"]), f"{found['norm']}:{found['eps']}"
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not what recuse cascade search --json writes") from error
+    if mixture:
+        raise ConfigError(
+            f"{path} chose {mixture}, and a system holds no mixture; search without mixtures"
+        )
+    names = [name for name, _, _ in parts]
     given = [f"{name}={where.get(name, name)}" for name in (*names, core)]
-    return tuple(given[:-1]), given[-1], threat
+    return tuple(given[:-1]), tuple(s or "indicator" for _, _, s in parts), given[-1], threat
 
 
 def _goal(
