@@ -89,6 +89,7 @@ def test_betting_interval_ends_where_the_stake_is_multiplied():
     assert (lower <= at_once).all()
 
 
+@pytest.mark.types_checked_elsewhere
 def test_betting_interval_holds_at_every_n_at_once():
     generator = np.random.default_rng(0)
     alpha, p, horizon, runs = 0.05, 0.8, 500, 1500

@@ -69,6 +69,7 @@ def true_risk(tau):
     return (1 - tau) / 4
 
 
+@pytest.mark.types_checked_elsewhere
 def test_risk_bound_fails_no_more_often_than_promised():
     goal, failures, runs, abstained = Risk(at_most=0.1, delta=0.1), 0, 300, 0
     rng = np.random.default_rng(0)
@@ -88,6 +89,7 @@ def test_risk_bound_fails_no_more_often_than_promised():
     assert abstained < runs / 10
 
 
+@pytest.mark.types_checked_elsewhere
 def test_the_bound_holds_although_the_data_chose_the_threshold():
     # Groups of inputs by score; the risks above the thresholds 3, 2, 1 are 5, 9.55 and 30 %, so
     # that the second test is a toss-up and the interval of whatever is chosen is too low too
