@@ -140,7 +140,7 @@ def _quick(seed: int) -> RunConfig:
     size = Size((kind,), SIGMAS[1:], BETAS[:1], 60, 30, Apgd(steps=10))
     threat = Threat("linf", 0.05)
     standard = TrainConfig(Standard(), threat, epochs=4, batch_size=64, lr=0.05, seed=seed)
-    bounds = TrainConfig(IbpTraining(), threat, epochs=5, batch_size=64, lr=0.05, seed=seed)
+    bounds = TrainConfig(IbpTraining(), threat, epochs=8, batch_size=64, lr=0.05, seed=seed)
     provable = ModelPlan(
         "provable",
         network,
