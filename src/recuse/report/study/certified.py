@@ -124,7 +124,7 @@ def _introduction(found: Mapping[Panel, Mapping[str, Record]], core: Record) -> 
     sizes = {p: max(r.frame.height for r in trained.values()) for p, trained in found.items()}
     again = [size for panel, size in sizes.items() if panel.again]
     images = f"The first {max(sizes.values())} of `{core.meta.dataset}`" + (
-        f", the first {max(again)} for networks *trained again*." if again else "."
+        f", at most {max(again)} of them for networks *trained again*." if again else "."
     )
     first = next(iter(next(iter(found.values())).values())).meta
     data = first.dataset.partition("/")[0]
