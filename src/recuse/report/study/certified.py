@@ -1,8 +1,7 @@
 """The page of the certified study: what training under noise and CRA prove, and attacks on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from recuse.analysis.certified import (
     BASE,
@@ -10,8 +9,6 @@ from recuse.analysis.certified import (
     Answers,
     Panel,
     answers,
-    bounded,
-    broken,
     change,
     composed,
     panels,
@@ -26,6 +23,7 @@ from recuse.records.layout import CERTIFICATE_ATTACKS, PAGE
 from recuse.records.schema import Record
 from recuse.records.store import read_records, write_atomically
 from recuse.report.page.figures import save_figure
+from recuse.report.study.certified_evidence import attacked_section, bounds_section
 from recuse.report.study.certified_figures import figures, title_of
 from recuse.report.study.markdown import data_name, difference, share, table
 
@@ -46,6 +44,10 @@ training run each: no interval covers another seed.
 ![certified accuracy against the radius](certified-accuracy.svg)
 
 ![certified right against certified wrong](robust-accuracy-against-inaccuracy.svg)
+"""
+SHORT = """**In short**, for networks trained under noise (*base*), by the votes that a deployed
+system draws: {told}. Whoever needs the proof takes the network alone; the composition buys natural
+accuracy with it.
 """
 TRAINED_AGAIN = """*Trained again*: the same training on another day and processor, where it ends
 in other weights. These networks are certified at the radii that a deployed stage needs, on fewer
@@ -71,23 +73,6 @@ COUNTED = """## What is counted
 ALONE = """{needs}The core alone is right on {natural}, and on {robust} {attack} within ε does not
 change that; proven is nothing.
 """
-ATTACKED = """## Certificates under attack
-
-Images with a certified class are attacked at ε = σ by {steps} steps of APGD in L2 that climb the
-expectation over {copies} draws. A certificate is *broken* if its class has no majority of the
-votes at the point found ({draws:,} votes, {thorough:,} where it has less than {clear:.0f} % of
-them). *Moved*: images without a certificate at ε whose class lost the majority, which shows that
-the attack works. Broken: {broken} of {certified} certificates (networks: {networks}).{left}
-"""
-LEFT = """ The certificates of the other {count} networks of this page were not attacked: their
-weights were not kept."""
-BOUNDS = """## Bounds of provably trained networks
-
-What interval bounds (*ibp*) and linear bounds (*crown*) prove about networks that were trained to
-be provable, in Linf, beside what {steps} steps of PGD leave, in percent of {images} test images.
-*Contradicted*: proven, and changed by PGD, in images.
-"""
-
 # Folder, beside the records, of the run in which networks were trained again.
 AGAIN = "again"
 
@@ -113,8 +98,8 @@ def write_certified(rows: Path, out: Path) -> None:
         text += [f"## {title_of(panel)}", "", *_rates(panel, trained)]
         text += [*_differences(panel, trained), *_compositions(panel, trained, core)]
     attacks = [run / CERTIFICATE_ATTACKS for run in runs]
-    text += _attacked([r for folder in attacks for r in _kept(folder)], found)
-    text += _bounds([r for r in records if r.meta.tags.get("role") == "provable"])
+    text += attacked_section([r for folder in attacks for r in _kept(folder)], found)
+    text += bounds_section([r for r in records if r.meta.tags.get("role") == "provable"])
     write_atomically(out / PAGE, "\n".join(text).encode())
     for figure in figures(found):
         save_figure(figure, out, ("svg",))
@@ -129,8 +114,26 @@ def _introduction(found: Mapping[Panel, Mapping[str, Record]], core: Record) -> 
     first = next(iter(next(iter(found.values())).values())).meta
     data = first.dataset.partition("/")[0]
     text = INTRODUCTION.format(data=data_name(data), alpha=first.settings["alpha"], images=images)
-    parts = [text, *([TRAINED_AGAIN] if again else []), COUNTED.format(core=core.meta.model)]
+    parts = [*_short(found, core), *([TRAINED_AGAIN] if again else [])]
+    parts = [text, *parts, COUNTED.format(core=core.meta.model)]
     return "\n".join(parts)
+
+
+def _short(found: Mapping[Panel, Mapping[str, Record]], core: Record) -> list[str]:
+    """Each base network whose record holds what it takes, alone and before the core."""
+    told = []
+    for panel, trained in found.items():
+        whole = composed(trained[BASE], core, panel.eps) if BASE in trained else None
+        if whole is None or whole.lacking:
+            continue
+        pairs = [(whole.alone[0], "alone"), (whole.sound, "in front of the core")]
+        rates = (
+            f"{where} {share(wilson_of(account.robust))} % surely right and "
+            f"{share(wilson_of(account.natural))} % right without an attack"
+            for account, where in pairs
+        )
+        told.append(f"{title_of(panel)}: {', '.join(rates)}")
+    return [SHORT.format(told="; ".join(told))] if told else []
 
 
 def _changes(found: Mapping[Panel, Mapping[str, Record]]) -> list[str]:
@@ -230,63 +233,6 @@ def _needs(panel: Panel, trained: Mapping[str, Record]) -> str:
 
 def _kept(folder: Path) -> list[Record]:
     return list(read_records(folder)) if folder.is_dir() else []
-
-
-def _attacked(records: Sequence[Record], found: Mapping[Panel, Mapping[str, Record]]) -> list[str]:
-    """What the attack did to the certificates, network by network, and which it did not meet."""
-    rows, met = [], {record.meta.weights for record in records}
-    for panel, trained in panels(records).items():
-        for name, record in trained.items():
-            counts = broken(record)
-            numbers = (counts.images, counts.certified, counts.broken)
-            lowest = f"{100 * counts.lowest:.1f} %"
-            rows.append([title_of(panel), name, *map(str, numbers), lowest, str(counts.moved)])
-    left = sum(r.meta.weights not in met for trained in found.values() for r in trained.values())
-    if not rows:
-        return []
-    total, false = (sum(int(row[place]) for row in rows) for place in (3, 4))
-    heads = ["network", "training", "images", "certified", "broken"]
-    return [
-        ATTACKED.format(
-            **_words(records[0].meta.settings["attack"]),
-            broken=false,
-            certified=total,
-            networks=len(rows),
-            left=LEFT.format(count=left) if left else "",
-        ),
-        *table([*heads, "lowest share of votes", "moved"], rows),
-    ]
-
-
-def _words(attack: Mapping[str, Any]) -> dict[str, int | float]:
-    """The attack on certificates, as its text names it."""
-    counts = {name: attack[name] for name in ("copies", "draws", "thorough")}
-    return counts | {"steps": attack["attack"]["steps"], "clear": 100 * attack["clear"]}
-
-
-def _bounds(records: Sequence[Record]) -> list[str]:
-    """What bounds prove, beside PGD."""
-    if not records:
-        return []
-    found = bounded(records)
-    attacks = (r.meta.settings["attack"] for r in records if "attack" in r.meta.settings)
-    steps = next(attacks)["steps"]
-    methods = list(found[0].proven)
-    heads = [
-        f"{method} {word}" for method in methods for word in ("right", "wrong", "contradicted")
-    ]
-    rows = []
-    for row in found:
-        cells = [f"{100 * rate(row.accurate):.0f}", f"{100 * rate(row.attacked):.0f}"]
-        for method, mask in row.proven.items():
-            cells += [
-                f"{100 * rate(mask & row.accurate):.0f}",
-                f"{100 * rate(mask & ~row.accurate):.0f}",
-            ]
-            cells.append(str(row.contradicted[method]))
-        rows.append([row.model, row.radius, *cells])
-    text = BOUNDS.format(images=found[0].accurate.size, steps=steps)
-    return [text, *table(["network", "radius", "natural", "PGD right", *heads], rows)]
 
 
 __all__ = ["write_certified"]
