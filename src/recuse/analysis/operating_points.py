@@ -28,7 +28,6 @@ from recuse.analysis.sweeps import (
 from recuse.analysis.verdicts import Mask
 from recuse.records.store import read_parquet
 
-ROWS, SAMPLES = "attacked.parquet", "samples"
 CORE, ROBUST, TRUNK = "cifar10_resnet56_std", "cifar10_resnet4b_adv2", "ibp_small"
 PUBLISHED = (ROBUST, "cifar10_cnn_a_mix", "cifar10_cnn_a_adv_alt")
 FINETUNED = ("era-0.1", "era-0.3", "era-1", "trades")

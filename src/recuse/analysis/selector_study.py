@@ -10,8 +10,6 @@ from recuse.analysis.accounting import Core
 from recuse.analysis.attacked_settings import AttackedSetting, attacked, refuted
 from recuse.analysis.operating_points import (
     EPS,
-    ROWS,
-    SAMPLES,
     Candidates,
     candidates,
     reachable,
@@ -20,6 +18,7 @@ from recuse.analysis.operating_points import (
 )
 from recuse.analysis.sweeps import Point, Tables, best_on, stacked
 from recuse.analysis.verdicts import Mask
+from recuse.records.layout import ATTACKED_SYSTEMS, SAMPLE_TABLES
 from recuse.records.store import read_parquet
 
 SPLITS = 20
@@ -72,8 +71,8 @@ def read_study(folder: Path) -> Study:
     Raises:
         RecordError: Rows that are missing or damaged.
     """
-    rows = read_parquet(folder / ROWS)
-    tables = refuted(sample_tables(folder / SAMPLES), rows)
+    rows = read_parquet(folder / ATTACKED_SYSTEMS)
+    tables = refuted(sample_tables(folder / SAMPLE_TABLES), rows)
     thresholds = {eps: candidates(tables, eps) for eps in EPS}
     chosen = [setting for eps in EPS for setting in settings(tables, eps, thresholds[eps])]
     points = {eps: reachable(tables, eps, thresholds[eps]) for eps in EPS}

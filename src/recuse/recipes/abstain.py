@@ -21,8 +21,6 @@ from recuse.analysis.operating_points import (
     MIXTURE,
     NETS,
     ROBUST,
-    ROWS,
-    SAMPLES,
     SHARES,
     TRUNK,
     Setting,
@@ -53,6 +51,7 @@ from recuse.random import SampleNoise
 from recuse.recipes.config import AbstentionPlan, RunConfig
 from recuse.recipes.place import Place
 from recuse.recipes.selection_networks import attacked_right, certified_right, selection_network
+from recuse.records.layout import ATTACKED_SYSTEMS, SAMPLE_TABLES, UNFINISHED_SYSTEMS
 from recuse.records.parquet import parquet_bytes
 from recuse.records.store import read_parquet, write_atomically
 from recuse.selectors import (
@@ -83,20 +82,20 @@ def compare_abstention(config: RunConfig, splits: Splits, place: Place, progress
         progress: Told as work proceeds.
     """
     plan = config.abstention
-    if plan is None or (place.out / ROWS).is_file():
+    if plan is None or (place.out / ATTACKED_SYSTEMS).is_file():
         return
     networks = _networks(config, plan, splits, place, progress)
-    _measure(networks, plan, splits.test, place.out / SAMPLES, progress)
-    tables = sample_tables(place.out / SAMPLES)
+    _measure(networks, plan, splits.test, place.out / SAMPLE_TABLES, progress)
+    tables = sample_tables(place.out / SAMPLE_TABLES)
     todo = [s for eps in EPS for s in settings(tables, eps, candidates(tables, eps))]
     frames = []
     for number, setting in enumerate(todo):
         progress("attack every way to abstain", number, len(todo), f"{setting.name}, {setting.eps}")
         cascade = deployed(setting, networks, plan)
-        frames += _attacked(setting, cascade, plan, splits.test, place.out / "attacks")
+        frames += _attacked(setting, cascade, plan, splits.test, place.out / UNFINISHED_SYSTEMS)
     progress("attack every way to abstain", len(todo), len(todo), "")
     rows = pl.concat(frames).sort("eps", "mechanism", "setting", "sample_id")
-    write_atomically(place.out / ROWS, parquet_bytes(rows))
+    write_atomically(place.out / ATTACKED_SYSTEMS, parquet_bytes(rows))
 
 
 def _networks(

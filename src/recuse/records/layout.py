@@ -20,6 +20,13 @@ CERTIFICATE_ATTACKS = "attacked"
 # Of the geometry of a data set, one file a norm, and of networks.
 SEPARATIONS = "separation-*.json"
 SLOPES = "lipschitz.json"
+# Of a comparison of ways to abstain: a table a network, the rows of every system that was
+# attacked, and these rows while they are not complete.
+SAMPLE_TABLES = "samples"
+ATTACKED_SYSTEMS = "attacked.parquet"
+UNFINISHED_SYSTEMS = "attacks"
+# Rates of networks of which nothing else was kept.
+RATES_ONLY = "resnet20.json"
 # Of one model's training.
 TRAINING_STATE = "state.pt"
 TRAINING_LOGS = "*.jsonl"

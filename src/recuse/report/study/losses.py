@@ -18,7 +18,7 @@ from recuse.analysis.loss_comparison import (
     losses,
     mean,
 )
-from recuse.records.layout import PAGE
+from recuse.records.layout import PAGE, RATES_ONLY
 from recuse.records.run_folder import read_json, read_run
 from recuse.records.store import write_atomically
 from recuse.report.charts.marks import Axes, Mark, scatter
@@ -74,8 +74,6 @@ over test images and says nothing about other seeds.
 A network that always gives the same answer is robust and mostly wrong: read robust accuracy beside
 *robustly wrong*.
 """
-# Networks of which their rates alone were kept.
-RATES_ONLY = "resnet20.json"
 WITHOUT_ROWS = """## CIFAR-10, ResNet-20, Linf 2/255: rates alone
 
 Three losses, from a standard network after one epoch of adversarial training. Of these networks
