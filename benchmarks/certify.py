@@ -27,7 +27,7 @@ from recuse.certify import Cohen, GroupSequential
 from recuse.certify.bounds import betting_log_wealth
 from recuse.certify.tables import (
     OperatingPoint,
-    Table,
+    StoppingTable,
     make_table,
     needed_probability,
     operating_point,
@@ -150,7 +150,7 @@ def staged(p: float, p0: float) -> OperatingPoint:
 
 
 @cache
-def betting_table(p0: float) -> Table:
+def betting_table(p0: float) -> StoppingTable:
     """The truncated-mixture bet as thresholds, looked at every 2 % more draws up to CERTIFY's n."""
     looks, n = [8], 8.0
     while n * BETTING_GROWTH < FIXED:
@@ -172,7 +172,7 @@ def betting_table(p0: float) -> Table:
     ]
     reject = [min(n - f, a - 1) for n, f, a in zip(looks, fails, accept, strict=True)]
     reject[-1] = accept[-1] - 1
-    return Table(p0, ALPHA, tuple(looks), tuple(accept), tuple(reject), math.nan)
+    return StoppingTable(p0, ALPHA, tuple(looks), tuple(accept), tuple(reject), math.nan)
 
 
 def wall_clock_rows(repeats: int) -> list[Row]:

@@ -93,11 +93,11 @@ RUN = """
 import json, sys, time
 from dataclasses import replace
 from pathlib import Path
-from recuse.recipes import Place, recipe, run
+from recuse.recipes import RunLocation, recipe, run
 
 wall, processor = time.perf_counter(), time.process_time()
 config = recipe("digits", epochs=1, limit=60)
-run(replace(config, models=config.models[:3]), Place(Path(sys.argv[1])))
+run(replace(config, models=config.models[:3]), RunLocation(Path(sys.argv[1])))
 print(json.dumps([time.perf_counter() - wall, time.process_time() - processor]))
 """
 

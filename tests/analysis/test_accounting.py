@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recuse.analysis.accounting import (
-    Core,
-    Stage,
+    CoreVerdicts,
+    StageVerdicts,
     attacked_account,
     expected_cost,
     explain,
@@ -23,11 +23,11 @@ def bools(n: int = N):
     return st.lists(st.booleans(), min_size=n, max_size=n).map(np.array)
 
 
-cores = st.builds(Core, bools(), bools())
+cores = st.builds(CoreVerdicts, bools(), bools())
 
 
 @st.composite
-def indicators(draw, *, monotone: bool = True) -> Stage:
+def indicators(draw, *, monotone: bool = True) -> StageVerdicts:
     """A robustness indicator of radius eps, its verdicts at eps and 2 eps."""
     accurate, robust, doubled = draw(bools()), draw(bools()), draw(bools())
     if monotone:
@@ -47,7 +47,7 @@ def test_without_monotone_verdicts_sound_can_exceed_paper() -> None:
     """Robust at 2 eps though broken at eps: the sound count believes the first."""
     yes, no = np.array([True]), np.array([False])
     stage = indicator_stage(yes, robust=no, selects=no, surely_selects=yes)
-    core = Core(no, no)
+    core = CoreVerdicts(no, no)
     assert sound_account([stage], core).robust.all()
     assert not paper_account([stage], core).robust.any()
 
@@ -72,7 +72,7 @@ def test_one_stage_is_the_printed_formula(stage, core) -> None:
 @given(chains, cores, bools(), bools())
 def test_a_stage_that_never_selects_changes_nothing(chain, core, accurate, robust) -> None:
     never = np.zeros(N, bool)
-    idle = Stage(accurate, robust, never, never, accurate, may_select=never)
+    idle = StageVerdicts(accurate, robust, never, never, accurate, may_select=never)
     for place in range(len(chain) + 1):
         longer = [*chain[:place], idle, *chain[place:]]
         for count in (paper_account, sound_account):
@@ -148,7 +148,7 @@ def test_the_sound_count_bounds_the_true_worst_case(models, target, eps: int) ->
         indicator_stage(np.array(m) == y, robust(m, eps), robust(m, eps), robust(m, 2 * eps))
         for m in models[:-1]
     ]
-    core = Core(np.array(models[-1]) == y, robust(models[-1], eps))
+    core = CoreVerdicts(np.array(models[-1]) == y, robust(models[-1], eps))
     truth = brute_force_worst_case(models, points, eps, target)
     assert not (sound_account(stages, core).robust & ~truth).any()
 

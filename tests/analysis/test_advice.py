@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recuse.analysis.accounting import Account, difference
@@ -29,6 +29,7 @@ def rates(a: Account) -> tuple[float, float]:
     return rate(a.natural), rate(a.robust)
 
 
+@settings(deadline=None)
 @given(st.lists(counts, max_size=6), counts)
 def test_nothing_is_recommended_that_another_system_or_the_core_beats(systems, core) -> None:
     chosen = advised(systems, core)

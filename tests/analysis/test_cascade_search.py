@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recuse.analysis.accounting import Core, Stage, sound_account
+from recuse.analysis.accounting import CoreVerdicts, StageVerdicts, sound_account
 from recuse.analysis.bits import count, pack
 from recuse.analysis.cascade_search import Searchable, best_cascade
 from recuse.analysis.mechanisms import indicator_stage
 
 
-def world(seed: int, models: int, samples: int = 90) -> tuple[list[Stage], Core]:
+def world(seed: int, models: int, samples: int = 90) -> tuple[list[StageVerdicts], CoreVerdicts]:
     """Models that share what is hard, as real ones do."""
     rng = np.random.default_rng(seed)
     hard = rng.random(samples)
@@ -23,10 +23,12 @@ def world(seed: int, models: int, samples: int = 90) -> tuple[list[Stage], Core]
         robust = own < rng.uniform(0.4, 0.9)
         accurate = own < rng.uniform(0.6, 0.95)
         stages.append(indicator_stage(accurate, robust, robust, robust & (own < 0.5)))
-    return stages, Core(hard < 0.93, hard < 0.15)
+    return stages, CoreVerdicts(hard < 0.93, hard < 0.15)
 
 
-def everything(stages: list[Stage], core: Core, floor: int, most: int) -> tuple[int, int]:
+def everything(
+    stages: list[StageVerdicts], core: CoreVerdicts, floor: int, most: int
+) -> tuple[int, int]:
     best = (-1, -1)
     for length in range(most + 1):
         for chain in permutations(stages, length):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import minimum_filter
 
-from recuse.analysis.accounting import Core, Stage, sound_account
+from recuse.analysis.accounting import CoreVerdicts, StageVerdicts, sound_account
 from recuse.analysis.mechanisms import (
     confidence_stage,
     indicator_stage,
@@ -154,17 +154,17 @@ def decided(w: World):
     return chosen, confidence_stage(*verdicts(w), chosen, always(chosen, w.eps))
 
 
-Mechanism = Callable[[World], tuple[np.ndarray, Stage]]
+Mechanism = Callable[[World], tuple[np.ndarray, StageVerdicts]]
 EVERY: list[Mechanism] = [indicator, margin, robust_softmax, softmax, network, decided]
 LOOKING_AROUND: list[Mechanism] = [indicator, margin, robust_softmax]
 RADII = [(1, 1), (2, 2), (1, 2), (2, 1), (3, 1), (2, 0)]  # eps, rho
 
 
-def core_of(w: World) -> Core:
-    return Core(w.second.accurate, w.second.robust(w.eps))
+def core_of(w: World) -> CoreVerdicts:
+    return CoreVerdicts(w.second.accurate, w.second.robust(w.eps))
 
 
-def never_wrong(stage: Stage):
+def never_wrong(stage: StageVerdicts):
     return stage.right_where_selecting | (
         False if stage.may_select is None else ~stage.may_select
     )  # fmt: skip
@@ -268,10 +268,10 @@ def test_what_a_mixture_promises_is_so_at_every_point_of_the_ball(share, eps) ->
 def test_a_tie_of_a_one_hot_mixture_is_nobodys() -> None:
     """At one half, a class that is certain ties with the other network's answer."""
     yes = np.array([True])
-    tie = one_hot_mixture_core(yes, np.array([-1.0]), Core(yes, yes), share=0.5)
-    won = one_hot_mixture_core(yes, np.array([-0.9]), Core(yes, yes), share=0.5)
+    tie = one_hot_mixture_core(yes, np.array([-1.0]), CoreVerdicts(yes, yes), share=0.5)
+    won = one_hot_mixture_core(yes, np.array([-0.9]), CoreVerdicts(yes, yes), share=0.5)
     assert (tie.robust.item(), won.robust.item()) == (False, True)
-    against = Core(~yes, yes)
+    against = CoreVerdicts(~yes, yes)
     tie, won = (
         one_hot_mixture_core(yes, np.array([1.0]), against, share=s).robust for s in (0.5, 0.6)
     )
@@ -281,13 +281,13 @@ def test_a_tie_of_a_one_hot_mixture_is_nobodys() -> None:
 def test_what_was_not_judged_promises_nothing() -> None:
     yes, unknown, high = np.array([True]), np.array([np.nan]), np.array([0.9])
     assert not mixture_core(yes, unknown, high, share=0.5).robust.any()
-    assert not one_hot_mixture_core(yes, unknown, Core(yes, yes), share=0.9).robust.any()
+    assert not one_hot_mixture_core(yes, unknown, CoreVerdicts(yes, yes), share=0.9).robust.any()
     columns = {"surely": (unknown, high), "never": (high, unknown)}
     for least, most in columns.values():
         stage = softmax_stage(yes, yes, high, least, most, threshold=0.6)
-        assert not sound_account([stage], Core(yes, yes)).robust.any()
+        assert not sound_account([stage], CoreVerdicts(yes, yes)).robust.any()
     stage = network_stage(yes, ~yes, high, unknown, unknown, threshold=0.6)
-    assert not sound_account([stage], Core(yes, yes)).robust.any()
+    assert not sound_account([stage], CoreVerdicts(yes, yes)).robust.any()
 
 
 @pytest.mark.parametrize("tau", [0.5, 0.3])

@@ -74,7 +74,7 @@ def test_a_break_counts_at_every_larger_radius_and_a_verdict_at_none() -> None:
     near = record([but(1)], radii=("1/255",), method="a")
     far = record([but(2)], radii=("4/255",), method="b")
     found = both(near, far)[0]
-    assert found.judged() == ["1/255", "4/255"]
+    assert found.radii() == ["1/255", "4/255"]
     assert robust(found, "1/255") == but(1)
     assert robust(found, "4/255") == but(1, 2)
 
@@ -82,8 +82,8 @@ def test_a_break_counts_at_every_larger_radius_and_a_verdict_at_none() -> None:
 def test_a_radius_that_was_not_asked_of_every_sample_is_not_added() -> None:
     part = record([but(0, size=3)], radii=("4/255",), ids=IDS[:3], method="a")
     whole, half = both(record([GOOD, GOOD]), part)
-    assert whole.judged() == ["1/255", "2/255"]
-    assert half.judged() == ["1/255", "2/255", "4/255"]
+    assert whole.radii() == ["1/255", "2/255"]
+    assert half.radii() == ["1/255", "2/255", "4/255"]
     assert half.robust("4/255").tolist() == but(0, size=3)
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 from torch import nn
 
 from recuse.certify import Cohen, Crown, GroupSequential, Ibp, certified_radius
-from recuse.certify.decision import Run
+from recuse.certify.decision import SequentialState
 from recuse.certify.power import needed_radius
 from recuse.certify.sequential import make_plan
 from recuse.certify.tables import draws_needed, needed_probability
@@ -21,7 +21,7 @@ SMALL = GroupSequential(SIGMA, n_max=400, alpha=0.02)
 def simulated(test, p, *, guess, runs, classes=3, seed=0):
     """How often class 0 is certified when it has vote probability p and one rival the rest."""
     draw = np.random.default_rng(seed)
-    run = Run(make_plan(test, (EPS,), classes), np.full(runs, guess))
+    run = SequentialState(make_plan(test, (EPS,), classes), np.full(runs, guess))
     while len(rows := run.undecided()):
         missing = run.missing(rows)
         mine = draw.binomial(missing, p)

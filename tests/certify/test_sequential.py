@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from recuse.certify.decision import Run
+from recuse.certify.decision import SequentialState
 from recuse.certify.sequential import GroupSequential, make_plan
 from recuse.certify.tables import make_table, needed_probability, operating_point
 from recuse.errors import CertificationError
@@ -21,7 +21,7 @@ TEST = GroupSequential(0.12)
 def simulate(test, radii, probabilities, guess, runs, seed=0):
     """Decisions of ``runs`` inputs whose votes follow ``probabilities`` exactly."""
     plan = make_plan(test, radii, len(probabilities))
-    run = Run(plan, np.full(runs, guess))
+    run = SequentialState(plan, np.full(runs, guess))
     generator = np.random.default_rng(seed)
     while len(rows := run.undecided()):
         draws = run.missing(rows)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recuse.analysis.accounting import Core
+from recuse.analysis.accounting import CoreVerdicts
 from recuse.analysis.mechanisms import one_hot_mixture_core
 from recuse.composition import MixedNutsMap, fit_mixednuts
 from recuse.errors import ConfigError
@@ -67,7 +67,7 @@ def test_the_mixture_is_decided_by_the_margin_over_the_other_answer(linear_model
     margin = p.gather(1, first[:, None])[:, 0] - p.scatter(1, first[:, None], 0).amax(1)
     same = (other == first).numpy()
     bound = one_hot_mixture_core(
-        np.ones(400, dtype=bool), margin.numpy(), Core(same, same), share=nuts.alpha
+        np.ones(400, dtype=bool), margin.numpy(), CoreVerdicts(same, same), share=nuts.alpha
     )
     assert 0 < bound.robust.sum() < 400
     assert (answer == first).numpy()[bound.robust].all()

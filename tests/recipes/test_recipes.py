@@ -16,7 +16,7 @@ from recuse.composition import AdaptiveAdversary
 from recuse.errors import ConfigError
 from recuse.evaluation.attack_cascade import CascadeAttack
 from recuse.evaluation.certify_dataset import Certification
-from recuse.recipes import RECIPES, CompositionPlan, Place, config_classes, recipe, run
+from recuse.recipes import RECIPES, CompositionPlan, RunLocation, config_classes, recipe, run
 from recuse.recipes.config import RunConfig
 from recuse.records.layout import COMPOSITION_RATES
 from recuse.records.run_folder import attack_records
@@ -90,10 +90,10 @@ def frames(out: Path) -> dict[str, pl.DataFrame]:
 
 
 def test_a_run_stopped_anywhere_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    whole = Place(tmp_path / "whole")
+    whole = RunLocation(tmp_path / "whole")
     report = run(small(), whole)
     assert report.stat().st_size > 100_000
-    stopped = Place(tmp_path / "stopped")
+    stopped = RunLocation(tmp_path / "stopped")
     for stop_at in ("train trades", "attack trades", "train era-3"):
 
         def stop(task: str, done: int, total: int, note: str = "", at: str = stop_at) -> None:
@@ -110,7 +110,7 @@ def test_a_run_stopped_anywhere_ends_as_one_that_was_not(tmp_path: Path) -> None
 
 
 def test_a_kept_config_runs_again(tmp_path: Path) -> None:
-    first = Place(tmp_path / "first")
+    first = RunLocation(tmp_path / "first")
     config = replace(recipe("digits", epochs=1, limit=10), gallery=0)
     run(in_few_steps(replace(config, models=config.models[:2])), first)
     main(["run", str(first.out / "config.json"), "--out", str(tmp_path / "again")])
@@ -121,7 +121,7 @@ def test_a_kept_config_runs_again(tmp_path: Path) -> None:
 def test_decision_maps_and_repetitions_reach_the_report(tmp_path: Path) -> None:
     config = recipe("gaussians", epochs=1, limit=40)
     config = replace(config, models=(*config.models[:3], config.models[4]), grid=20)
-    text = run(in_few_steps(config), Place(tmp_path / "plane")).read_text()
+    text = run(in_few_steps(config), RunLocation(tmp_path / "plane")).read_text()
     assert "Over several seeds" in text
     assert "regions" in text
 
@@ -138,7 +138,7 @@ def test_certificates_and_attacks_on_compositions_are_parts_of_a_run(tmp_path: P
     plan = CompositionPlan(("trades",), (stage,), "core", threat, attack)
     config = replace(config, models=(core, twice), attacks=(plan,), gallery=0)
     assert from_plain(json.loads(json.dumps(to_plain(config))), config_classes()) == config
-    text = run(config, Place(tmp_path)).read_text()
+    text = run(config, RunLocation(tmp_path)).read_text()
     found = sorted((r.meta.model, r.meta.method) for r in read_records(tmp_path))
     assert found == [("core", "apgd-ce"), ("trades", "apgd-ce"), ("trades", "ibp")]
     (attacked,) = attack_records(tmp_path)
@@ -154,7 +154,7 @@ def test_a_network_that_others_start_from_need_not_be_judged(tmp_path: Path) -> 
     config = recipe("digits", quick=True, epochs=1, limit=5)
     core, trades, era = config.models
     plans = (core, replace(trades, judgements=()), era)
-    run(in_few_steps(replace(config, models=plans, gallery=0)), Place(tmp_path))
+    run(in_few_steps(replace(config, models=plans, gallery=0)), RunLocation(tmp_path))
     assert frames(tmp_path).keys() == {"core", era.name}
 
 
@@ -162,7 +162,7 @@ def test_a_network_that_others_start_from_need_not_be_judged(tmp_path: Path) -> 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_demo_says_first_that_a_robust_model_alone_wins(seed: int, tmp_path: Path) -> None:
     """What README says of the demo is no luck of one seed."""
-    run(replace(recipe("digits", seed=seed), gallery=0), Place(tmp_path))
+    run(replace(recipe("digits", seed=seed), gallery=0), RunLocation(tmp_path))
     first, second, *_ = build_report([tmp_path]).summary
     sentence = r"The better choice {} is a robust model alone, (trades|era-[0-9.]+), rather than"
     assert re.match(sentence.format("here"), first)

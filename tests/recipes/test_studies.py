@@ -8,7 +8,7 @@ import pytest
 
 from recuse.errors import ConfigError, RecordError
 from recuse.evaluation.attack_certificates import CertificateAttack
-from recuse.recipes import ModelPlan, Place, RunConfig, recipe, run
+from recuse.recipes import ModelPlan, RunConfig, RunLocation, recipe, run
 from recuse.records.layout import CERTIFICATE_ATTACKS, PAGE, REPORT, SLOPES
 from recuse.records.store import read_records
 from recuse.report.study import write_study
@@ -27,7 +27,7 @@ def tiny(config: RunConfig, epochs: int = 1) -> RunConfig:
 @pytest.mark.slow
 def test_the_certified_study_trains_certifies_attacks_and_writes_its_page(tmp_path: Path) -> None:
     config = tiny(recipe("certified", quick=True, limit=12))
-    place = Place(tmp_path)
+    place = RunLocation(tmp_path)
     report = run(config, place)
     assert report == tmp_path / REPORT
     methods = {(r.meta.tags.get("phase"), r.meta.method) for r in read_records(tmp_path)}
@@ -48,14 +48,14 @@ def test_certificates_are_attacked_only_where_they_were_given(tmp_path: Path) ->
         tiny(config).models[0], judgements=(CertificateAttack(0.25, limit=4),), name="alone"
     )
     with pytest.raises(ConfigError, match="none was given there before"):
-        run(replace(config, models=(core,)), Place(tmp_path))
+        run(replace(config, models=(core,)), RunLocation(tmp_path))
 
 
 def test_the_geometry_study_measures_what_is_missing_and_writes_its_page(tmp_path: Path) -> None:
     whole = recipe("geometry", quick=True)
     distances = tuple(replace(plan, limit=100) for plan in whole.separations)
     config = replace(tiny(whole), separations=distances, slopes=replace(whole.slopes, images=8))
-    place = Place(tmp_path)
+    place = RunLocation(tmp_path)
     assert run(config, place) == tmp_path / PAGE
     text = (tmp_path / PAGE).read_text()
     assert "100 with 100: test with training" in text

@@ -84,7 +84,7 @@ def test_a_csv_tree_of_any_data_set_becomes_records(tmp_path: Path, below: str) 
         (
             "augm/cifar10/resnet110_cifar10_gaussaugm0.06ft__20210808_0158",
             "smoothing/testset_smooth0.06_N0100_N100000.csv",
-            {"loss": "gaussaug", "train_sigma": "0.06", "base": "resnet110", "finetuned": True},
+            {"loss": "gaussian", "train_sigma": "0.06", "base": "resnet110", "finetuned": True},
         ),
         (
             "std/cifar100/wrn2810_cifar100_std__20210919_2248",

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from recuse.analysis.abstainers import network
-from recuse.analysis.published.book import Book
 from recuse.analysis.published.cells import Printed, cells_csv, compute_cells, half_unit, read_cells
+from recuse.analysis.published.logs import PublishedLogs
 from recuse.analysis.published.points import compare_points
 from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
@@ -61,7 +61,7 @@ def write_cells(logs: Path, rows: list[dict[str, str]]) -> None:
 
 
 def test_every_published_cell_and_point_comes_out(shared_reference: Path) -> None:
-    book = Book(read_logs(shared_reference).imports)
+    book = PublishedLogs(read_logs(shared_reference).imports)
     path = shared_reference / "paper_cells.csv"
     given = pl.read_csv(path, infer_schema=False)
     cells = compute_cells(read_cells(path), book)
@@ -73,14 +73,14 @@ def test_every_published_cell_and_point_comes_out(shared_reference: Path) -> Non
 
 
 def test_a_million_rows_are_aggregated_in_two_seconds(shared_reference: Path) -> None:
-    book = Book(read_logs(shared_reference).imports)
+    book = PublishedLogs(read_logs(shared_reference).imports)
     assert sum(e.raw.samples for e in book.entries) > 1_000_000
     cells = read_cells(shared_reference / "paper_cells.csv")
     start = time.process_time()
     compute_cells(cells, book)
     for entry in book.entries:
         accurate = entry.raw.accurate()
-        for eps in entry.raw.judged():
+        for eps in entry.raw.radii():
             (accurate & entry.raw.robust(eps)).mean()
     assert time.process_time() - start < 2
 
@@ -139,7 +139,9 @@ def test_cells_of_any_data_set_are_computed_or_say_why_not(rail: Path) -> None:
         for row, log in zip(rows, logs, strict=True)
     ]
     write_cells(rail, filled)
-    cells = compute_cells(read_cells(rail / "paper_cells.csv"), Book(read_logs(rail).imports))
+    cells = compute_cells(
+        read_cells(rail / "paper_cells.csv"), PublishedLogs(read_logs(rail).imports)
+    )
     era, std = rail_log("era", 1), rail_log("std", 0)
     acc, core = era["m_era_is_acc"].to_numpy(), std["m_std_is_acc"].to_numpy()
     natural = np.where(era["m_era_is_rob2_255"].to_numpy() == 1, acc, core).mean() - core.mean()
@@ -161,7 +163,7 @@ def test_cells_of_any_data_set_are_computed_or_say_why_not(rail: Path) -> None:
 def test_cells_without_labels_say_so(rail: Path) -> None:
     path = rail / FOLDERS["era"] / "testset_rail_Linf_apgd.csv"
     pl.read_csv(path).drop("m_era_is_acc").write_csv(path)
-    book = Book(read_logs(rail).imports)
+    book = PublishedLogs(read_logs(rail).imports)
     formulas = ("F_RA", "F_SEL2")
     cells = [Printed("T1", "", "", "1/255", f, (FOLDERS["era"],), "50.0") for f in formulas]
     labelled, free = compute_cells(cells, book)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recuse.analysis.accounting import Core, paper_account, sound_account
+from recuse.analysis.accounting import CoreVerdicts, paper_account, sound_account
 from recuse.analysis.intervals import wilson_of
 from recuse.analysis.mechanisms import indicator_stage
 from recuse.cli.main import main
@@ -52,7 +52,7 @@ def test_compositions_are_counted_soundly_and_by_the_paper(full_page, known_reco
     records = {r.meta.model: r.frame for r in known_records}
     shown = table(full_page, "Compositions")
     core = records["core"]
-    last = Core(core["accurate"].to_numpy(), core["robust@8/255"].to_numpy())
+    last = CoreVerdicts(core["accurate"].to_numpy(), core["robust@8/255"].to_numpy())
     for name in ("era_1", "trades"):
         frame = records[name]
         near = frame["robust@8/255"].to_numpy()
@@ -164,7 +164,7 @@ def test_what_the_adversary_broke_is_not_in_the_sound_number(write_run):
     meta = replace(
         records["era_1"].meta,
         model="whatever",
-        attack="adaptive",
+        method="adaptive",
         radii=("8/255",),
         weights=joint_weights(["", ""]),
         settings={"selectors": [{"kind": "RobustnessIndicator", "radius": None}]},
@@ -338,7 +338,7 @@ def test_what_any_attack_broke_is_not_in_the_sound_number(write_run, known_recor
     near, far = (era.frame[f"robust@{r}"].to_numpy() for r in ("8/255", "16/255"))
     near, far = near & near[::-1], far & far[::-1]
     right = era.frame["accurate"].to_numpy()
-    last = Core(core.frame["accurate"].to_numpy(), core.frame["robust@8/255"].to_numpy())
+    last = CoreVerdicts(core.frame["accurate"].to_numpy(), core.frame["robust@8/255"].to_numpy())
     expected = sound_account([indicator_stage(right, near, near, far)], last).robust
     assert robust == expected.mean()
     alone = table(build_report([write_run("one", [core, era])]), "Compositions")
@@ -412,7 +412,7 @@ def test_the_verb_writes_beside_the_run(write_run):
     assert {
         "natural_against_robust.pdf",
         "four_splits.svg",
-        "robust_against_inaccurate.png",
+        "robust_against_inaccuracy.png",
     } <= names
     with pytest.raises(ConfigError, match="no run"):
         report(())

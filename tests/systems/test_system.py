@@ -174,7 +174,7 @@ def test_what_evaluate_returns_says_its_rates(
     stable = found.frame["robust@0.05"].to_numpy()
     assert first.natural.estimate == pytest.approx(right.mean())
     assert first.robust.estimate == pytest.approx((right & stable).mean())
-    assert first.inaccurate.estimate == pytest.approx((~right & stable).mean())
+    assert first.robust_inaccuracy.estimate == pytest.approx((~right & stable).mean())
     assert first.natural.low < first.natural.estimate < first.natural.high
     assert first.selected.estimate == pytest.approx(found.frame["robust@0.1"].mean())
 

@@ -2,7 +2,7 @@
 
 The robustness indicator (RI) keeps an input where no perturbation changes the answer, softmax
 response (SR) where the confidence is high, a selection network (SN) where a second network
-accepts. All three become a :class:`Stage`, so that selection, selective accuracy and
+accepts. All three become a :class:`StageVerdicts`, so that selection, selective accuracy and
 compositions are counted by the same code.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from recuse.analysis.accounting import (
     Account,
-    Core,
-    Stage,
+    CoreVerdicts,
+    StageVerdicts,
     paper_account,
     sound_account,
 )
@@ -45,7 +45,7 @@ class Abstainer:
 
     method: Method
     eps: str
-    stage: Stage
+    stage: StageVerdicts
     tau: float | None = None
 
     @property
@@ -78,15 +78,15 @@ class Abstainer:
         """Share of wrong answers among those kept at x; NaN where nothing is."""
         return share(~self.stage.accurate, self.stage.selects)
 
-    def paper(self, core: Core) -> Account:
+    def paper(self, core: CoreVerdicts) -> Account:
         """The 2-composition with ``core`` by the paper's count."""
         return paper_account([self.stage], core, doubled_natural=self.method == "RI")
 
-    def natural(self, core: Core) -> Mask:
+    def natural(self, core: CoreVerdicts) -> Mask:
         """Right answers of the deployed 2-composition with ``core``."""
         return sound_account([self.stage], core).natural
 
-    def sound(self, core: Core) -> Mask | None:
+    def sound(self, core: CoreVerdicts) -> Mask | None:
         """Lower bound on where the 2-composition with ``core`` is robust; None without one.
 
         Softmax response has none here: what it takes is the smallest probability of the true
@@ -165,7 +165,7 @@ def network(model: Verdicts, eps: str, *, certified: bool = False) -> Abstainer:
         RecordError: No selector of its own, or not judged at eps or beyond.
     """
     kind = "selected_certified" if certified else "selected_robust"
-    wide = [r for r in model.judged(kind) if parse_radius(r) >= parse_radius(eps)]
+    wide = [r for r in model.radii(kind) if parse_radius(r) >= parse_radius(eps)]
     if not wide:
         raise RecordError(
             f"record of {model.meta.model!r} has no column '{kind}@R' with R >= {eps}"

@@ -21,7 +21,7 @@ from recuse.analysis.verdicts import Mask
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageVerdicts:
     """One stage's verdicts per sample.
 
     Attributes:
@@ -42,7 +42,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Core:
+class CoreVerdicts:
     """The last model, which always answers.
 
     Attributes:
@@ -88,7 +88,9 @@ def difference(account: Account, other: Account, *, resamples: int = RESAMPLES) 
     )
 
 
-def paper_account(stages: Sequence[Stage], core: Core, *, doubled_natural: bool = True) -> Account:
+def paper_account(
+    stages: Sequence[StageVerdicts], core: CoreVerdicts, *, doubled_natural: bool = True
+) -> Account:
     """The paper's formula, extended to any number of stages.
 
     natural = [S ? acc_1 : acc_core] and robust = [rob_2eps ? acc_1 ∧ rob_1,eps :
@@ -108,7 +110,7 @@ def paper_account(stages: Sequence[Stage], core: Core, *, doubled_natural: bool 
     return Account(natural, robust)
 
 
-def sound_account(stages: Sequence[Stage], core: Core) -> Account:
+def sound_account(stages: Sequence[StageVerdicts], core: CoreVerdicts) -> Account:
     """Natural accuracy of the deployed composition and a lower bound on its robust accuracy.
 
     Let J be the first stage that surely selects (or the core). H is robust-accurate at x if
@@ -170,7 +172,7 @@ def explain(paper: Account, sound: Account) -> Hidden:
     )
 
 
-def expected_cost(costs: Sequence[float], stages: Sequence[Stage]) -> float:
+def expected_cost(costs: Sequence[float], stages: Sequence[StageVerdicts]) -> float:
     """Σ_j c_j · P(all earlier stages abstain), the core's cost last in ``costs``.
 
     Raises:

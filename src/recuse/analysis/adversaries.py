@@ -22,16 +22,16 @@ class Attacked:
     """Verdicts of all adversaries that met one composition, point by point the worst.
 
     Attributes:
-        met: The sample was attacked.
-        left: It was, and the composition stayed right at every point that was found.
+        attacked: The sample was attacked.
+        survived: It was, and the composition stayed right at every point that was found.
     """
 
-    met: Mask
-    left: Mask
+    attacked: Mask
+    survived: Mask
 
     def refutes(self, robust: Mask) -> Mask:
         """Samples that an accounting calls robust and an adversary broke."""
-        return np.asarray(robust & self.met & ~self.left)
+        return np.asarray(robust & self.attacked & ~self.survived)
 
 
 def attacked(chain: Sequence[Verdicts], attacks: Sequence[Record], eps: str) -> Attacked | None:
@@ -124,7 +124,7 @@ def _refuted(network: Verdicts, attack: Verdicts, members: tuple[str, ...]) -> V
     if "accurate" not in frame.columns:
         return network
     row = {sample: number for number, sample in enumerate(network.ids)}
-    for eps in attack.judged():
+    for eps in attack.radii():
         near, far = _lost(attack, eps, network.meta.weights, members)
         lost = np.zeros((2, len(row)), dtype=np.bool_)
         for number, sample in enumerate(attack.ids):
@@ -133,7 +133,7 @@ def _refuted(network: Verdicts, attack: Verdicts, members: tuple[str, ...]) -> V
         lost[0] &= network.accurate()
         if "broken_by" not in attack.frame.columns:
             lost[1] &= network.accurate()
-        for radius in network.judged():
+        for radius in network.radii():
             size, within = parse_radius(radius), parse_radius(eps)
             gone = (lost[0] & (size >= within)) | (lost[1] & (size >= 2 * within))
             name = radius_column("robust", radius)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recuse.analysis.accounting import Core, Stage
+from recuse.analysis.accounting import CoreVerdicts, StageVerdicts
 from recuse.analysis.comparable import by_model, check_comparable
 from recuse.analysis.compositions import core_of
 from recuse.analysis.cores import the_core
@@ -45,11 +45,11 @@ class Pool:
     eps: str
     names: tuple[str, ...]
     networks: tuple[str, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[StageVerdicts, ...]
     core_name: str
-    core: Core
+    core: CoreVerdicts
     left_out: tuple[tuple[str, str], ...]
-    mixtures: tuple[tuple[str, Core], ...] = ()
+    mixtures: tuple[tuple[str, CoreVerdicts], ...] = ()
 
     @property
     def samples(self) -> int:
@@ -115,10 +115,10 @@ def pool_of(
         RecordError: As there.
     """
     dataset = networks[0].meta.dataset
-    attacked = [v for v in networks if v.judged() and not _on_confidence(v.meta)]
+    attacked = [v for v in networks if v.radii() and not _on_confidence(v.meta)]
     judged = [v for v in attacked if v.has("robust", eps)]
     if not judged:
-        radii = sorted({r for v in attacked for r in v.judged()}, key=parse_radius)
+        radii = sorted({r for v in attacked for r in v.radii()}, key=parse_radius)
         raise RecordError(
             f"no model of {dataset} was judged at {eps}; judged: {', '.join(radii) or 'none'}"
         )
@@ -143,7 +143,7 @@ def _pool(
     twice = add_radii(eps, eps)
     core = strongest_record(models[core_name], eps, "robust")
     wanted = _met(core)
-    found: list[tuple[str, str, Stage]] = []
+    found: list[tuple[str, str, StageVerdicts]] = []
     mixtures, left_out = [], []
     for name, records in models.items():
         stage = strongest_record(records, eps, "robust")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recuse.analysis.accounting import Core, Stage
+from recuse.analysis.accounting import CoreVerdicts, StageVerdicts
 from recuse.analysis.bits import Numbers, Words, count, pack
 
 DEFAULT_BUDGET = 20_000
@@ -65,7 +65,7 @@ class Searchable:
     core_robust: Words
 
     @classmethod
-    def of(cls, stages: list[Stage], core: Core) -> "Searchable":
+    def of(cls, stages: list[StageVerdicts], core: CoreVerdicts) -> "Searchable":
         """Pack a pool; the stages' ``may_select`` is taken as always."""
         safe = np.stack([stage.right_where_selecting for stage in stages])
         sure = np.stack([stage.surely_selects for stage in stages])

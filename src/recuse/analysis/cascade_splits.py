@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recuse.analysis.accounting import Account, Core, Stage, sound_account
+from recuse.analysis.accounting import Account, CoreVerdicts, StageVerdicts, sound_account
 from recuse.analysis.cascade_pool import Pool
 from recuse.analysis.cascade_search import DEFAULT_BUDGET, Found, Searchable, best_cascade
 from recuse.analysis.fronts import ROUNDING, most_robust
@@ -186,7 +186,7 @@ def halves(samples: int, seed: int) -> tuple[Mask, Mask]:
 def _one_split(pool: Pool, seed: int, loss: float, max_stages: int, budget: int) -> SplitResult:
     choosing, reporting = halves(pool.samples, seed)
     stages = [_part(stage, choosing) for stage in pool.stages]
-    core = Core(pool.core.accurate[choosing], pool.core.robust[choosing])
+    core = CoreVerdicts(pool.core.accurate[choosing], pool.core.robust[choosing])
     size = int(np.count_nonzero(choosing))
     floor = int(np.ceil(np.count_nonzero(core.accurate) - loss * size - ROUNDING))
     found: Found = best_cascade(
@@ -209,7 +209,7 @@ def _one_split(pool: Pool, seed: int, loss: float, max_stages: int, budget: int)
     )
 
 
-def _stand_alone(stages: list[Stage], core: Core, loss: float) -> int:
+def _stand_alone(stages: list[StageVerdicts], core: CoreVerdicts, loss: float) -> int:
     """The model to stand alone: the most robust within the loss, or of all where none is."""
     natural = [rate(stage.accurate) for stage in stages]
     robust = [rate(stage.accurate & stage.robust) for stage in stages]
@@ -234,7 +234,7 @@ def _best_mixture(pool: Pool, half: Mask, floor: int, cascade: tuple[int, int]) 
 def _rates(
     pool: Pool, chosen: tuple[int, ...], alone: int, half: Mask, mixture: int | None
 ) -> HalfRates:
-    core = Core(pool.core.accurate[half], pool.core.robust[half])
+    core = CoreVerdicts(pool.core.accurate[half], pool.core.robust[half])
     account = sound_account([_part(pool.stages[i], half) for i in chosen], core)
     if mixture is not None:
         mixed = pool.mixtures[mixture][1]
@@ -250,8 +250,8 @@ def _rates(
     )
 
 
-def _part(stage: Stage, half: Mask) -> Stage:
-    return Stage(
+def _part(stage: StageVerdicts, half: Mask) -> StageVerdicts:
+    return StageVerdicts(
         stage.accurate[half],
         stage.robust[half],
         stage.selects[half],

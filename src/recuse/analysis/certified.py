@@ -135,7 +135,7 @@ def curve(record: Record) -> pl.DataFrame:
     judged = verdicts(record)
     accurate = judged.accurate()
     rows: list[tuple[float, float, float | None]] = [(0.0, natural_accuracy(accurate), None)]
-    for radius in judged.judged("certified"):
+    for radius in judged.radii("certified"):
         certified = judged.certified(radius)
         right, wrong = robust_accuracy(accurate, certified), robust_inaccuracy(accurate, certified)
         rows.append((float(radius), right, wrong))
@@ -222,12 +222,12 @@ def bounded(records: Sequence[Record]) -> list[Bounded]:
         proofs = {
             v.meta.method: v
             for v in sorted(own, key=lambda v: v.meta.method, reverse=True)
-            if v.judged("certified")
+            if v.radii("certified")
         }
-        attack = next((v for v in own if v.judged()), None)
+        attack = next((v for v in own if v.radii()), None)
         if attack is None or any(not attack.ids.equals(v.ids) for v in proofs.values()):
             raise RecordError(f"{name} was not attacked on the images of its proofs")
-        for radius in attack.judged():
+        for radius in attack.radii():
             changed, right = attack.broken(radius), attack.accurate()
             proven = {method: v.certified(radius) for method, v in proofs.items()}
             against = {m: int(np.sum(mask & changed)) for m, mask in proven.items()}

@@ -102,8 +102,8 @@ def _kind(others: Sequence[Verdicts], eps: str) -> Kind:
     if any(model.has("robust", eps) for model in others):
         return "robust"
     proven = any(model.proves(eps) for model in others)
-    attacked = any(model.judged("robust") for model in others)
-    listed = any(model.judged("certified") for model in others)
+    attacked = any(model.radii("robust") for model in others)
+    listed = any(model.radii("certified") for model in others)
     return "certified" if proven or (listed and not attacked) else "robust"
 
 
@@ -171,7 +171,7 @@ def _common_radii(stage: Verdicts, core: Verdicts, wanted: frozenset[str], kind:
 
     By certificates the core need not be judged: without a proof it is not robust.
     """
-    own = stage.judged(kind)
+    own = stage.radii(kind)
     fit = [
         r
         for r in own

@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from recuse.analysis.accounting import Account, Core, Stage, paper_account, sound_account
+from recuse.analysis.accounting import (
+    Account,
+    CoreVerdicts,
+    StageVerdicts,
+    paper_account,
+    sound_account,
+)
 from recuse.analysis.adversaries import Attacked, attacked
 from recuse.analysis.comparable import check_comparable
 from recuse.analysis.deployed import Promise, promise, promise_alone, smoothed
@@ -86,7 +92,7 @@ class Composition:
     @property
     def attacked(self) -> float | None:
         """Robust accuracy against attacks on the composition itself, if there were any."""
-        return self.known if self.met is None else rate(self.met.left[self.met.met])
+        return self.known if self.met is None else rate(self.met.survived[self.met.attacked])
 
     @property
     def samples(self) -> int:
@@ -112,7 +118,7 @@ class Composition:
             alone=tuple(self._alone(place) for place in range(len(self.members))),
             kind=self.kind,
             attacked=self.attacked,
-            images=0 if self.met is None else int(self.met.met.sum()),
+            images=0 if self.met is None else int(self.met.attacked.sum()),
             refuted=int(self.refuted.sum()),
             failure=self.promised.failure,
             lacking=lacking,
@@ -234,7 +240,9 @@ def count_composition(
     )
 
 
-def stage_of(model: Verdicts, eps: str, kind: Kind = "robust", *, doubled: bool = False) -> Stage:
+def stage_of(
+    model: Verdicts, eps: str, kind: Kind = "robust", *, doubled: bool = False
+) -> StageVerdicts:
     """A model behind its own robustness indicator of radius eps, attacked within eps.
 
     Args:
@@ -254,7 +262,7 @@ def stage_of(model: Verdicts, eps: str, kind: Kind = "robust", *, doubled: bool 
     return indicator_stage(model.accurate(), stable, stable, twice)
 
 
-def core_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Core:
+def core_of(model: Verdicts, eps: str, kind: Kind = "robust") -> CoreVerdicts:
     """The model that answers the rest; without certificates it is never *proven* robust.
 
     Raises:
@@ -268,8 +276,8 @@ def core_of(model: Verdicts, eps: str, kind: Kind = "robust") -> Core:
         )
     accurate = model.accurate()
     if kind == "certified" and not model.proves(eps):
-        return Core(accurate, np.zeros_like(accurate))
-    return Core(accurate, model.stable(kind, eps))
+        return CoreVerdicts(accurate, np.zeros_like(accurate))
+    return CoreVerdicts(accurate, model.stable(kind, eps))
 
 
 def _alone(model: Verdicts, eps: str, kind: Kind) -> Account:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recuse.analysis.accounting import Difference, Stage
+from recuse.analysis.accounting import Difference, StageVerdicts
 from recuse.analysis.cascade_differences import cascade_over_cascade
 from recuse.analysis.cascade_pool import Pool, pool_of
 from recuse.analysis.cascade_splits import SearchResult, search_splits
@@ -105,10 +105,10 @@ def _only(pool: Pool, mechanism: str) -> Pool:
     )
 
 
-def _never(stage: Stage) -> Stage:
+def _never(stage: StageVerdicts) -> StageVerdicts:
     """A stage that abstains everywhere: its network can still stand alone."""
     nowhere = np.zeros_like(stage.accurate)
-    return Stage(stage.accurate, stage.robust, nowhere, nowhere, ~nowhere)
+    return StageVerdicts(stage.accurate, stage.robust, nowhere, nowhere, ~nowhere)
 
 
 __all__ = ["ALL", "LOSSES", "SPLITS", "Frontier", "Searched", "frontier"]

@@ -31,7 +31,7 @@ class Measured:
         samples: Number of samples.
         natural: Natural accuracy; None without labels.
         robust: Robust accuracy; None without labels.
-        inaccurate: Robust inaccuracy; None without labels.
+        robust_inaccuracy: Robust inaccuracy; None without labels.
         stable: Share whose answer no perturbation within eps changes.
         selected: Robust selection, stable at twice eps; None where that was not judged.
         precision: Robust and right among the robustly selected.
@@ -45,7 +45,7 @@ class Measured:
     samples: int
     natural: Interval | None
     robust: Interval | None
-    inaccurate: Interval | None
+    robust_inaccuracy: Interval | None
     stable: Interval
     selected: Interval | None
     precision: Interval | None
@@ -64,7 +64,7 @@ def measure(model: Verdicts, wanted: frozenset[str] = frozenset()) -> list[Measu
     return [
         rates_at(model, radius, kind)
         for kind in kinds
-        for radius in _radii(model.judged(kind), wanted)
+        for radius in _radii(model.radii(kind), wanted)
     ]
 
 
@@ -169,7 +169,7 @@ def rates_at(model: Verdicts, radius: str, kind: Kind = ROBUST) -> Measured:
         samples=model.samples,
         natural=None if accurate is None else wilson_of(accurate),
         robust=None if accurate is None else wilson_of(accurate & stable),
-        inaccurate=None if accurate is None else wilson_of(~accurate & stable),
+        robust_inaccuracy=None if accurate is None else wilson_of(~accurate & stable),
         stable=wilson_of(stable),
         selected=None if selected is None else wilson_of(selected),
         precision=_precision(accurate, stable, selected),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recuse.analysis.accounting import Core, Stage
+from recuse.analysis.accounting import CoreVerdicts, StageVerdicts
 from recuse.analysis.compositions import core_of, stage_of
 from recuse.analysis.mechanisms import mixture_core, one_hot_mixture_core, softmax_stage
 from recuse.analysis.verdicts import Values, Verdicts
@@ -39,7 +39,7 @@ def check_mechanisms(names: Sequence[str]) -> tuple[str, ...]:
 
 def stages_of(
     name: str, model: Verdicts, eps: str, mechanisms: Sequence[str], count: int
-) -> list[tuple[str, Stage]]:
+) -> list[tuple[str, StageVerdicts]]:
     """A network behind each of its selectors, named as a person would type them.
 
     Args:
@@ -73,7 +73,7 @@ def mixtures_of(
     eps: str,
     mechanisms: Sequence[str],
     count: int,
-) -> list[tuple[str, Core]]:
+) -> list[tuple[str, CoreVerdicts]]:
     """A network mixed with the core at many weights above one half; each always answers.
 
     The natural accuracy is a lower bound too: records hold margins, not whole distributions.
@@ -101,11 +101,13 @@ def mixtures_of(
         near, clean = _margin(model, eps), model.values("margin")
         answers = core.accurate()
         for share in _weights(np.linspace(0, 1, count + 2)[1:-1]):
-            standing = Core(answers, np.ones_like(answers))
+            standing = CoreVerdicts(answers, np.ones_like(answers))
             right = one_hot_mixture_core(answers, clean, standing, share=share).robust
             mixed = one_hot_mixture_core(right, near, core_of(core, eps), share=share)
             found.append((f"one-hot-mixture({names}; {share:g})", mixed))
-    return [(name, Core(core.accurate, core.accurate & core.robust)) for name, core in found]
+    return [
+        (name, CoreVerdicts(core.accurate, core.accurate & core.robust)) for name, core in found
+    ]
 
 
 def _thresholds(confidence: Values, count: int) -> Values:

@@ -3,9 +3,9 @@
 A composition is right at every point of the attacker's ball B_eps(x) if some stage is *surely
 right* (it answers y at every point) and every stage before it is *never wrong when it answers*.
 These functions turn what was measured of one network into those two verdicts, as a
-:class:`Stage`, or, for what always answers, as a :class:`Core`. Each verdict is as strong as the
-attacks or proofs behind its columns. A column with a NaN (nothing was found, or nothing could be
-judged) promises nothing at that sample.
+:class:`StageVerdicts`, or, for what always answers, as a :class:`CoreVerdicts`. Each verdict is as
+strong as the attacks or proofs behind its columns. A column with a NaN (nothing was found, or
+nothing could be judged) promises nothing at that sample.
 
 eps is the attacker's radius, rho the selector's own. Only selectors that look around their input
 pay for both (rho + eps); softmax response, selection networks and mixtures need eps alone.
@@ -13,13 +13,13 @@ pay for both (rho + eps); softmax response, selection networks and mixtures need
 
 import numpy as np
 
-from recuse.analysis.accounting import Core, Stage
+from recuse.analysis.accounting import CoreVerdicts, StageVerdicts
 from recuse.analysis.verdicts import Mask, Values
 
 
 def indicator_stage(
     accurate: Mask, robust: Mask, selects: Mask, surely_selects: Mask, *, narrow: bool = False
-) -> Stage:
+) -> StageVerdicts:
     """Robustness indicator: selects where no perturbation within rho changes the answer.
 
     With rho >= eps it answers F(x) wherever it answers in the ball, because x lies within rho of
@@ -33,7 +33,7 @@ def indicator_stage(
         narrow: rho < eps.
     """
     safe = accurate & robust if narrow else accurate
-    return Stage(accurate, robust, selects, surely_selects, right_where_selecting=safe)
+    return StageVerdicts(accurate, robust, selects, surely_selects, right_where_selecting=safe)
 
 
 def margin_stage(
@@ -44,7 +44,7 @@ def margin_stage(
     *,
     threshold: float,
     narrow: bool = False,
-) -> Stage:
+) -> StageVerdicts:
     """Robust margin: selects where p_F - max_other p stays at or above a threshold within rho.
 
     Args:
@@ -74,7 +74,7 @@ def robust_softmax_stage(
     *,
     threshold: float,
     narrow: bool = False,
-) -> Stage:
+) -> StageVerdicts:
     """Softmax response over a ball: selects where p_F stays at or above a threshold within rho.
 
     Above one half only one class can reach the threshold, so that the symmetry of the indicator
@@ -105,7 +105,7 @@ def softmax_stage(
     worst_confidence: Values,
     *,
     threshold: float,
-) -> Stage:
+) -> StageVerdicts:
     """Softmax response: selects where the largest probability at the input reaches a threshold.
 
     Args:
@@ -120,7 +120,7 @@ def softmax_stage(
         ValueError: A threshold of one half or less: p_y could reach it and not be the answer.
     """
     _check_majority(threshold)
-    return Stage(
+    return StageVerdicts(
         accurate,
         robust,
         selects=confidence >= threshold,
@@ -137,7 +137,7 @@ def network_stage(
     largest_score: Values,
     *,
     threshold: float,
-) -> Stage:
+) -> StageVerdicts:
     """Selection network: selects where a network of its own scores at or above a threshold.
 
     Args:
@@ -148,7 +148,7 @@ def network_stage(
         largest_score: Upper bound on s within eps.
         threshold: Of the score.
     """
-    return Stage(
+    return StageVerdicts(
         accurate,
         robust,
         selects=score >= threshold,
@@ -158,7 +158,9 @@ def network_stage(
     )
 
 
-def confidence_stage(accurate: Mask, robust: Mask, selects: Mask, surely_selects: Mask) -> Stage:
+def confidence_stage(
+    accurate: Mask, robust: Mask, selects: Mask, surely_selects: Mask
+) -> StageVerdicts:
     """A selector without symmetry whose decision in the ball was judged as a whole.
 
     Nothing ties what it answers at x' to F(x), so that it is right where it selects only if it is
@@ -170,12 +172,12 @@ def confidence_stage(accurate: Mask, robust: Mask, selects: Mask, surely_selects
         selects: The decision at x.
         surely_selects: It selects at every point within eps.
     """
-    return Stage(accurate, robust, selects, surely_selects, accurate & robust)
+    return StageVerdicts(accurate, robust, selects, surely_selects, accurate & robust)
 
 
 def mixture_core(
     accurate: Mask, robust_margin: Values, standard_margin: Values, *, share: float
-) -> Core:
+) -> CoreVerdicts:
     """Mixture share * p + (1 - share) * q of two networks' probabilities; it always answers.
 
     The worst margins may lie at different points of the ball, so their mean bounds that of the
@@ -188,12 +190,12 @@ def mixture_core(
         share: Weight of p, in [0, 1].
     """
     _check_share(share)
-    return Core(accurate, share * robust_margin + (1 - share) * standard_margin > 0)
+    return CoreVerdicts(accurate, share * robust_margin + (1 - share) * standard_margin > 0)
 
 
 def one_hot_mixture_core(
-    accurate: Mask, robust_margin: Values, standard: Core, *, share: float
-) -> Core:
+    accurate: Mask, robust_margin: Values, standard: CoreVerdicts, *, share: float
+) -> CoreVerdicts:
     """Mixture of one network's probabilities with the other's bare answer, as in MixedNUTS.
 
     Where the standard network answers y, the other may lose by less than (1 - share) / share;
@@ -208,7 +210,7 @@ def one_hot_mixture_core(
     _check_share(share)
     won, rest = share * robust_margin, 1 - share
     helped = standard.accurate & standard.robust
-    return Core(accurate, np.asarray((won > rest) | (helped & (won + rest > 0))))
+    return CoreVerdicts(accurate, np.asarray((won > rest) | (helped & (won + rest > 0))))
 
 
 def _check_majority(threshold: float) -> None:

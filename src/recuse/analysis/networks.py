@@ -42,11 +42,11 @@ def gather(
     where = homes or [""] * len(found)
 
     def others(place: int) -> list[Verdicts]:
-        attacked = (i for i, v in enumerate(found) if i != place and v.judged())
+        attacked = (i for i, v in enumerate(found) if i != place and v.radii())
         return [found[i] for i in attacked if _one(found[place], found[i], where[place], where[i])]
 
     together = [
-        worst_case([v, *others(place)]) if v.judged() else v for place, v in enumerate(found)
+        worst_case([v, *others(place)]) if v.radii() else v for place, v in enumerate(found)
     ]
     return refute_members(together, attacks)
 

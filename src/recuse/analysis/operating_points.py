@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recuse.analysis.accounting import Core
+from recuse.analysis.accounting import CoreVerdicts
 from recuse.analysis.sweeps import (
     GRID,
     Point,
@@ -104,7 +104,7 @@ def settings(tables: Tables, eps: str, thresholds: Candidates) -> list[Setting]:
     return [*found, mixture_setting(tables, eps)]
 
 
-def chosen_points(core: Core, thresholds: Candidates) -> dict[str, Point | None]:
+def chosen_points(core: CoreVerdicts, thresholds: Candidates) -> dict[str, Point | None]:
     """The best sound bound of each mechanism that has a threshold, on the choosing half."""
     rows, _ = halves(len(core.accurate))
     return {name: best(points, rows, core, loss=LOSS) for name, points in thresholds.items()}

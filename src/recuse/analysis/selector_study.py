@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recuse.analysis.accounting import Core
+from recuse.analysis.accounting import CoreVerdicts
 from recuse.analysis.attacked_settings import AttackedSetting, attacked, refuted
 from recuse.analysis.operating_points import (
     EPS,
@@ -31,7 +31,7 @@ def halves_at_random(count: int) -> list[Mask]:
 
 
 def rates_of_splits(
-    points: Sequence[Point], core: Core, cuts: Sequence[Mask], loss: float
+    points: Sequence[Point], core: CoreVerdicts, cuts: Sequence[Mask], loss: float
 ) -> list[tuple[float, float, float]]:
     """Of the point chosen on each half, on the other: natural accuracy, lost, and sound bound.
 

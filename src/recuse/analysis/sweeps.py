@@ -6,7 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recuse.analysis.accounting import Account, Core, Stage, paper_account, sound_account
+from recuse.analysis.accounting import (
+    Account,
+    CoreVerdicts,
+    StageVerdicts,
+    paper_account,
+    sound_account,
+)
 from recuse.analysis.mechanisms import (
     indicator_stage,
     margin_stage,
@@ -54,12 +60,12 @@ def verdict(table: pl.DataFrame, name: str) -> Mask:
     return table[name].to_numpy().astype(bool)
 
 
-def core_of(table: pl.DataFrame, eps: str) -> Core:
+def core_of(table: pl.DataFrame, eps: str) -> CoreVerdicts:
     """The core's verdicts."""
-    return Core(verdict(table, "accurate"), verdict(table, f"robust@{eps}"))
+    return CoreVerdicts(verdict(table, "accurate"), verdict(table, f"robust@{eps}"))
 
 
-def indicator(tables: Tables, model: str, eps: str, _: float) -> Stage:
+def indicator(tables: Tables, model: str, eps: str, _: float) -> StageVerdicts:
     """Robustness indicator of radius eps; it has no threshold."""
     t = tables[model]
     return indicator_stage(
@@ -70,7 +76,7 @@ def indicator(tables: Tables, model: str, eps: str, _: float) -> Stage:
     )
 
 
-def robust_margin(tables: Tables, model: str, eps: str, tau: float) -> Stage:
+def robust_margin(tables: Tables, model: str, eps: str, tau: float) -> StageVerdicts:
     """Indicator that asks for a probability margin of ``tau`` over the ball."""
     if tau <= 0:
         return indicator(tables, model, eps, tau)
@@ -84,7 +90,7 @@ def robust_margin(tables: Tables, model: str, eps: str, tau: float) -> Stage:
     )
 
 
-def softmax(tables: Tables, model: str, eps: str, tau: float) -> Stage:
+def softmax(tables: Tables, model: str, eps: str, tau: float) -> StageVerdicts:
     """Softmax response at the input."""
     t = tables[model]
     right = verdict(t, "accurate")
@@ -99,7 +105,7 @@ def softmax(tables: Tables, model: str, eps: str, tau: float) -> Stage:
     )
 
 
-def softmax_ball(tables: Tables, model: str, eps: str, tau: float) -> Stage:
+def softmax_ball(tables: Tables, model: str, eps: str, tau: float) -> StageVerdicts:
     """Softmax response over the ball of radius eps; above one half it has the symmetry."""
     t = tables[model]
     return robust_softmax_stage(
@@ -111,7 +117,7 @@ def softmax_ball(tables: Tables, model: str, eps: str, tau: float) -> Stage:
     )
 
 
-def network(tables: Tables, model: str, eps: str, tau: float) -> Stage:
+def network(tables: Tables, model: str, eps: str, tau: float) -> StageVerdicts:
     """Selection network, its decision bounded by intervals; the classifier attacked."""
     t, s = tables[model], tables[SELECTS[model]]
     return network_stage(
@@ -124,7 +130,7 @@ def network(tables: Tables, model: str, eps: str, tau: float) -> Stage:
     )
 
 
-def mixture(tables: Tables, robust: str, standard: str, eps: str, share: float) -> Core:
+def mixture(tables: Tables, robust: str, standard: str, eps: str, share: float) -> CoreVerdicts:
     """Weighted probabilities of two networks, from the smallest margin of each over the ball."""
     right = verdict(tables["mixture"], f"accurate@{share:g}")
     margins = [least_margin(tables[name], eps) for name in (robust, standard)]
@@ -142,7 +148,7 @@ def least_margin(table: pl.DataFrame, eps: str) -> Values:
     return np.where(right, column(table, f"low_margin@{eps}"), -1.0)
 
 
-MECHANISMS: dict[str, Callable[[Tables, str, str, float], Stage]] = {
+MECHANISMS: dict[str, Callable[[Tables, str, str, float], StageVerdicts]] = {
     "indicator": indicator,
     "robust margin": robust_margin,
     "softmax response": softmax,
@@ -218,7 +224,7 @@ def sweep_pairs(
     ]
 
 
-def best(points: Sequence[Point], rows: Mask, core: Core, *, loss: float) -> Point | None:
+def best(points: Sequence[Point], rows: Mask, core: CoreVerdicts, *, loss: float) -> Point | None:
     """The point of highest sound robust accuracy on ``rows`` that loses at most ``loss`` there."""
     found = best_on(*stacked(points), [rows], core, loss=loss)
     return None if found[0] is None else points[found[0]]
@@ -230,7 +236,7 @@ def stacked(points: Sequence[Point]) -> tuple[Mask, Mask]:
 
 
 def best_on(
-    natural: Mask, sound: Mask, halves: Iterable[Mask], core: Core, *, loss: float
+    natural: Mask, sound: Mask, halves: Iterable[Mask], core: CoreVerdicts, *, loss: float
 ) -> list[int | None]:
     """Index of the best point for each choice of rows; None where none loses little enough."""
     found: list[int | None] = []

@@ -84,7 +84,7 @@ class Verdicts:
         """Whether metrics that need the true class can be computed."""
         return "accurate" in self.frame.columns
 
-    def judged(self, kind: str = "robust") -> list[str]:
+    def radii(self, kind: str = "robust") -> list[str]:
         """Radii judged for ``kind``, ascending, as canonical text."""
         return [name.partition("@")[2] for name in robust_columns(self.frame, kind)]
 
@@ -144,7 +144,7 @@ class Verdicts:
 
     def proves(self, radius: str | float) -> bool:
         """Whether the record says what is certified at ``radius``."""
-        if listed := self.judged("certified"):
+        if listed := self.radii("certified"):
             return format_radius(parse_radius(radius)) in listed
         return "radius" in self.frame.columns
 
@@ -255,7 +255,7 @@ class Verdicts:
         return f"record of {self.meta.model!r} on {self.meta.dataset}"
 
     def _known(self, kind: str) -> str:
-        return ", ".join(self.judged(kind)) or "no radius"
+        return ", ".join(self.radii(kind)) or "no radius"
 
 
 def verdicts(record: Record, run: str = "") -> Verdicts:

@@ -17,7 +17,7 @@ from recuse.certify.sequential import GroupSequential
 from recuse.certify.smoothing import Cohen
 from recuse.certify.tables import (
     OperatingPoint,
-    Table,
+    StoppingTable,
     draws_needed,
     make_table,
     needed_probability,
@@ -39,7 +39,7 @@ __all__ = [
     "GroupSequential",
     "Ibp",
     "OperatingPoint",
-    "Table",
+    "StoppingTable",
     "VotingCertifier",
     "betting_interval",
     "betting_log_wealth",

@@ -58,7 +58,7 @@ class Plan:
     attainable: NDArray[np.bool_]
 
 
-class Run:
+class SequentialState:
     """Votes and open tests of a batch of inputs while it is being certified."""
 
     def __init__(self, plan: Plan, guess: NDArray[np.int64]) -> None:
@@ -137,4 +137,4 @@ class Run:
         )
 
 
-__all__ = ["Plan", "Run", "check_batch_size", "check_radii"]
+__all__ = ["Plan", "SequentialState", "check_batch_size", "check_radii"]

@@ -15,9 +15,9 @@ from torch import nn
 
 from recuse.arrays import Images
 from recuse.certify.bounds import check_alpha, check_sigma
-from recuse.certify.decision import Plan, Run, check_radii
+from recuse.certify.decision import Plan, SequentialState, check_radii
 from recuse.certify.smoothing import require_draws
-from recuse.certify.tables import Table, make_table, needed_probability, operating_point
+from recuse.certify.tables import StoppingTable, make_table, needed_probability, operating_point
 from recuse.certify.votes import DrawSource, Voters
 from recuse.errors import CertificationError
 from recuse.random import SampleNoise
@@ -99,7 +99,7 @@ class GroupSequential:
         voters = Voters(model, x, self.sigma, noise, self.batch_size)
         guess, classes = voters.clean()
         plan = make_plan(self, check_radii(radii), max(classes, 1))
-        run = Run(plan, guess)
+        run = SequentialState(plan, guess)
         source = DrawSource.of(noise)
         while pieces := run.wanted(voters.rows):
             rows = np.array([piece.row for piece in pieces])
@@ -182,7 +182,7 @@ def make_plan(test: GroupSequential, radii: tuple[float, ...], classes: int) -> 
 
 def _tables(
     test: GroupSequential, radii: tuple[float, ...], classes: int
-) -> list[tuple[Table, Table]]:
+) -> list[tuple[StoppingTable, StoppingTable]]:
     """The tables of the guess and of any other class, per radius, with the same looks."""
     others = max(classes - 1, 1)
     guess, other = test.alpha * test.guess_weight, test.alpha * (1 - test.guess_weight) / others
@@ -194,10 +194,10 @@ def _tables(
 
 def _table(
     test: GroupSequential, radius: float, level: float, looks: tuple[int, ...] | None
-) -> Table:
+) -> StoppingTable:
     p0 = needed_probability(radius, test.sigma)
     if level <= 0 or looks == ():
-        return Table(p0, level, (), (), (), 0.0)
+        return StoppingTable(p0, level, (), (), (), 0.0)
     return make_table(p0, level, test.n_max, beta=test.beta, growth=test.growth, looks=looks)
 
 

@@ -33,7 +33,7 @@ NEGLIGIBLE = 1e-18
 
 
 @dataclass(frozen=True)
-class Table:
+class StoppingTable:
     """The looks of one test and what to do at each.
 
     Attributes:
@@ -116,7 +116,7 @@ def make_table(
     beta: float = 0.03,
     growth: float = 1.1,
     looks: tuple[int, ...] | None = None,
-) -> Table:
+) -> StoppingTable:
     """The group-sequential table of one claim, computed once per set of arguments.
 
     Args:
@@ -137,14 +137,14 @@ def make_table(
     _check(p0, alpha, n_max, beta, growth, looks)
     fewest = _fewest(math.log(p0), alpha)
     if fewest > n_max:
-        return Table(p0, alpha, (), (), (), 0.0)
+        return StoppingTable(p0, alpha, (), (), (), 0.0)
     looks = looks or schedule(fewest, n_max, growth)
     accept, level = _accept_thresholds(p0, alpha, looks, fewest)
     reject = _reject_thresholds(p0, alpha, beta, looks, accept)
-    return Table(p0, alpha, looks, accept, reject, level)
+    return StoppingTable(p0, alpha, looks, accept, reject, level)
 
 
-def operating_point(table: Table, p: float) -> OperatingPoint:
+def operating_point(table: StoppingTable, p: float) -> OperatingPoint:
     """Exact probability of a claim and expected draws for a class of probability ``p``.
 
     Args:
@@ -234,7 +234,7 @@ def _check(
 __all__ = [
     "BLOCK",
     "OperatingPoint",
-    "Table",
+    "StoppingTable",
     "draws_needed",
     "make_table",
     "needed_probability",

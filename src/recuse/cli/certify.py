@@ -147,12 +147,12 @@ def print_certificates(record: "Record") -> None:
 
     judged = verdicts(record)
     table = Table("radius", "certified", "and right", "and wrong", title=record.meta.model)
-    for radius in judged.judged("certified"):
+    for radius in judged.radii("certified"):
         if not attainable(record.meta, radius):
             table.add_row(f"{record.meta.norm}:{radius}", "unattainable", "-", "-")
             continue
         found = rates_at(judged, radius, CERTIFIED)
-        rates = (i.estimate for i in (found.stable, found.robust, found.inaccurate) if i)
+        rates = (i.estimate for i in (found.stable, found.robust, found.robust_inaccuracy) if i)
         table.add_row(f"{record.meta.norm}:{radius}", *(f"{100 * rate:.1f}" for rate in rates))
     table.caption = (
         f"{judged.samples} images, accuracy {100 * judged.accurate().mean():.1f} %, "

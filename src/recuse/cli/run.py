@@ -43,7 +43,7 @@ def run(
     from recuse.cli.console import console, progress_display
     from recuse.cli.show import print_summary
     from recuse.data import find_data_root
-    from recuse.recipes import Place
+    from recuse.recipes import RunLocation
     from recuse.recipes import run as carry_out
     from recuse.records.layout import RECORDS
     from recuse.records.store import holds_records, read_records
@@ -51,7 +51,7 @@ def run(
     config = options.run_config(
         recipe, threat=threat, seed=seed, epochs=epochs, limit=limit, quick=quick
     )
-    place = Place(
+    place = RunLocation(
         out or Path("runs") / config.recipe,
         find_data_root(data_root),
         str(options.device(device)),

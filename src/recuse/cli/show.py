@@ -29,7 +29,7 @@ def show(run: Annotated[Positional[Path], arg(metavar="RUN")], /) -> None:
 
 
 def print_summary(records: "Sequence[Record]", attacks: "Sequence[Record]" = ()) -> None:
-    """A table of natural, robust, robustly wrong and robustly selected rates, in percent.
+    """A table of natural, robust, robustly inaccurate and robustly selected rates, in percent.
 
     Where answers could not be judged, their number has a column of its own.
     """
@@ -42,7 +42,7 @@ def print_summary(records: "Sequence[Record]", attacks: "Sequence[Record]" = ())
 
     found = gather([verdicts(record) for record in records], attacks)
     rows = [row for place in essential(found) for row in _rows(found[place])]
-    titles = ["model", "samples", "radius", "natural", "robust", "robustly wrong", "selected"]
+    titles = ["model", "samples", "radius", "natural", "robust", "robust inaccuracy", "selected"]
     if gaps := any(row[-1] != "0" for row in rows):
         titles.append("not judged")
     table = Table(*titles)
@@ -64,14 +64,14 @@ def _rows(model: "Verdicts") -> list[tuple[str, ...]]:
     return [
         _row(rates_at(model, radius, kind))
         for kind in (ROBUST, CERTIFIED)
-        for radius in model.judged(kind)
+        for radius in model.radii(kind)
     ]
 
 
 def _row(m: "Measured") -> tuple[str, ...]:
     proof = " certified" if m.kind == "certified" else ""
     place = f"{m.model.meta.norm}:{m.eps}{proof}"
-    rates = (m.natural, m.robust, m.inaccurate, m.selected)
+    rates = (m.natural, m.robust, m.robust_inaccuracy, m.selected)
     lead = (m.model.meta.model, str(m.samples), place)
     return (*lead, *map(_percent, rates), str(m.not_judged))
 

@@ -1,7 +1,7 @@
 """Three Gaussian clusters in the unit square, one of them rare and close to another.
 
 Class 2 lies within twice the radius 0.1 of class 1, so no classifier is robust on both: it
-must give the rare class up (robustly wrong) or stay fragile there.
+must give the rare class up (robustly inaccurate) or stay fragile there.
 """
 
 from dataclasses import dataclass

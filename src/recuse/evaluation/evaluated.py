@@ -16,8 +16,8 @@ class Evaluated(Record):
     def rates(self) -> "list[Measured]":
         """Rates with 95 % intervals, one entry a radius that was asked for, ascending.
 
-        Each has ``natural``, ``robust``, ``inaccurate`` (wrong and unchanged), ``stable`` and
-        ``selected`` (unchanged at twice the radius), with ``estimate``, ``low`` and ``high``.
+        Each has ``natural``, ``robust``, ``robust_inaccuracy`` (wrong and unchanged), ``stable``
+        and ``selected`` (unchanged at twice the radius), with ``estimate``, ``low`` and ``high``.
         """
         from recuse.analysis.measured import measure
         from recuse.analysis.verdicts import verdicts

@@ -33,7 +33,7 @@ def gaussian(noisy_logits: NoisyLogits, y: Labels) -> PerSample:
     Returns:
         ``mean_j CE(f(x + eta_j), y)``.
 
-    Source: Cohen, Rosenfeld, Kolter, ICML 2019 (paper 002, Eq. 10).
+    Source: Cohen, Rosenfeld, Kolter, ICML 2019 (Eq. 10 of the ERA paper).
 
     >>> gaussian(torch.zeros(1, 3, 4), torch.tensor([2]))
     tensor([1.3863])
@@ -98,7 +98,7 @@ def soft_radius(
         ValueError: ``sigma`` or ``gamma`` not positive, fewer than two classes, an unknown
             ``radius_of``, or no ``y`` for ``"label"``.
 
-    Source: Zhai et al., ICLR 2020 (paper 002, Eq. 11).
+    Source: Zhai et al., ICLR 2020 (Eq. 11 of the ERA paper).
     """
     return sigma / 2 * _quantile_gap(noisy_logits, sigma, gamma, radius_of, y)
 
@@ -124,7 +124,7 @@ def cra_penalty(
     Returns:
         ``(1 - mean_j p(x + eta_j)_y) * soft_radius``.
 
-    Source: paper 002, Eq. 9.
+    Source: Eq. 9 of the ERA paper.
     """
     miss = -torch.expm1(-mean_probability_cross_entropy(noisy_logits, y))
     return miss * soft_radius(noisy_logits, sigma=sigma, gamma=gamma, radius_of=radius_of, y=y)
@@ -154,7 +154,7 @@ def cra(
     Returns:
         ``beta * noise_loss + cra_penalty``.
 
-    Source: paper 002, Eq. 9.
+    Source: Eq. 9 of the ERA paper.
     """
     penalty = cra_penalty(noisy_logits, y, sigma=sigma, gamma=gamma, radius_of=radius_of)
     return beta * noise_loss(noisy_logits, y) + penalty

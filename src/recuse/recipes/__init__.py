@@ -22,7 +22,7 @@ from recuse.recipes.gaussians import gaussians
 from recuse.recipes.geometry import geometry
 from recuse.recipes.losses import losses
 from recuse.recipes.pipeline import run
-from recuse.recipes.place import Place
+from recuse.recipes.run_location import RunLocation
 from recuse.recipes.selectors import selectors
 
 RECIPES: dict[str, Callable[..., RunConfig]] = {
@@ -71,9 +71,9 @@ __all__ = [
     "Earlier",
     "Fresh",
     "ModelPlan",
-    "Place",
     "Pretrained",
     "RunConfig",
+    "RunLocation",
     "config_classes",
     "read_run_config",
     "recipe",

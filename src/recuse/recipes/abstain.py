@@ -49,7 +49,7 @@ from recuse.progress import Progress
 from recuse.protocols import Selector
 from recuse.random import SampleNoise
 from recuse.recipes.config import AbstentionPlan, RunConfig
-from recuse.recipes.place import Place
+from recuse.recipes.run_location import RunLocation
 from recuse.recipes.selection_networks import attacked_right, certified_right, selection_network
 from recuse.records.layout import ATTACKED_SYSTEMS, SAMPLE_TABLES, UNFINISHED_SYSTEMS
 from recuse.records.parquet import parquet_bytes
@@ -72,7 +72,9 @@ ADVERSARY = 2
 Networks = Mapping[str, nn.Module]
 
 
-def compare_abstention(config: RunConfig, splits: Splits, place: Place, progress: Progress) -> None:
+def compare_abstention(
+    config: RunConfig, splits: Splits, place: RunLocation, progress: Progress
+) -> None:
     """Measure, choose and attack what is asked for and not there yet.
 
     Args:
@@ -99,7 +101,7 @@ def compare_abstention(config: RunConfig, splits: Splits, place: Place, progress
 
 
 def _networks(
-    config: RunConfig, plan: AbstentionPlan, splits: Splits, place: Place, progress: Progress
+    config: RunConfig, plan: AbstentionPlan, splits: Splits, place: RunLocation, progress: Progress
 ) -> dict[str, nn.Module]:
     """Every network of the comparison by name, in eval mode."""
     names = [model.name for model in config.models]

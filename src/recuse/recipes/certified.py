@@ -180,13 +180,13 @@ def _smoothed(size: Size, seed: int) -> list[ModelPlan]:
             base = f"{kind.name}-{sigma:g}-base"
             plain = _train(kind, kind.base, Gaussian(sigma, k=1), sigma, seed)
             tags = {"role": "robust", "base": kind.name, "sigma": sigma}
-            first = {**tags, "loss": "gaussaug", "phase": "base"}
+            first = {**tags, "loss": "gaussian", "phase": "base"}
             data = kind.base.data
             plans.append(ModelPlan(base, kind.start, plain, first, data, seed, judged))
             for phase, objective in _objectives(sigma, size.betas).items():
                 train = _train(kind, kind.tuned, objective, sigma, seed)
                 loss, _, beta = phase.partition(" ")
-                own = {**tags, "loss": "cra" if beta else "gaussaug", "phase": phase}
+                own = {**tags, "loss": "cra" if beta else "gaussian", "phase": phase}
                 own |= {"beta": float(beta)} if beta else {}
                 name = f"{kind.name}-{sigma:g}-{loss}" + (f"-{beta}" if beta else "")
                 data = kind.tuned.data

@@ -22,7 +22,7 @@ def gaussians(
     """Standard, TRADES and ERA training on five draws, judged on the training points.
 
     The printed values are 100 natural and 91.1 robust for standard training, 98.4 robust and
-    1.6 robustly wrong for TRADES, 98.4 and 0 for ERA.
+    1.6 robustly inaccurate for TRADES, 98.4 and 0 for ERA.
 
     Args:
         threat: What the networks are trained against and judged at.

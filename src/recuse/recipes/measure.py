@@ -11,13 +11,15 @@ from recuse.evaluation.geometry import separations, slopes
 from recuse.models.checkpoint import load_checkpoint, weights_sha256
 from recuse.progress import Progress
 from recuse.recipes.config import RunConfig, SlopePlan
-from recuse.recipes.place import Place
+from recuse.recipes.run_location import RunLocation
 from recuse.records.layout import SLOPES, separation_name
 from recuse.records.run_folder import read_mapping
 from recuse.records.store import write_atomically
 
 
-def measure_geometry(config: RunConfig, splits: Splits, place: Place, progress: Progress) -> None:
+def measure_geometry(
+    config: RunConfig, splits: Splits, place: RunLocation, progress: Progress
+) -> None:
     """Measure what is asked for and not there yet.
 
     Args:
@@ -37,7 +39,7 @@ def measure_geometry(config: RunConfig, splits: Splits, place: Place, progress: 
 
 
 def _measure_slopes(
-    config: RunConfig, plan: SlopePlan, splits: Splits, place: Place, progress: Progress
+    config: RunConfig, plan: SlopePlan, splits: Splits, place: RunLocation, progress: Progress
 ) -> None:
     parts = {"train": splits.train.head(plan.images), "test": splits.test.head(plan.images)}
     path = place.out / SLOPES

@@ -13,13 +13,13 @@ from recuse.models.zoo import load_model
 from recuse.progress import Progress
 from recuse.random import stable_seed
 from recuse.recipes.config import Earlier, Fresh, ModelPlan
-from recuse.recipes.place import Place
+from recuse.recipes.run_location import RunLocation
 from recuse.records.layout import TRAINING
 from recuse.training import TrainConfig, fit
 
 
 def obtain(
-    plan: ModelPlan, splits: Splits, place: Place, progress: Progress
+    plan: ModelPlan, splits: Splits, place: RunLocation, progress: Progress
 ) -> tuple[nn.Module, Card]:
     """The plan's model: from its checkpoint if it is finished, else trained now."""
     path = place.checkpoint(plan.name)
@@ -40,7 +40,7 @@ def obtain(
     return load_checkpoint(path)
 
 
-def starting_point(plan: ModelPlan, splits: Splits, place: Place) -> tuple[nn.Module, Card]:
+def starting_point(plan: ModelPlan, splits: Splits, place: RunLocation) -> tuple[nn.Module, Card]:
     """The model that training starts from, with the card its checkpoint will carry."""
     start = plan.start
     if isinstance(start, Fresh):

@@ -31,8 +31,8 @@ from recuse.recipes.environment import environment, keep_threads
 from recuse.recipes.gallery import write_gallery
 from recuse.recipes.measure import measure_geometry
 from recuse.recipes.obtain import obtain
-from recuse.recipes.place import Place
 from recuse.recipes.regions import write_regions
+from recuse.recipes.run_location import RunLocation
 from recuse.records.configs import config_text, is_older
 from recuse.records.layout import (
     CERTIFICATE_ATTACKS,
@@ -54,7 +54,7 @@ from recuse.serialize import to_plain
 from recuse.threads import suitable_threads
 
 
-def run(config: RunConfig, place: Place, *, progress: Progress = silent) -> Path:
+def run(config: RunConfig, place: RunLocation, *, progress: Progress = silent) -> Path:
     """Do what is not yet done of a run; the same call goes on after a kill.
 
     Args:
@@ -114,7 +114,7 @@ def claim_folder(config: RunConfig, out: Path) -> None:
 
 
 def judge(
-    config: RunConfig, plan: ModelPlan, splits: Splits, place: Place, progress: Progress
+    config: RunConfig, plan: ModelPlan, splits: Splits, place: RunLocation, progress: Progress
 ) -> list[Record]:
     """Train one model if need be, and attack or certify it on the test part."""
     model, card = obtain(plan, splits, place, progress)
@@ -137,7 +137,7 @@ def ask(
     split: Split,
     plan: ModelPlan,
     before: list[Record],
-    place: Place,
+    place: RunLocation,
     progress: Progress,
 ) -> Record:
     """Attack or certify one model, or attack the certificates that it was given before."""
@@ -173,7 +173,7 @@ def ask(
 
 
 def attack_composition(
-    plan: CompositionPlan, splits: Splits, place: Place, progress: Progress
+    plan: CompositionPlan, splits: Splits, place: RunLocation, progress: Progress
 ) -> Record:
     """Attack one composition of finished models as a whole, and keep its rows and rates."""
 
@@ -210,7 +210,7 @@ def threads_of(
     return threads
 
 
-def picture(config: RunConfig, splits: Splits, records: list[Record], place: Place) -> None:
+def picture(config: RunConfig, splits: Splits, records: list[Record], place: RunLocation) -> None:
     """Gallery of the last robust model, decision maps of all models for points of the plane."""
     evaluation = config.evaluation
     if evaluation is None:

@@ -20,7 +20,7 @@ from recuse.models.cards import Card, card_for
 from recuse.models.normalize import normalized
 from recuse.progress import Progress
 from recuse.random import SampleNoise
-from recuse.recipes.place import Place
+from recuse.recipes.run_location import RunLocation
 from recuse.records.layout import TRAINING
 from recuse.selectors import acceptance_split
 from recuse.threat import Threat
@@ -37,7 +37,7 @@ def selection_network(
     features: str,
     train: TrainConfig,
     splits: Splits,
-    place: Place,
+    place: RunLocation,
     progress: Progress,
 ) -> nn.Module:
     """A selection network of a run: from its checkpoint if it is finished, else trained now.

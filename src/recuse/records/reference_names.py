@@ -141,7 +141,7 @@ def _noisy(name: str, dataset: str) -> dict[str, Any]:
     if not found:
         return {}
     return {
-        "loss": "gaussaug",
+        "loss": "gaussian",
         "base": found[1],
         "train_sigma": found[2],
         "finetuned": bool(found[3]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recuse.analysis.accounting import Core as CoreVerdicts
+from recuse.analysis.accounting import CoreVerdicts as CoreVerdicts
 from recuse.analysis.accounting import sound_account
 from recuse.analysis.compositions import core_of, stage_of
 from recuse.analysis.intervals import Interval, wilson_of

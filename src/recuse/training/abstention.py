@@ -1,4 +1,4 @@
-"""Objectives of abstention training: a robust loss, and a penalty on being stably wrong."""
+"""Objectives of abstention training: a robust loss, and a penalty on being robustly inaccurate."""
 
 import math
 from dataclasses import dataclass, replace

@@ -14,7 +14,7 @@ from recuse.modes import evaluation_mode
 from recuse.progress import Progress, silent
 from recuse.threads import suitable_threads, using_threads
 from recuse.training.config import TrainConfig
-from recuse.training.run import Run
+from recuse.training.run import TrainingRun
 from recuse.training.state import Files, Row, load_weights
 
 
@@ -86,7 +86,7 @@ def fit(
     _require_fit(model, train, name)
     first = train.images[:1].to(next(model.parameters()))
     with using_threads(suitable_threads(model, first, config.batch_size)):
-        run = Run.open(model, train, validation, config, Files(out, name), extra, progress)
+        run = TrainingRun.open(model, train, validation, config, Files(out, name), extra, progress)
         while run.position.epoch < config.epochs:
             run.epoch()
         run.processes.wait()
@@ -107,7 +107,7 @@ def _require_fit(model: nn.Module, train: Split, name: str) -> None:
         clean_logits(model, x, train, name=name)
 
 
-def _result(run: Run) -> TrainResult:
+def _result(run: TrainingRun) -> TrainResult:
     files, position = run.files, run.position
     assert position.best_epoch is not None, "the last epoch is always judged"
     wanted = files.best if run.config.keep == "best" else files.last

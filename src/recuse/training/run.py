@@ -39,7 +39,7 @@ AUTOMATIC = 0
 
 
 @dataclass(eq=False)
-class Run:
+class TrainingRun:
     """A run in progress."""
 
     network: nn.Module
@@ -66,7 +66,7 @@ class Run:
         files: Files,
         extra: Split | None,
         progress: Progress,
-    ) -> "Run":
+    ) -> "TrainingRun":
         """A run at its beginning, or where a killed one left off."""
         identity = fingerprint(model, train, validation, extra, config)
         run = cls(
@@ -149,22 +149,22 @@ class Run:
     def step(self, batch: Batch) -> None:
         """One optimizer step, again with smaller parts where memory runs out and may be cut."""
         share = self.processes.share(batch)
-        while not self.fits(share):
+        while not self.try_differentiate(share):
             self.position.parts *= 2
             torch.cuda.empty_cache()
         self.processes.average_gradients(self.network, share)
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        if self.looks():
+        if self.should_check_loss():
             self.check_finite()
         self.optimizer.step()
 
-    def looks(self) -> bool:
+    def should_check_loss(self) -> bool:
         """Whether this step may wait for the loss: always on a CPU, where it is at hand."""
         on_cpu = next(self.network.parameters()).device.type == "cpu"
         return on_cpu or self.position.step % LOOK_EVERY == 0
 
-    def fits(self, share: Share) -> bool:
+    def try_differentiate(self, share: Share) -> bool:
         """Differentiate; False if memory ran out and the share may be cut further."""
         try:
             self.differentiate(share)
@@ -198,7 +198,7 @@ class Run:
         """Stop if the loss is not a number any more."""
         loss = self.position.sums.get("loss")
         if loss is not None and not bool(loss.isfinite()):
-            raise self.spoilt("the loss is not finite", self.position.step + 1)
+            raise self.divergence_error("the loss is not finite", self.position.step + 1)
 
     def check_sound(self) -> None:
         """Stop if the last step left a network that gives no numbers; the loss is one before it."""
@@ -208,9 +208,9 @@ class Run:
         with evaluation_mode(self.network), torch.no_grad():
             answers: Tensor = self.network(x)
         if not bool(answers.isfinite().all()):
-            raise self.spoilt("the network's answers are not finite", self.position.step)
+            raise self.divergence_error("the network's answers are not finite", self.position.step)
 
-    def spoilt(self, what: str, step: int) -> TrainingError:
+    def divergence_error(self, what: str, step: int) -> TrainingError:
         """What to say of weights that are not worth saving."""
         return TrainingError(
             f"{self.files.name}: {what} in epoch {self.position.epoch + 1} of "
@@ -222,7 +222,9 @@ class Run:
         """Tell the progress callback."""
         if not self.processes.writes:
             return
-        loss = self.position.sums["loss"] / self.position.samples if self.looks() else None
+        loss = (
+            self.position.sums["loss"] / self.position.samples if self.should_check_loss() else None
+        )
         note = f"loss {float(loss):.4f}" if loss is not None else ""
         self.progress(f"train {self.files.name}", self.done, self.total_steps, note)
 
@@ -262,7 +264,7 @@ class Run:
                 )
         except DataError as error:
             what = f"validation cannot attack the network ({error})"
-            raise self.spoilt(what, self.position.step) from error
+            raise self.divergence_error(what, self.position.step) from error
 
     def keep(self, path: Path, state: Mapping[str, Tensor]) -> None:
         """Write weights, in one process."""
@@ -282,7 +284,7 @@ def best_rates(history: list[Row]) -> Rates | None:
 
 @contextmanager
 def swapped(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[None]:
-    """Run a block with other weights in the network, then put its own back."""
+    """TrainingRun a block with other weights in the network, then put its own back."""
     own = {k: v.detach().clone() for k, v in network.state_dict().items()}
     network.load_state_dict(state)
     try:

@@ -18,7 +18,7 @@ from recuse.analysis.metrics import (
     robust_inaccuracy,
     share,
 )
-from recuse.analysis.published.book import Book, Kind
+from recuse.analysis.published.logs import Kind, PublishedLogs
 from recuse.analysis.verdicts import Verdicts, add_radii
 from recuse.errors import ConfigError, RecordError
 
@@ -158,7 +158,7 @@ def _printed(row: dict[str, str]) -> Printed:
     )
 
 
-def compute_cells(cells: Sequence[Printed], book: Book) -> list[Computed]:
+def compute_cells(cells: Sequence[Printed], book: PublishedLogs) -> list[Computed]:
     """Compute every cell from the logs as published; counts of other cells come last."""
     first = [_compute(cell, book) for cell in cells]
     return [
@@ -178,7 +178,7 @@ def half_unit(paper: str, *, prose: bool = False) -> float:
     return 0.5 * 10.0 ** -len(paper.partition(".")[2])
 
 
-def _compute(cell: Printed, book: Book) -> Computed:
+def _compute(cell: Printed, book: PublishedLogs) -> Computed:
     if not cell.folders:
         return Computed(cell, None, "not-from-logs", "the cell names no log")
     try:
@@ -190,7 +190,7 @@ def _compute(cell: Printed, book: Book) -> Computed:
     return Computed(cell, value, _status(cell, value))
 
 
-def _value(formula: str, folders: Sequence[str], eps: str, book: Book) -> float:
+def _value(formula: str, folders: Sequence[str], eps: str, book: PublishedLogs) -> float:
     """A cell as a share; its logs are read as published, contradictions included.
 
     Raises:

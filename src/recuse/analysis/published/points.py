@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from recuse.analysis.abstainers import TAUS, Abstainer, indicator, network, response
-from recuse.analysis.accounting import Account, Core
+from recuse.analysis.accounting import Account, CoreVerdicts
 from recuse.analysis.compositions import core_of
 from recuse.analysis.metrics import rate, robust_accuracy, robust_inaccuracy
-from recuse.analysis.published.book import Book, Entry
+from recuse.analysis.published.logs import PublishedLog, PublishedLogs
 from recuse.analysis.verdicts import add_radii
 from recuse.errors import ConfigError, RecordError
 from recuse.records.reference_names import radius_of
@@ -42,11 +42,11 @@ class Abstaining:
         core_repaired: The core with verdicts made monotone.
     """
 
-    entry: Entry
+    entry: PublishedLog
     published: Abstainer
     repaired: Abstainer
-    core: Core | None
-    core_repaired: Core | None
+    core: CoreVerdicts | None
+    core_repaired: CoreVerdicts | None
 
     @property
     def alone(self) -> Account:
@@ -61,17 +61,17 @@ class Abstaining:
         return f"{self.entry.name}, {self.published.method}{tau}"
 
 
-def abstaining(book: Book, dataset: str) -> list[Abstaining]:
+def abstaining(book: PublishedLogs, dataset: str) -> list[Abstaining]:
     """Every abstaining model of a data set, at every radius that its logs allow."""
     found: list[Abstaining] = []
     for entry in book.attacked(dataset):
         if entry.raw.labelled and entry is not book.core(dataset):
-            for eps in entry.raw.judged():
+            for eps in entry.raw.radii():
                 found += _at(book, entry, eps)
     return found
 
 
-def _at(book: Book, entry: Entry, eps: str) -> Iterator[Abstaining]:
+def _at(book: PublishedLogs, entry: PublishedLog, eps: str) -> Iterator[Abstaining]:
     cores = _cores(book, entry, eps)
     if entry.selective:
         try:
@@ -88,7 +88,9 @@ def _at(book: Book, entry: Entry, eps: str) -> Iterator[Abstaining]:
             yield Abstaining(entry, raw, repaired, *cores)
 
 
-def _cores(book: Book, entry: Entry, eps: str) -> tuple[Core | None, Core | None]:
+def _cores(
+    book: PublishedLogs, entry: PublishedLog, eps: str
+) -> tuple[CoreVerdicts | None, CoreVerdicts | None]:
     core = book.core(entry.data)
     if core is None or not core.raw.has("robust", eps):
         return None, None
@@ -126,7 +128,7 @@ class PublishedPoint:
         return "match" if self.difference <= _AGREES else "mismatch"
 
 
-def compare_points(path: Path, book: Book) -> list[PublishedPoint]:
+def compare_points(path: Path, book: PublishedLogs) -> list[PublishedPoint]:
     """Compute every published point again.
 
     Raises:
@@ -142,7 +144,7 @@ def compare_points(path: Path, book: Book) -> list[PublishedPoint]:
     return [_compare(row, book) for row in frame.iter_rows(named=True)]
 
 
-def _compare(row: dict[str, Any], book: Book) -> PublishedPoint:
+def _compare(row: dict[str, Any], book: PublishedLogs) -> PublishedPoint:
     keys = {name: row[name] for name in KEYS}
     published = {n: float(row[n]) for n in RATES if row.get(n) is not None}
     try:
@@ -155,7 +157,9 @@ def _compare(row: dict[str, Any], book: Book) -> PublishedPoint:
     return PublishedPoint(keys, published, {name: computed[name] for name in published})
 
 
-def _rates(book: Book, folder: str, eps: str, method: str, tau: float | None) -> dict[str, float]:
+def _rates(
+    book: PublishedLogs, folder: str, eps: str, method: str, tau: float | None
+) -> dict[str, float]:
     entry = book.find(folder, "attack", eps)
     if method not in {"RI", "SR", "SN"}:
         accurate, robust = entry.raw.accurate(), entry.raw.robust(eps)
@@ -175,7 +179,7 @@ def _rates(book: Book, folder: str, eps: str, method: str, tau: float | None) ->
     if core is not None:
         account = model.paper(core)
         rates |= {"comp_nat": rate(account.natural), "comp_rob": rate(account.robust)}
-    if entry.raw.judged("selected_certified"):
+    if entry.raw.radii("selected_certified"):
         proven = network(entry.raw, eps, certified=True)
         rates |= {"cert_sel": proven.selection, "cert_acc_sel": proven.accuracy}
     return {name: 100 * value for name, value in rates.items()}

@@ -28,7 +28,7 @@ _NARROWEST = 4.5
 _STRONG = ("robust and right", "robust and wrong")
 
 
-def robust_against_inaccurate(marks: Sequence[Mark]) -> Chart:
+def robust_against_inaccuracy(marks: Sequence[Mark]) -> Chart:
     """Robust accuracy over robust inaccuracy (Figure 2 form); better is up and to the left."""
     return scatter(marks, Axes("robust inaccuracy", "robust accuracy", series_title="loss"))
 
@@ -91,7 +91,7 @@ class SplitBar:
 
 
 def split_bars(bars: Sequence[SplitBar]) -> alt.TopLevelMixin:
-    """The four splits as stacked bars; the dangerous part, stably wrong, ends each bar."""
+    """The four splits as stacked bars; the dangerous part, robustly inaccurate, ends each bar."""
     panels = list(dict.fromkeys(bar.panel for bar in bars))
     charts = [_split_panel([bar for bar in bars if bar.panel == p], p) for p in panels]
     return charts[0] if len(charts) == 1 else alt.vconcat(*charts, spacing=26)

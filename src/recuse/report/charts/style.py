@@ -15,7 +15,7 @@ SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross"
 RING = "M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0ZM0.55,0A0.55,0.55,0,1,0,-0.55,0A0.55,0.55,0,1,0,0.55,0Z"
 FRAME = "M-0.9,-0.9H0.9V0.9H-0.9ZM-0.5,-0.5V0.5H0.5V-0.5Z"
 
-# The four splits: robust or not, right or wrong. Stably wrong is the one to look for.
+# The four splits: robust or not, right or wrong. Robustly inaccurate is the one to look for.
 SPLITS = {
     "robust and right": "#4477AA",
     "right, not robust": "#A9C4E0",

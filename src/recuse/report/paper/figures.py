@@ -13,12 +13,12 @@ from recuse.analysis.metrics import (
     robust_inaccuracy,
     share,
 )
-from recuse.analysis.published.book import Book, Entry
+from recuse.analysis.published.logs import PublishedLog, PublishedLogs
 from recuse.analysis.published.points import Abstaining
 from recuse.analysis.verdicts import add_radii
 from recuse.radius import parse_radius
 from recuse.report.charts.marks import Axes, Mark, scatter
-from recuse.report.charts.plots import robust_against_inaccurate, selective_accuracy
+from recuse.report.charts.plots import robust_against_inaccuracy, selective_accuracy
 from recuse.report.charts.style import RING
 from recuse.report.page.blocks import Figure, Section, Text, anchor
 
@@ -51,7 +51,7 @@ _COMPOSITION = Axes(
 _RADII_OF_FIGURE_6 = 3
 
 
-def figure_section(book: Book, models: Mapping[str, Sequence[Abstaining]]) -> Section:
+def figure_section(book: PublishedLogs, models: Mapping[str, Sequence[Abstaining]]) -> Section:
     """All figures of all data sets; ``models`` are the abstaining models of each."""
     figures: list[Figure | Text] = []
     for dataset in book.datasets:
@@ -68,11 +68,11 @@ def _figure(name: str, dataset: str, title: str, chart: Any, caption: str) -> Fi
     return Figure(f"{name}-{anchor(dataset)}", f"{title}: {dataset}", chart, caption)
 
 
-def _inaccuracy(book: Book, dataset: str) -> Iterator[Figure]:
+def _inaccuracy(book: PublishedLogs, dataset: str) -> Iterator[Figure]:
     marks = [
         _mark(e, r, robust_inaccuracy(e.raw.accurate(), e.raw.robust(r)), _robust(e, r), e.loss)
         for e in book.robust_models(dataset)
-        for r in e.raw.judged()
+        for r in e.raw.radii()
         if e.trained_at(r)
     ]
     if marks := _compared(marks):
@@ -80,7 +80,7 @@ def _inaccuracy(book: Book, dataset: str) -> Iterator[Figure]:
             "figure-2-7",
             dataset,
             "Figures 2 and 7, robust accuracy against robust inaccuracy",
-            robust_against_inaccurate(_with_fronts(_by_radius(marks), lambda m: (-m.x, m.y))),
+            robust_against_inaccuracy(_with_fronts(_by_radius(marks), lambda m: (-m.x, m.y))),
             "Models judged at the radius that they were trained for; lines join the models of a "
             "loss that no other of it beats in both. Up and to the left is better.",
         )
@@ -103,7 +103,9 @@ def _selection(models: Sequence[Abstaining], dataset: str) -> Iterator[Figure]:
         )
 
 
-def _compositions(book: Book, models: Sequence[Abstaining], dataset: str) -> Iterator[Figure]:
+def _compositions(
+    book: PublishedLogs, models: Sequence[Abstaining], dataset: str
+) -> Iterator[Figure]:
     marks = []
     for model, panel in _in_panels(models):
         if model.core is None or model.core_repaired is None:
@@ -135,13 +137,13 @@ def _compositions(book: Book, models: Sequence[Abstaining], dataset: str) -> Ite
     )
 
 
-def _thresholds(book: Book, dataset: str) -> Iterator[Figure | Text]:
+def _thresholds(book: PublishedLogs, dataset: str) -> Iterator[Figure | Text]:
     """Softmax response of one model at several radii, for models attacked at three or more."""
     for entry in book.robust_models(dataset):
         confidence = book.confidence_of(entry)
         if confidence is None:
             continue
-        judged = confidence.raw.judged("adv_confidence")
+        judged = confidence.raw.radii("adv_confidence")
         radii = [r for r in judged if add_radii(r, r) in judged and entry.raw.has("robust", r)]
         if len(radii) < _RADII_OF_FIGURE_6:
             continue
@@ -153,7 +155,7 @@ def _thresholds(book: Book, dataset: str) -> Iterator[Figure | Text]:
             "Robust selection judged by the attack on the confidence (APGDconf), one curve a "
             "radius, one point a threshold.",
         )
-        if not entry.raw.judged("adv_confidence"):
+        if not entry.raw.radii("adv_confidence"):
             yield Text(
                 (
                     f"The curves judged by APGD on the answer cannot be drawn for {entry.name}: "
@@ -163,7 +165,7 @@ def _thresholds(book: Book, dataset: str) -> Iterator[Figure | Text]:
             )
 
 
-def _curve(entry: Entry, confidence: Entry, eps: str) -> Iterator[Mark]:
+def _curve(entry: PublishedLog, confidence: PublishedLog, eps: str) -> Iterator[Mark]:
     held = confidence.raw.adv_confidence(add_radii(eps, eps))
     right = entry.raw.accurate() & entry.raw.robust(eps)
     for tau in TAUS:
@@ -191,15 +193,15 @@ def _doubled(model: Abstaining) -> str:
     return add_radii(model.published.eps, model.published.eps)
 
 
-def _panel(entry: Entry, eps: str) -> str:
+def _panel(entry: PublishedLog, eps: str) -> str:
     return f"{entry.tag('base') or entry.name}, ε = {eps}"
 
 
-def _robust(entry: Entry, eps: str) -> float:
+def _robust(entry: PublishedLog, eps: str) -> float:
     return robust_accuracy(entry.raw.accurate(), entry.raw.robust(eps))
 
 
-def _mark(entry: Entry, eps: str, x: float, y: float, series: str) -> Mark:
+def _mark(entry: PublishedLog, eps: str, x: float, y: float, series: str) -> Mark:
     hover = {"model": entry.name, "ε": eps, "augmentation": entry.tag("augmentation")}
     if beta := entry.tag("beta"):
         hover["β"] = beta

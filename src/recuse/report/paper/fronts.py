@@ -6,10 +6,10 @@ from recuse.analysis.accounting import Account, difference
 from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_cascade
 from recuse.analysis.held_out import SPLITS, HeldOut
 from recuse.analysis.metrics import rate
-from recuse.analysis.published.book import Book
 from recuse.analysis.published.cascades import searched
 from recuse.analysis.published.cells import Computed
 from recuse.analysis.published.counted import ACCEPTED_LOSS, Counted, Front, fronts
+from recuse.analysis.published.logs import PublishedLogs
 from recuse.report.page.blocks import Cell, Column, Rate, Section, Table, Text
 from recuse.report.run.held_out import ALONE_BETTER, spreads
 from recuse.report.run.tables import interval_points
@@ -118,7 +118,7 @@ def _area_table(found: Sequence[Front]) -> Table:
     return Table("Area under each front", columns, rows, folded=True)
 
 
-def cascade_section(book: Book) -> Section:
+def cascade_section(book: PublishedLogs) -> Section:
     """Cascades of these models, chosen on one half and reported on the other."""
     rows = [row for search in searched(book) for row in _searched(search)]
     if not rows:

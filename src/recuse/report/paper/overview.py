@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from recuse.analysis.metrics import rate
-from recuse.analysis.published.book import Book
 from recuse.analysis.published.cells import Computed
 from recuse.analysis.published.counted import Counted
+from recuse.analysis.published.logs import PublishedLogs
 from recuse.analysis.published.points import PublishedPoint
 from recuse.records.reference_columns import Imported
 from recuse.records.reference_logs import Logs
@@ -16,7 +16,7 @@ from recuse.report.paper.words import ATTACKS, METHODS, STATES
 
 def summary(
     logs: Logs,
-    book: Book,
+    book: PublishedLogs,
     cells: Sequence[Computed],
     published: Sequence[PublishedPoint],
     counted: Sequence[Counted],

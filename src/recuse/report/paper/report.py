@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recuse.analysis.published.book import Book
 from recuse.analysis.published.cells import Computed, cells_csv, compute_cells, read_cells
 from recuse.analysis.published.counted import Counted, accounting_csv, count_all, samples_csv
+from recuse.analysis.published.logs import PublishedLogs
 from recuse.analysis.published.points import (
     Abstaining,
     PublishedPoint,
@@ -70,7 +70,7 @@ def run_paper(logs: Path, out: Path) -> PaperReport:
         RecordError: Logs that cannot be read or compared; nothing is written.
     """
     read = read_logs(logs)
-    book = Book(read.imports)
+    book = PublishedLogs(read.imports)
     cells = compute_cells(read_cells(logs / CELLS), book) if (logs / CELLS).is_file() else []
     points = compare_points(logs / POINTS, book) if (logs / POINTS).is_file() else []
     models = {dataset: abstaining(book, dataset) for dataset in book.datasets}
@@ -89,7 +89,7 @@ def run_paper(logs: Path, out: Path) -> PaperReport:
 
 def paper_page(
     logs: Logs,
-    book: Book,
+    book: PublishedLogs,
     cells: Sequence[Computed],
     points: Sequence[PublishedPoint],
     models: Mapping[str, Sequence[Abstaining]],

@@ -6,9 +6,9 @@ import numpy as np
 
 from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.measured import CERTIFIED, rates_at
-from recuse.analysis.published.book import Book, Entry
 from recuse.analysis.published.cells import Computed
 from recuse.analysis.published.counted import ABSTENTION_LOSSES
+from recuse.analysis.published.logs import PublishedLog, PublishedLogs
 from recuse.analysis.published.points import Abstaining
 from recuse.radius import format_radius, parse_radius
 from recuse.report.page.blocks import Cell, Column, Rate, Table
@@ -16,7 +16,7 @@ from recuse.report.run.tables import interval_rate
 
 
 def computed_tables(
-    book: Book, cells: Sequence[Computed], models: Mapping[str, Sequence[Abstaining]]
+    book: PublishedLogs, cells: Sequence[Computed], models: Mapping[str, Sequence[Abstaining]]
 ) -> list[Table]:
     """The paper's tables in form, computed from all models of all data sets."""
     tables: list[Table] = []
@@ -67,13 +67,13 @@ def _abstaining(models: Sequence[Abstaining], dataset: str) -> Iterator[Table]:
         yield Table(f"Every abstaining model: {dataset}", columns, rows, folded=True)
 
 
-def _unlabelled(book: Book, dataset: str) -> Iterator[Table]:
+def _unlabelled(book: PublishedLogs, dataset: str) -> Iterator[Table]:
     """What needs no label, for logs that have none."""
     rows: list[tuple[Cell, ...]] = []
     for entry in book.attacked(dataset):
         if entry.raw.labelled:
             continue
-        for eps in entry.raw.judged():
+        for eps in entry.raw.radii():
             found = rates_at(entry.raw, eps)
             rows.append((entry.name, eps, _rate(found.stable), _rate(found.selected)))
     if rows:
@@ -105,18 +105,18 @@ _FOUR_SPLITS = (
 )
 
 
-def _split_table(book: Book, dataset: str) -> Iterator[Table]:
+def _split_table(book: PublishedLogs, dataset: str) -> Iterator[Table]:
     """Tables 1, 7, 8 and 9: existing models at their training radius, cores at every radius."""
     core = book.core(dataset)
     pairs = [
         (e, r)
         for e in book.robust_models(dataset)
         if e.tag("loss") not in ABSTENTION_LOSSES
-        for r in e.raw.judged()
+        for r in e.raw.radii()
         if e.trained_at(r)
     ]
     if core is not None:
-        pairs += [(core, r) for r in core.raw.judged()]
+        pairs += [(core, r) for r in core.raw.radii()]
     rows = []
     for entry, eps in sorted(pairs, key=lambda p: parse_radius(p[1])):
         found = rates_at(entry.raw, eps)
@@ -130,7 +130,7 @@ def _split_table(book: Book, dataset: str) -> Iterator[Table]:
                 entry.tag("augmentation"),
                 _rate(found.natural),
                 _rate(found.robust),
-                _rate(found.inaccurate),
+                _rate(found.robust_inaccuracy),
                 Rate(part.fragile_accurate, decimals=2),
                 Rate(part.fragile_inaccurate, decimals=2),
                 entry.tag("quality"),
@@ -146,7 +146,7 @@ def _split_table(book: Book, dataset: str) -> Iterator[Table]:
         )
 
 
-def _abstention_table(book: Book, dataset: str) -> Iterator[Table]:
+def _abstention_table(book: PublishedLogs, dataset: str) -> Iterator[Table]:
     """Table 5: ERA beside DGA, selection and accuracy at the training radius."""
     models = [e for e in book.robust_models(dataset) if e.tag("loss") in ABSTENTION_LOSSES]
     if not {"era", "dga"} <= {e.tag("loss") for e in models}:
@@ -170,11 +170,11 @@ def _abstention_table(book: Book, dataset: str) -> Iterator[Table]:
     )
 
 
-def _all_models(book: Book, dataset: str) -> Iterator[Table]:
+def _all_models(book: PublishedLogs, dataset: str) -> Iterator[Table]:
     rows: list[tuple[Cell, ...]] = []
     for entry in book.robust_models(dataset):
         accurate = entry.raw.accurate()
-        for eps in entry.raw.judged():
+        for eps in entry.raw.radii():
             found = rates_at(entry.raw, eps)
             rows.append(
                 (
@@ -184,7 +184,7 @@ def _all_models(book: Book, dataset: str) -> Iterator[Table]:
                     eps,
                     _rate(found.natural),
                     _rate(found.robust),
-                    _rate(found.inaccurate),
+                    _rate(found.robust_inaccuracy),
                     _rate(found.selected),
                     _rate(found.precision),
                     _rate(wilson_of(~entry.raw.robust(eps), accurate)),
@@ -206,7 +206,7 @@ def _all_models(book: Book, dataset: str) -> Iterator[Table]:
         yield Table(f"Every attacked model: {dataset}", columns, tuple(rows), folded=True)
 
 
-def _certified(book: Book, cells: Sequence[Computed]) -> Iterator[Table]:
+def _certified(book: PublishedLogs, cells: Sequence[Computed]) -> Iterator[Table]:
     """Tables 2 and 3, with the doubled radius that robust selection really needs."""
     entries = [e for e in book.entries if e.kind == "smoothing" and e.raw.labelled]
     printed = {c.printed.eps for c in cells if c.printed.formula.startswith("F_CERT")}
@@ -237,7 +237,7 @@ def _certified(book: Book, cells: Sequence[Computed]) -> Iterator[Table]:
         )
 
 
-def _radii(entry: Entry, printed: set[str]) -> list[str]:
+def _radii(entry: PublishedLog, printed: set[str]) -> list[str]:
     """The printed radius nearest to twice the noise, as the paper pairs them; else that itself."""
     sigma = float(entry.raw.meta.settings.get("sigma", 0.0))
     if not printed:
@@ -245,12 +245,12 @@ def _radii(entry: Entry, printed: set[str]) -> list[str]:
     return [min(printed, key=lambda r: abs(parse_radius(r) - 2 * sigma))]
 
 
-def _proven(entry: Entry, eps: str) -> tuple[Cell, ...]:
+def _proven(entry: PublishedLog, eps: str) -> tuple[Cell, ...]:
     model = entry.raw
     found = rates_at(model, eps, CERTIFIED)
     return (
         _rate(found.robust),
-        _rate(found.inaccurate),
+        _rate(found.robust_inaccuracy),
         _rate(found.stable),
         _rate(wilson_of(model.accurate(), model.certified(eps))),
         _rate(found.selected),

@@ -12,7 +12,7 @@ from recuse.analysis.metrics import rate
 from recuse.analysis.verdicts import Kind, Mask
 from recuse.analysis.winners import Outcome, winners
 from recuse.report.page.blocks import Cell, Column, Rate, Table
-from recuse.report.run.tables import BOLD, Lead, interval_points
+from recuse.report.run.tables import BOLD, IdentifyingColumns, interval_points
 
 _SHOWN_IDS = 4
 
@@ -57,7 +57,7 @@ def composition_table(compositions: Sequence[Composition], advice: Sequence[Advi
         compositions: All of the report.
         advice: What to set off.
     """
-    lead = Lead([c.stage for c in compositions])
+    lead = IdentifyingColumns([c.stage for c in compositions])
     attacked = any(c.attacked is not None for c in compositions)
     said, proven = _SAID[compositions[0].kind], compositions[0].kind == "certified"
     columns: tuple[Column, ...] = (
@@ -93,7 +93,7 @@ def composition_table(compositions: Sequence[Composition], advice: Sequence[Advi
 
 def accounting_table(compositions: Sequence[Composition]) -> Table:
     """How many samples explain the difference between the two ways of counting."""
-    lead = Lead([c.stage for c in compositions])
+    lead = IdentifyingColumns([c.stage for c in compositions])
     columns: tuple[Column | str, ...] = (
         *lead.columns("composition"),
         Column("robust by the paper's count only", "samples", "an attacker may still win there"),
@@ -157,7 +157,7 @@ def _rows(group: Sequence[Composition]) -> list[_Row]:
     return [_Row(system, cores[0], group[0]) for system in (*cores, *stages, *composed)]
 
 
-def _cells(lead: Lead, row: _Row, attacked: bool) -> tuple[Cell, ...]:
+def _cells(lead: IdentifyingColumns, row: _Row, attacked: bool) -> tuple[Cell, ...]:
     system, account, c = row.system, row.system.account, row.system.composition
     over = difference(system.account, row.core.account)
     shown: tuple[Cell, ...] = (None, None, None)

@@ -42,12 +42,12 @@ def hover(judged: Verdicts, eps: str, *, model: str = "") -> dict[str, str]:
     return {name: text for name, text in known.items() if text}
 
 
-def figure2_marks(rates: Sequence[Measured]) -> list[Mark]:
+def inaccuracy_marks(rates: Sequence[Measured]) -> list[Mark]:
     """Robust accuracy over robust inaccuracy of every robust model, joined over beta."""
     everyone = [m.model for m in rates]
     marks = [
         Mark(
-            x=m.inaccurate.estimate,
+            x=m.robust_inaccuracy.estimate,
             y=m.robust.estimate,
             series=m.model.loss,
             panel=panel(m.model, m.eps, everyone),
@@ -55,16 +55,16 @@ def figure2_marks(rates: Sequence[Measured]) -> list[Mark]:
             order=_order(m.model),
             label=_label(m.model),
             hover=hover(m.model, m.eps),
-            x_interval=_ends(m.inaccurate),
+            x_interval=_ends(m.robust_inaccuracy),
             y_interval=_ends(m.robust),
         )
         for m in rates
-        if m.kind == ROBUST and m.inaccurate and m.robust and m.model.role not in _PLAIN
+        if m.kind == ROBUST and m.robust_inaccuracy and m.robust and m.model.role not in _PLAIN
     ]
     return distinct_labels(marks)
 
 
-def figure3_marks(rates: Sequence[Measured], models: Sequence[Verdicts]) -> list[Mark]:
+def selective_marks(rates: Sequence[Measured], models: Sequence[Verdicts]) -> list[Mark]:
     """Right among the robustly selected over robust selection: RI, and SR and SN where judged."""
     indicator = [
         Mark(
@@ -84,7 +84,7 @@ def figure3_marks(rates: Sequence[Measured], models: Sequence[Verdicts]) -> list
     return distinct_labels(indicator + others)
 
 
-def figure4_marks(rates: Sequence[Measured], compositions: Sequence[Composition]) -> list[Mark]:
+def composition_marks(rates: Sequence[Measured], compositions: Sequence[Composition]) -> list[Mark]:
     """Natural and robust accuracy of cores, robust models, and their compositions."""
     everyone = [m.model for m in rates]
     cores: dict[tuple[str, int], Mark] = {}

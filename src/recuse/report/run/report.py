@@ -25,7 +25,7 @@ from recuse.report.charts.curves import certified_accuracy, training_curves
 from recuse.report.charts.decision_regions import decision_regions
 from recuse.report.charts.plots import (
     natural_against_robust,
-    robust_against_inaccurate,
+    robust_against_inaccuracy,
     selective_accuracy,
     split_bars,
 )
@@ -38,9 +38,9 @@ from recuse.report.run.gallery import gallery
 from recuse.report.run.held_out import held_out_table
 from recuse.report.run.model_figures import (
     certified_curves,
-    figure2_marks,
-    figure3_marks,
-    figure4_marks,
+    composition_marks,
+    inaccuracy_marks,
+    selective_marks,
     split_bars_of,
 )
 from recuse.report.run.origin import origin
@@ -138,7 +138,7 @@ def _compositions(
         Figure(
             "natural_against_robust",
             "Natural and robust accuracy, alone and composed",
-            natural_against_robust(figure4_marks(rates, compositions)),
+            natural_against_robust(composition_marks(rates, compositions)),
             "Up and to the right is better. Filled circles are the deployed systems, counted "
             "soundly; a line leads to the same system by the paper's count. The dashed line is "
             "the core where it is too far below to be drawn.",
@@ -165,30 +165,30 @@ def _models(rates: Sequence[Measured], models: Sequence[Verdicts]) -> Section:
                 "The four splits of every model",
                 split_bars(split_bars_of(decisive)),
                 "Robust: no perturbation within ε changes the answer. The red part at the end is "
-                "the dangerous one: stably wrong, which no robustness check can catch.",
+                "the dangerous one: robustly inaccurate, which no robustness check can catch.",
             ),
             split_table(rates),
         ]
     repeated = repetition_table(rates)
     blocks += [repeated] if repeated.rows else []
-    figure2 = figure2_marks(decisive)
-    if figure2:
+    inaccuracy = inaccuracy_marks(decisive)
+    if inaccuracy:
         blocks.append(
             Figure(
-                "robust_against_inaccurate",
+                "robust_against_inaccuracy",
                 "Robust accuracy against robust inaccuracy",
-                robust_against_inaccurate(figure2),
+                robust_against_inaccuracy(inaccuracy),
                 "Up and to the left is better. A line joins models that differ in β alone; thin "
                 "lines are 95 % intervals.",
             )
         )
-    figure3 = figure3_marks(decisive, models)
-    if figure3:
+    selective = selective_marks(decisive, models)
+    if selective:
         blocks.append(
             Figure(
                 "selective_accuracy",
                 "How right a model is where it answers robustly",
-                selective_accuracy(figure3),
+                selective_accuracy(selective),
                 "Up and to the right is better. RI: robustness indicator; SR: softmax response "
                 "over its thresholds τ; SN: selection network.",
             )
@@ -267,7 +267,7 @@ def _title(folders: Sequence[RunFolder]) -> str:
 
 def _subtitle(models: Sequence[Verdicts]) -> str:
     data = dict.fromkeys(m.meta.dataset for m in models)
-    threats = dict.fromkeys(m.meta.norm for m in models if m.judged(ROBUST))
+    threats = dict.fromkeys(m.meta.norm for m in models if m.radii(ROBUST))
     samples = sorted({m.samples for m in models})
     count = f"{samples[0]:,}" if len(samples) == 1 else f"{samples[0]:,} to {samples[-1]:,}"
     names = len({(m.run, m.meta.model) for m in models})

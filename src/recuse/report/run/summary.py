@@ -35,7 +35,7 @@ def summarise(rates: Sequence[Measured], advice: Sequence[Advice]) -> tuple[str,
     dangerous = [text for group in _radii(rates) if (text := _dangerous(group))]
     if dangerous:
         paragraphs.append(
-            "Stably wrong is the mistake that abstention cannot catch: "
+            "Robust inaccuracy is the mistake that abstention cannot catch: "
             f"{'; '.join(dangerous[:_TOLD])}."
         )
     return (*paragraphs, *_over_seeds(rates))
@@ -75,7 +75,7 @@ def headline(advice: Sequence[Advice], rates: Sequence[Measured]) -> tuple[Tile,
     tiles = [
         Tile("Natural accuracy", interval_rate(top.natural), where),
         Tile("Robust accuracy", interval_rate(top.robust), where, tone="good"),
-        Tile("Stably wrong", interval_rate(top.inaccurate), where, tone="bad"),
+        Tile("Robust inaccuracy", interval_rate(top.robust_inaccuracy), where, tone="bad"),
     ]
     return tuple(tile for tile in tiles if tile.value is not None)
 
@@ -109,9 +109,9 @@ def _advised_tiles(advice: Advice, rates: Sequence[Measured]) -> tuple[Tile, ...
         if (m.model.meta.model, m.model.meta.weights) == (first.model, first.weights)
         and (m.eps, m.kind) == (advice.eps, advice.kind)
     ]
-    if own and own[0].inaccurate is not None:
+    if own and own[0].robust_inaccuracy is not None:
         note = f"{first.model}, wrong and robust"
-        tiles.append(Tile("Stably wrong", interval_rate(own[0].inaccurate), note))
+        tiles.append(Tile("Robust inaccuracy", interval_rate(own[0].robust_inaccuracy), note))
     return tuple(tiles)
 
 
@@ -147,9 +147,10 @@ def _advice(advice: Sequence[Advice]) -> list[str]:
 
 
 def _dangerous(group: Sequence[Measured]) -> str:
-    """Which robust model is stably wrong least and most at one radius, if they can be told."""
+    """Which model has least and most robust inaccuracy at one radius, if they can be told."""
     wrong = sorted(
-        ((m.inaccurate.estimate, m) for m in group if m.inaccurate), key=lambda pair: pair[0]
+        ((m.robust_inaccuracy.estimate, m) for m in group if m.robust_inaccuracy),
+        key=lambda pair: pair[0],
     )
     if len(wrong) < 2 or wrong[0][0] == wrong[-1][0]:
         return ""

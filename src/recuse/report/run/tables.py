@@ -42,7 +42,7 @@ BOLD = (
 
 def model_table(rates: Sequence[Measured]) -> Table:
     """Natural, robust, robust-inaccurate and selected share of every attacked model and radius."""
-    lead = Lead([m.model for m in rates])
+    lead = IdentifyingColumns([m.model for m in rates])
     gaps = (_NOT_JUDGED,) if any(m.not_judged for m in rates) else ()
     columns = (*lead.columns("model"), _NATURAL, _ROBUST, _WRONG, *gaps, _SELECTED, _PRECISION)
     rows = tuple(
@@ -50,7 +50,7 @@ def model_table(rates: Sequence[Measured]) -> Table:
             *lead.cells(m.model, m.model.meta.model, m.eps, m.kind),
             interval_rate(m.natural),
             interval_rate(m.robust),
-            interval_rate(m.inaccurate),
+            interval_rate(m.robust_inaccuracy),
             *(m.not_judged for _ in gaps),
             interval_rate(m.selected),
             interval_rate(m.precision),
@@ -81,7 +81,7 @@ def _winners(rates: Sequence[Measured], first: int) -> frozenset[tuple[int, int]
 
 def certified_table(rates: Sequence[Measured]) -> Table:
     """Certified accuracy and both readings of certified selection, of every model and radius."""
-    lead = Lead([m.model for m in rates])
+    lead = IdentifyingColumns([m.model for m in rates])
     columns = (
         *lead.columns("model"),
         Column("natural accuracy", "%", "certified at radius 0 and right"),
@@ -98,7 +98,7 @@ def certified_table(rates: Sequence[Measured]) -> Table:
             *lead.cells(m.model, m.model.meta.model, m.eps),
             interval_rate(m.natural),
             interval_rate(m.robust),
-            interval_rate(m.inaccurate),
+            interval_rate(m.robust_inaccuracy),
             interval_rate(m.stable),
             _right_among(m, m.eps),
             _sure(m),
@@ -140,7 +140,7 @@ def _passes(judged: Verdicts) -> int | None:
 def split_table(rates: Sequence[Measured]) -> Table:
     """The four splits as numbers."""
     labelled = [m for m in rates if m.splits]
-    lead = Lead([m.model for m in labelled])
+    lead = IdentifyingColumns([m.model for m in labelled])
     names = ("robust and right", "right, not robust", "wrong, not robust", "robust and wrong")
     columns = (*lead.columns("model"), *(Column(name, "%") for name in names))
     rows = tuple(
@@ -153,7 +153,7 @@ def split_table(rates: Sequence[Measured]) -> Table:
     )
 
 
-class Lead:
+class IdentifyingColumns:
     """The columns that say which row this is; those that would say the same throughout go."""
 
     def __init__(self, models: Sequence[Verdicts]) -> None:
@@ -214,7 +214,7 @@ def repetition_table(rates: Sequence[Measured]) -> Table:
             len(group),
             _spread([m.natural for m in group]),
             _spread([m.robust for m in group]),
-            _spread([m.inaccurate for m in group]),
+            _spread([m.robust_inaccuracy for m in group]),
         )
         for group in repeated.values()
     )

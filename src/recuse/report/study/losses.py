@@ -32,14 +32,14 @@ DATASETS = {"cifar10": "CIFAR-10", "gtsrb": "GTSRB"}
 QUANTITIES = {
     "natural": "natural",
     "robust": "robust",
-    "robust_inaccurate": "robustly wrong",
+    "robust_inaccurate": "robust inaccuracy",
     "composed_natural": "composed natural",
     "composed_robust": "composed robust (sound)",
 }
 COMPARED = {
     "composed_robust": "composed robust",
     "composed_natural": "composed natural",
-    "robust_inaccurate": "robustly wrong",
+    "robust_inaccurate": "robust inaccuracy",
 }
 COMPOSED, BY_ITSELF = "in front of the core", "by itself"
 SHAPES = {
@@ -72,7 +72,7 @@ images whose rates are printed. Rates are percentages, means over the seeds; ± 
 over test images and says nothing about other seeds.
 
 A network that always gives the same answer is robust and mostly wrong: read robust accuracy beside
-*robustly wrong*.
+*robust inaccuracy*.
 """
 WITHOUT_ROWS = """## CIFAR-10, ResNet-20, Linf 2/255: rates alone
 
@@ -111,7 +111,7 @@ def page(found: Sequence[Cell], older: Sequence[Mapping[str, Any]]) -> str:
         *("", *against_alone(small)),
         *(f"- {verdict(small, quantity)}" for quantity in COMPARED),
         *("", inside_against_best(small), "", against_itself(small), ""),
-        *("Robustly wrong answers, ERA minus the loss alone, where they come from:", ""),
+        *("Robustly inaccurate answers, ERA minus the loss alone, where they come from:", ""),
         *gains(small, parts, "robust_inaccurate"),
         *("Composed robust accuracy, ERA minus the loss alone:", ""),
         *gains(small, parts, "composed_robust"),

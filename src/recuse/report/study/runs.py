@@ -68,7 +68,7 @@ def write_gaussians(rows: Path, out: Path) -> None:
 def compositions(run: RunFolder, introduction: str) -> str:
     """The page of a run whose robust networks stand in front of a core."""
     judged = gather([verdicts(record) for record in run.records], run.attacks)
-    known = {model.meta.model: model for model in judged if model.judged()}
+    known = {model.meta.model: model for model in judged if model.radii()}
     planned = [str(plan["name"]) for plan in run.config["models"]]
     found = {name: known[name] for name in planned if name in known}
     lines = [introduction + _conditions(run, found["core"])]
@@ -80,7 +80,7 @@ def compositions(run: RunFolder, introduction: str) -> str:
 
 def _conditions(run: RunFolder, core: Verdicts) -> str:
     own = run.records[0].meta
-    searched = (r for r in run.records if verdicts(r).judged())
+    searched = (r for r in run.records if verdicts(r).radii())
     others = sorted({record.meta.method for record in searched} - {own.method})
     systems = list(dict.fromkeys(record.meta.model for record in run.attacks))
     met = [f"other searches ({', '.join(others)})"] if others else []
@@ -98,7 +98,7 @@ def networks(found: dict[str, Verdicts], run: RunFolder, eps: str) -> list[str]:
     """Each network alone, and in front of the core; which system to take."""
     chains = compose_records(run.records, eps=eps, attacks=run.attacks)
     whole = {c.name.partition(" → ")[0]: c for c in (chain.rates for chain in chains)}
-    heads = ["network", "natural", "robust", "robustly wrong", "before the core: natural"]
+    heads = ["network", "natural", "robust", "robust inaccuracy", "before the core: natural"]
     rows = []
     for name, model in found.items():
         alone = (model.accurate(), right(model, eps), wrong(model, eps))
@@ -122,7 +122,7 @@ def differences(found: dict[str, Verdicts], eps: str) -> list[str]:
                 ]
                 cells = [difference(paired_difference(*pair)) for pair in pairs]
                 rows.append([f"{name} − {other}", *cells])
-    return table(["difference", "robust", "robustly wrong"], rows)
+    return table(["difference", "robust", "robust inaccuracy"], rows)
 
 
 def right(model: Verdicts, eps: str) -> Mask:
@@ -144,7 +144,7 @@ def gaussians(run: RunFolder) -> str:
         rates = [[float(m.accurate().mean()) for m in models]]
         rates += [[float(kind(m, radii[0]).mean()) for m in models] for kind in (right, wrong)]
         rows.append([loss, str(len(models)), *map(_spread, rates)])
-    heads = ["training", "draws", "natural", "robust", "robustly wrong"]
+    heads = ["training", "draws", "natural", "robust", "robust inaccuracy"]
     words = {"radii": " and ".join(radii), "points": run.records[0].frame.height}
     return "\n".join([GAUSSIANS.format(made=MADE, **words), *table(heads, rows)])
 

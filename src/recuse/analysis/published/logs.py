@@ -21,7 +21,7 @@ class MissingLogError(RecordError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class PublishedLog:
     """One log: as published, and with its verdicts made monotone.
 
     Attributes:
@@ -36,7 +36,7 @@ class Entry:
     repaired: Verdicts
 
     @classmethod
-    def of(cls, item: Imported) -> "Entry":
+    def of(cls, item: Imported) -> "PublishedLog":
         """Both views of an import."""
         meta = item.record.meta
         return cls(item, Verdicts(meta, item.raw), Verdicts(meta, item.record.frame))
@@ -63,7 +63,7 @@ class Entry:
         """What was attacked or certified."""
         if self.raw.meta.method == "smoothing":
             return "smoothing"
-        return "confidence" if self.raw.judged("adv_confidence") else "attack"
+        return "confidence" if self.raw.radii("adv_confidence") else "attack"
 
     @property
     def selective(self) -> bool:
@@ -82,7 +82,7 @@ class Entry:
         )
 
 
-class Book:
+class PublishedLogs:
     """All logs of a folder.
 
     Attributes:
@@ -90,10 +90,10 @@ class Book:
     """
 
     def __init__(self, imports: tuple[Imported, ...]) -> None:
-        found = [Entry.of(item) for item in imports]
+        found = [PublishedLog.of(item) for item in imports]
         whole = gather([e.repaired for e in found], homes=[e.tag("log_dir") for e in found])
         self.entries = tuple(replace(e, repaired=v) for e, v in zip(found, whole, strict=True))
-        self._folders: dict[str, list[Entry]] = defaultdict(list)
+        self._folders: dict[str, list[PublishedLog]] = defaultdict(list)
         for entry in self.entries:
             self._folders[entry.tag("log_dir")].append(entry)
 
@@ -102,11 +102,11 @@ class Book:
         """Data sets with attacked models."""
         return list(dict.fromkeys(e.data for e in self.entries if e.kind == "attack"))
 
-    def attacked(self, dataset: str) -> list[Entry]:
+    def attacked(self, dataset: str) -> list[PublishedLog]:
         """Models whose answers were attacked, the cores among them."""
         return [e for e in self.entries if e.kind == "attack" and e.data == dataset]
 
-    def robust_models(self, dataset: str) -> list[Entry]:
+    def robust_models(self, dataset: str) -> list[PublishedLog]:
         """Labelled attacked models that are no core and have no selector of their own."""
         return [
             e
@@ -114,19 +114,19 @@ class Book:
             if e.raw.labelled and not is_standard(e.raw) and not e.selective
         ]
 
-    def core(self, dataset: str) -> Entry | None:
+    def core(self, dataset: str) -> PublishedLog | None:
         """The core of its models; None without one."""
         entries = {id(e.raw): e for e in self.attacked(dataset)}
         found = cores([e.raw for e in entries.values()])
         return entries[id(found[0])] if found else None
 
-    def confidence_of(self, entry: Entry) -> Entry | None:
+    def confidence_of(self, entry: PublishedLog) -> PublishedLog | None:
         """The log of the attack on the same model's confidence; None without one."""
         beside = self._folders[entry.tag("log_dir")]
         same = [e for e in beside if e.kind == "confidence" and e.data == entry.data]
         return same[0] if same else None
 
-    def find(self, folder: str, kind: Kind, eps: str) -> Entry:
+    def find(self, folder: str, kind: Kind, eps: str) -> PublishedLog:
         """The log of one kind in a model's folder.
 
         Of several smoothing logs the one whose noise the model was trained with, else the one
@@ -150,7 +150,7 @@ class Book:
         )
 
 
-def _noise_distance(entry: Entry, eps: str) -> tuple[bool, float]:
+def _noise_distance(entry: PublishedLog, eps: str) -> tuple[bool, float]:
     sigma = float(entry.raw.meta.settings.get("sigma", 0.0))
     trained = entry.tag("train_sigma")
     return not (trained and float(trained) == sigma), abs(sigma - parse_radius(eps) / 2)

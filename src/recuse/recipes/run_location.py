@@ -8,7 +8,7 @@ from recuse.records.layout import CHECKPOINTS
 
 
 @dataclass(frozen=True)
-class Place:
+class RunLocation:
     """Where a run lives and computes.
 
     Attributes:
@@ -28,4 +28,4 @@ class Place:
         return self.out / CHECKPOINTS / f"{name}{SUFFIX}"
 
 
-__all__ = ["Place"]
+__all__ = ["RunLocation"]
