@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import json
+import queue
 import time
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ pytest.importorskip("litserve", reason="serving needs the extra serve")
 from recuse.composition import Cascade, Core, Stage
 from recuse.errors import ConfigError
 from recuse.selectors import SoftmaxResponse
+from recuse.serving.batching import FullBatches
 from recuse.serving.front import Front
 from recuse.serving.metrics import BUCKETS, Metrics
 from recuse.serving.server import Serving, require_free
@@ -205,6 +208,28 @@ def test_a_budget_too_small_for_any_answer_abstains_in_time(saved, pictures: np.
     rows = answer(system, asked, 1e-6, Pace(32))
     assert time.monotonic() - began < 2
     assert all(row["timed_out"] and row["abstained"] and row["label"] is None for row in rows)
+
+
+def test_a_batch_is_all_that_waits_whatever_the_time() -> None:
+    class Slow(queue.Queue):
+        """Hands over a request every 20 ms, as a queue between busy processes does."""
+
+        def get(self, *how, **more):
+            time.sleep(0.02)
+            return super().get(*how, **more)
+
+    waiting, loop, api = (
+        Slow(),
+        FullBatches(),
+        SimpleNamespace(max_batch_size=8, batch_timeout=0.01),
+    )
+    loop._restart_workers = False
+    for i in range(11):
+        waiting.put((0, f"u{i}", 0.0, i))
+    sizes = [
+        [image for _, _, image in loop.get_batch_requests(api, waiting, None)[0]] for _ in "12"
+    ]
+    assert sizes == [list(range(8)), list(range(8, 11))]
 
 
 class PerImage(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from litserve import LitAPI
 
 from recuse.errors import RecuseError
+from recuse.serving.batching import FullBatches
 from recuse.systems import System, load
 from recuse.threads import VARIABLES
 
@@ -48,7 +49,7 @@ class SystemApi(LitAPI):  # type: ignore[misc]
     def __init__(
         self, folder: str, *, budget_s: float, threads: int, rows: int, wait_s: float
     ) -> None:
-        super().__init__(max_batch_size=rows, batch_timeout=wait_s)
+        super().__init__(max_batch_size=rows, batch_timeout=wait_s, loop=FullBatches())
         self.folder, self.budget_s, self.threads = folder, budget_s, threads
         self.pace = Pace(rows)
         self.system: System | None = None

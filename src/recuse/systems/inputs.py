@@ -84,7 +84,7 @@ class InputForm:
         if isinstance(source, Image.Image):
             picture = source.convert(mode)
         elif isinstance(source, bytes):
-            picture = read_image(source, "the image", mode)
+            picture = read_image(source, "the bytes given", mode)
         else:
             picture = read_path(Path(source), mode)
         return self._tensor(picture)[None]
