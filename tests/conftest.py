@@ -7,6 +7,11 @@ from pathlib import Path
 import jaxtyping
 import pytest
 import torch
+from hypothesis import settings
+
+# How long an example takes depends on who else computes here, and says nothing of the code.
+settings.register_profile("recuse", deadline=None)
+settings.load_profile("recuse")
 
 
 def _shared(name: str) -> Path:

@@ -18,6 +18,9 @@ from recuse.evaluation.certify_dataset import Certification, certify_dataset
 from recuse.models import Mlp
 from recuse.models.cards import Card, TrainedOn, card_for
 from recuse.models.checkpoint import load_checkpoint, save_checkpoint
+from recuse.recipes.obtain import describe
+from recuse.threat import Threat
+from recuse.training import Standard, TrainConfig
 
 DIGITS = Digits().load()
 PLAN = Evaluation("linf", (0.01,), Apgd(steps=2), limit=20)
@@ -52,6 +55,15 @@ def test_what_was_trained_on_adds_up_and_survives_the_file(tmp_path: Path) -> No
     save_checkpoint(path, network(), card(trained_on=both))
     assert load_checkpoint(path)[1].trained_on == both
     assert both.fingerprints not in repr(card(trained_on=both))
+
+
+def test_a_network_that_is_trained_again_remembers_the_images_of_before() -> None:
+    config = TrainConfig(Standard(), Threat("linf", 0.1))
+    first, second, third = DIGITS.train.head(50), DIGITS.validation.head(30), DIGITS.test.head(20)
+    once = describe(card(), "once", config, first)
+    again = describe(once, "again", config, second, third)
+    assert [again.trained_on.seen(part.images) for part in (first, second, third)] == [50, 30, 20]
+    assert once.trained_on.seen(second.images) == 0
 
 
 def test_a_network_is_not_judged_on_its_training_images(tmp_path: Path) -> None:
