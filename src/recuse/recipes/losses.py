@@ -69,7 +69,9 @@ def losses(seed: int = 0, quick: bool = False) -> RunConfig:
         quick: One loss, one radius and one seed on CIFAR-10; 100 training and 20 test images.
     """
     sizes = (100, 50, 20) if quick else (10_000, 500, 700)
-    data: dict[str, Source] = {"cifar10": Subset(Cifar10(), *sizes)}
+    data: dict[str, Source] = {
+        "cifar10": Subset(Cifar10(train="lossless" if quick else "jpeg"), *sizes)
+    }
     seeds: tuple[int, ...]
     names, radii, seeds = tuple(ROBUST), RADII, (seed, seed + 1)
     if quick:

@@ -42,7 +42,7 @@ def selectors(seed: int = 0, quick: bool = False) -> RunConfig:
     )
     plan = AbstentionPlan(_certified_training(6, WARM, seed))
     if quick:
-        data, stages = Subset(data, 200, 60, 16), PUBLISHED[:1]
+        data, stages = Subset(Cifar10(train="lossless"), 200, 60, 16), PUBLISHED[:1]
         trunk = replace(trunk, start=QUICK_TRUNK, train=None)
         validation = replace(plan.training.validation, every=1)
         training = replace(plan.training, threat=TINY, epochs=1, validation=validation)
