@@ -7,15 +7,21 @@ import pytest
 import torch
 from torch import nn
 
+from recuse.analysis.verdicts import verdicts
+from recuse.attacks import Apgd
 from recuse.cli.main import main
-from recuse.composition import Core
+from recuse.composition import Core, Stage
 from recuse.data import Splits
 from recuse.errors import ConfigError
+from recuse.evaluation import Evaluation, evaluate
 from recuse.models.checkpoint import save_checkpoint
+from recuse.random import SampleNoise
 from recuse.selectors import Coverage, NaturalLoss, Risk
 from recuse.systems import System, load
+from recuse.systems.bounds import stage_verdicts
 from recuse.systems.build import Building, build, halves
 from recuse.systems.choosing import Asked, OpenStage, choose
+from recuse.systems.typed import read_selector
 
 from .conftest import BUDGET, FORM, LABELS, QUICK, card, stage
 
@@ -83,6 +89,8 @@ def test_an_open_threshold_is_the_lowest_that_keeps_the_loss(
     core = Core(accurate, "core", card("core"))
     text = "robust_margin(attack=apgd(steps=5))"
     system = make(digits, [stage(robust, text)], core, NaturalLoss(0.025), tmp_path)
+    found = system.measured
+    assert 0 < found["sound"][0] <= found["attacked"][0] <= found["natural"][0]
     choosing, _ = halves(digits.test.head(80), 0)
     threshold = system.cascade.stages[0].selector.threshold
     assert system.chosen_on["natural_loss"] <= 0.025
@@ -235,3 +243,28 @@ def test_bad_words_are_one_sentence_and_leave_nothing(
     assert says in said
     assert said.count("\n") == 1
     assert not (tmp_path / "s" / "system.json").exists()
+
+
+@pytest.mark.parametrize("text", ["robust_margin(threshold=0.3)", "robust_softmax(threshold=0.7)"])
+def test_where_a_stage_surely_selects_no_point_of_the_ball_makes_it_abstain(
+    robust: nn.Module, digits: Splits, tmp_path: Path, text: str
+) -> None:
+    selector = read_selector(f"{text[:-1]}, attack=apgd(steps=20))", BUDGET)
+    deployed, split = Stage(robust, selector, "era", card("era")), digits.test.head(40)
+    how = Evaluation("linf", (0.05, 0.1), Apgd(steps=20))
+    judged = verdicts(evaluate(robust, split, how, name="era", records=tmp_path))
+    found = stage_verdicts(
+        deployed, judged, split, BUDGET, seed=0, run=tmp_path, progress=lambda *_: None
+    )
+    order = [split.ids.index(i) for i in judged.ids]
+    surely = torch.from_numpy(found.surely_selects)[torch.tensor(order).argsort()]
+    assert 0 < int(surely.sum()) < 40
+    for number in range(3):
+        noise = SampleNoise(number, split.ids)
+        moved = BUDGET.random_start(split.images, noise)
+        pushed = Apgd(steps=10)(robust, split.images, split.labels, BUDGET, noise=noise).x_adv
+        for points in (moved, pushed):
+            scores = selector(robust, points, noise=noise)
+            assert bool((scores >= selector.threshold)[surely].all())
+            right = robust(points).argmax(1) == robust(split.images).argmax(1)
+            assert bool(right[scores >= selector.threshold].all())

@@ -8,7 +8,7 @@ import numpy as np
 
 from recuse.analysis.accounting import CoreVerdicts as CoreVerdicts
 from recuse.analysis.accounting import sound_account
-from recuse.analysis.compositions import core_of, stage_of
+from recuse.analysis.compositions import core_of
 from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Mask, Verdicts, verdicts
@@ -20,7 +20,7 @@ from recuse.evaluation.attack_cascade import CascadeAttack, attack_cascade
 from recuse.progress import Progress
 from recuse.records.layout import COMPOSITION_RECORDS, RECORDS
 from recuse.records.schema import Record
-from recuse.selectors import RobustnessIndicator
+from recuse.systems.bounds import stage_verdicts
 
 
 def measure(
@@ -50,7 +50,7 @@ def measure(
         alone = gather(alone, [whole])
     judged, eps = verdicts(whole), cascade.budget.radius
     attacked = judged.stable("robust", eps)
-    sound = _sound(cascade, alone, attacked)
+    sound = _sound(cascade, alone, attacked, split, attack.seed, run, progress)
     stages = len(cascade.stages)
     return {
         "data": split.name,
@@ -82,20 +82,30 @@ def _alone(
     )
 
 
-def _sound(cascade: Cascade, alone: Sequence[Verdicts], attacked: Mask) -> Mask | None:
+def _sound(
+    cascade: Cascade,
+    alone: Sequence[Verdicts],
+    attacked: Mask,
+    split: Split,
+    seed: int,
+    run: Path,
+    progress: Progress,
+) -> Mask | None:
     """Images on which the cascade surely answers rightly; None where no bound is known.
 
     What an adversary of the whole broke is not counted, whatever the members' verdicts say.
     """
-    eps, selectors = cascade.budget.radius, [stage.selector for stage in cascade.stages]
-    plain_indicators = all(
-        isinstance(s, RobustnessIndicator) and s.reach.own == cascade.budget for s in selectors
-    )
-    if not plain_indicators:
+    found = [
+        stage_verdicts(stage, judged, split, cascade.budget, seed=seed, run=run, progress=progress)
+        for stage, judged in zip(cascade.stages, alone, strict=False)
+    ]
+    stages = [verdict for verdict in found if verdict is not None]
+    if len(stages) < len(found):
         return None
     nobody = np.zeros_like(attacked)
-    core = CoreVerdicts(nobody, nobody) if cascade.core is None else core_of(alone[-1], eps)
-    stages = [stage_of(model, eps) for model in alone[: len(selectors)]]
+    core = CoreVerdicts(nobody, nobody)
+    if cascade.core is not None:
+        core = core_of(alone[-1], cascade.budget.radius)
     return sound_account(stages, core).robust & attacked
 
 
