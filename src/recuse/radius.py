@@ -53,7 +53,8 @@ def parse_radius(text: str | float | Fraction) -> float:
     True
     """
     try:
-        value = float(Fraction(text.strip())) if isinstance(text, str) else float(text)
+        # A decimal not as a fraction: 1e99999999 would be an integer of so many digits.
+        value = float(Fraction(text) if isinstance(text, str) and "/" in text else text)
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise ConfigError(
             f"radius {text!r} is not a number; write a fraction such as 2/255 or a decimal (0.25)"

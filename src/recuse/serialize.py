@@ -112,7 +112,7 @@ def parse_json(text: str | bytes) -> Plain:
         found: Plain = json.loads(text)
     except RecursionError:
         raise ValueError(f"nested deeper than {DEEPEST} levels") from None
-    level: list[Plain] = [found]
+    level = list(_inside([found]))
     for _ in range(DEEPEST):
         level = [below for value in level for below in _inside(value)]
         if not level:
@@ -120,7 +120,7 @@ def parse_json(text: str | bytes) -> Plain:
     raise ValueError(f"nested deeper than {DEEPEST} levels")
 
 
-def _inside(value: Plain) -> Iterable[Plain]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _inside(value: list[Any] | dict[str, Any]) -> Iterable[list[Any] | dict[str, Any]]:
+    """What holds something in turn."""
+    below = value.values() if isinstance(value, dict) else value
+    return (entry for entry in below if isinstance(entry, dict | list))

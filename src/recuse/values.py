@@ -9,6 +9,7 @@ grammar; which names there are is the matter of a :class:`recuse.vocabulary.Voca
 A name may hold letters, digits and ``_ - . : /``, so that ``linf:2/255`` is one word.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,7 +48,7 @@ class Number:
         """An int where it is written as one, else a float."""
         if re.fullmatch(r"[-+]?\d+", self.text):
             return int(self.text)
-        return float(Fraction(self.text))
+        return float(Fraction(self.text) if "/" in self.text else self.text)
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,17 @@ class _Reader:
         raise self.complaint(f"{token.text!r} stands where a value is expected")
 
     def _number(self, token: _Token) -> Number:
+        number, fault = Number(token.text), ""
         try:
-            Fraction(token.text)
-        except ZeroDivisionError as error:
+            fault = "" if math.isfinite(number.value) else "is too large"
+        except ZeroDivisionError:
+            fault = "divides by zero"
+        except (OverflowError, ValueError):  # more digits than a float, or than int reads
+            fault = "is too large"
+        if fault:
             self.at -= 1
-            raise self.complaint(f"{token.text!r} divides by zero") from error
-        return Number(token.text)
+            raise self.complaint(f"{token.text:.20} {fault}")
+        return number
 
     def _settings(self, depth: int) -> tuple[tuple[str, Written], ...]:
         found: list[tuple[str, Written]] = []

@@ -4,7 +4,6 @@ Every layout has a training part; validation and test are empty where their file
 since test annotations are often not published.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from recuse.data.gtsrb import hold_out_tracks, sign_boxes
 from recuse.data.parquet import read_table
 from recuse.data.roots import data_file
 from recuse.errors import DataError
+from recuse.serialize import parse_json
 
 Part = Literal["train", "validation", "test"]
 Layout = Literal["mtsd", "coco", "gtsrb"]
@@ -34,6 +34,7 @@ FLAGS = frozenset(
     }
 )
 _FILE_NAMES: dict[Part, str] = {"train": "train", "validation": "val", "test": "test"}
+LONGEST_NAME, LONGEST_PART = 1024, 200
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -103,7 +104,10 @@ def read_mtsd(root: Path, part: Part) -> SceneList:
             f"{listing} is missing: expected the folder of mtsd_v2_fully_annotated with "
             "annotations, splits and images"
         )
-    keys = listing.read_text().split()
+    try:
+        keys = listing.read_text("utf-8").split()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{listing} is not a list of names ({error})") from error
     require_unique(keys, listing, "scene")
     for key in keys:
         require_inside(key, listing)
@@ -155,7 +159,7 @@ def read_coco(root: Path, part: Part) -> SceneList:
             )
             for entry in raw["images"]
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{path} is not in COCO format ({_what(error)})") from error
     left = ((f"image {image}", target.key) for image, own in targets.items() for target in own)
     return SceneList(scenes, orphans=tuple(left))
@@ -202,7 +206,7 @@ def _mtsd_scene(root: Path, path: Path) -> Scene:
     try:
         targets = tuple(_mtsd_target(path, entry) for entry in raw["objects"])
         size = (int(raw["width"]), int(raw["height"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{path} is not an MTSD v2 annotation ({_what(error)})") from error
     return Scene(path.stem, image, size, targets)
 
@@ -227,7 +231,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{path} is missing: expected a JSON file of annotations")
     try:
-        raw = json.loads(path.read_text())
+        raw = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is truncated or not JSON ({error})") from error
     if not isinstance(raw, dict):
@@ -252,9 +256,11 @@ def require_inside(name: str, where: Path) -> None:
     """Refuse a file name that leads out of the folder of its annotations.
 
     Raises:
-        DataError: It does.
+        DataError: It does, or is longer than a name can be.
     """
     path = PureWindowsPath(name)  # knows both kinds of separators
+    if len(name) > LONGEST_NAME or any(len(part) > LONGEST_PART for part in path.parts):
+        raise DataError(f"{where}: the file name {name[:20]!r}... is longer than file systems take")
     if path.drive or path.root or ".." in path.parts or "\0" in name:
         raise DataError(
             f"{where}: the file name {name!r} leads out of the folder; annotations name files "

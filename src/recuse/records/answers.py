@@ -83,7 +83,7 @@ def read_answers(path: Path) -> dict[str, Answers]:
     fields = unsealed(path)
     try:
         return {str(entry["name"]): _read(entry) for entry in fields["networks"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DamagedError(path, f"{type(error).__name__}: {error}") from error
 
 

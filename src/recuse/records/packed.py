@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from recuse.errors import RecordError, RecuseError
-from recuse.records.parquet import described, parquet_bytes, parsed
+from recuse.records.parquet import POLARS_ERRORS, described, parquet_bytes, parsed
 from recuse.records.schema import Record, RecordMeta, check_record, typed
 from recuse.records.sealed import DamagedError, checksum, opened, read_bytes, sealed
 
@@ -87,7 +87,7 @@ def read_pack(path: Path) -> dict[str, Packed]:
         rows = parsed(data)
         parts = rows.partition_by(NAME, as_dict=True)
         found = [_packed(e, parts.get((e["name"],), rows.clear())) for e in notes["records"]]
-    except (RecuseError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+    except (*POLARS_ERRORS, RecuseError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(path, error, REMEDY) from error
     return {entry.name: entry for entry in found}
 

@@ -9,6 +9,8 @@ import polars as pl
 from recuse.errors import RecordError
 
 T = TypeVar("T")
+# A panic of polars is no Exception, so that it would pass every border.
+POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 def parsed(data: bytes) -> pl.DataFrame:
@@ -39,10 +41,9 @@ def parquet_bytes(frame: pl.DataFrame, notes: Mapping[str, str] | None = None) -
 def _guarded(read: Callable[[io.BytesIO], T], data: bytes) -> T:
     try:
         return read(io.BytesIO(data))
-    # A panic of polars is no Exception, so that it would pass every border.
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+    except (*POLARS_ERRORS, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise RecordError(f"not a parquet file: {reason}") from error
 
 
-__all__ = ["described", "parquet_bytes", "parsed"]
+__all__ = ["POLARS_ERRORS", "described", "parquet_bytes", "parsed"]

@@ -8,6 +8,7 @@ from polars.datatypes import DataTypeClass
 
 from recuse.errors import RecordError
 from recuse.radius import parse_radius
+from recuse.records.parquet import POLARS_ERRORS
 from recuse.records.reference_names import LogName, radius_of
 from recuse.records.schema import (
     Record,
@@ -149,7 +150,7 @@ def _cast(series: pl.Series, kind: DataTypeClass, where: str) -> pl.Series:
         values = set(series.drop_nulls().unique())
         if values <= {0, 1}:
             return series.cast(pl.Boolean)
-    except (pl.exceptions.PolarsError, TypeError) as error:
+    except (*POLARS_ERRORS, TypeError) as error:
         raise RecordError(f"{where} holds values that are not numbers") from error
     odd = min(values - {0, 1}, key=str)
     raise RecordError(f"{where} holds {odd!r} where only 0 and 1 are allowed")

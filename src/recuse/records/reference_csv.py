@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from recuse.errors import RecordError
+from recuse.records.parquet import POLARS_ERRORS
 from recuse.records.reference_columns import IGNORED, SAMPLE, Imported, imported, record_column
 from recuse.records.reference_names import LogName, read_name
 
@@ -37,7 +38,7 @@ def read_csv(path: Path, log: str) -> Imported:
 def _table(path: Path) -> pl.DataFrame:
     try:
         return pl.read_csv(path, infer_schema_length=None)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, *POLARS_ERRORS) as error:
         reason = str(error).splitlines()[0]
         raise RecordError(f"{path} cannot be read as CSV ({reason})") from error
 

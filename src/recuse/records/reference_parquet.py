@@ -9,6 +9,7 @@ import polars as pl
 
 from recuse.errors import RecordError
 from recuse.radius import parse_norm
+from recuse.records.parquet import POLARS_ERRORS
 from recuse.records.reference_columns import SAMPLE, Imported, imported, record_column
 from recuse.records.reference_names import ATTACKS, LogName, radius_of, read_name
 from recuse.records.store import read_parquet
@@ -41,7 +42,7 @@ def is_log_table(path: Path) -> bool:
     """Whether a parquet file holds published logs, whole or not, and not something else."""
     try:
         return not {"log", SAMPLE}.isdisjoint(pl.read_parquet_schema(path))
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, *POLARS_ERRORS) as error:
         raise RecordError(f"{path} cannot be read as parquet ({error})") from error
 
 

@@ -68,7 +68,7 @@ def read_regions(path: Path) -> Regions:
             robust=arrays["robust"].astype(bool),
             eps=float(arrays["eps"]),
         )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise RecordError(
             f"{path} cannot be read as decision regions ({error}); delete it and rerun"
         ) from error

@@ -21,6 +21,7 @@ from recuse.records.layout import (
     TRAINING,
     TRAINING_LOGS,
 )
+from recuse.records.parquet import POLARS_ERRORS
 from recuse.records.regions import Regions, read_regions
 from recuse.records.schema import Record
 from recuse.records.store import holds_records, read_parquet, read_records, write_atomically
@@ -28,6 +29,8 @@ from recuse.serialize import parse_json
 
 # Of the adversary, which counting again must not lose.
 _ATTACKED = ("attacked", "images")
+# What values of another kind than is expected raise.
+_MISFITS = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 Entry = Mapping[str, Any]
 Key = tuple[str, str, str]
 _GALLERY_COLUMNS = ("sample_id", "label", "prediction", "image")
@@ -149,10 +152,10 @@ def _read_training(folder: Path) -> dict[str, pl.DataFrame]:
 
 def _read_log(path: Path) -> pl.DataFrame | None:
     try:
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-        epochs = [line for line in lines if "epoch" in line]
+        lines = [parse_json(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        epochs = [line for line in lines if isinstance(line, dict) and "epoch" in line]
         return pl.DataFrame(epochs, infer_schema_length=None) if epochs else None
-    except (OSError, ValueError, TypeError, pl.exceptions.PolarsError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, *POLARS_ERRORS) as error:
         raise _damaged(path, error) from error
 
 
@@ -180,7 +183,7 @@ def _read_attacked(path: Path) -> dict[tuple[str, str], float]:
             for entry in content
             if entry.get("attacked") is not None
         }
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ConfigError, *_MISFITS) as error:
         raise _damaged(path, error) from error
 
 
@@ -192,7 +195,7 @@ def read_compositions(path: Path) -> dict[Key, Entry]:
     """
     try:
         return {_key(entry): entry for entry in read_json(path) or []}
-    except (AttributeError, KeyError, TypeError, ConfigError) as error:
+    except (ConfigError, *_MISFITS) as error:
         raise RecordError(
             f"{path} does not hold the rates of compositions; choose another file or delete it"
         ) from error

@@ -49,6 +49,7 @@ from polars.datatypes import DataTypeClass
 
 from recuse.errors import RecordError
 from recuse.radius import Norm, format_radius, parse_radius
+from recuse.records.parquet import POLARS_ERRORS
 
 SCHEMA_VERSION = 1
 
@@ -246,7 +247,7 @@ def typed(frame: pl.DataFrame) -> pl.DataFrame:
         frame = frame.with_columns(pl.col("radius").map_batches(_lowered, pl.Float64))
     try:
         return frame.cast({name: column_type(name) for name in frame.columns})
-    except pl.exceptions.PolarsError as error:
+    except POLARS_ERRORS as error:
         raise RecordError(str(error).partition("\n")[0]) from error
 
 
@@ -264,7 +265,7 @@ def make_record(meta: RecordMeta, columns: dict[str, Any]) -> Record:
     """
     try:
         frame = pl.DataFrame(columns, schema_overrides={c: column_type(c) for c in columns})
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+    except (*POLARS_ERRORS, TypeError, ValueError) as error:
         raise RecordError(
             f"record of {meta.model!r}: columns do not fit together: {error}"
         ) from error
