@@ -55,6 +55,8 @@ def parse_radius(text: str | float | Fraction) -> float:
     try:
         # A decimal not as a fraction: 1e99999999 would be an integer of so many digits.
         value = float(Fraction(text) if isinstance(text, str) and "/" in text else text)
+        if math.isnan(value):
+            raise ValueError
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise ConfigError(
             f"radius {text!r} is not a number; write a fraction such as 2/255 or a decimal (0.25)"
