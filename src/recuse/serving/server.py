@@ -19,7 +19,7 @@ from starlette.requests import Request
 from recuse.errors import ConfigError
 from recuse.serving.front import Front, Row
 from recuse.serving.worker import Asked, SystemApi
-from recuse.systems import load
+from recuse.systems import System, load
 
 HOSTS = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "0.0.0.0": "0.0.0.0", "::": "::"}
 _LOWEST_PORT, _HIGHEST_PORT = 1024, 65535
@@ -86,52 +86,11 @@ def serve(folder: Path, how: Serving, *, say: Callable[[str], None]) -> None:
     """
     system = load(folder)
     require_free(how)
-    # Asked of by two processes: the front counts, the main one waits for 0 before it stops.
-    open_requests = multiprocessing.Value("i", 0)
-    stopping = multiprocessing.Event()
-    threads = max(1, (os.cpu_count() or 1) // how.workers)
-    api = SystemApi(
-        str(folder.resolve()),
-        budget_s=how.budget_ms / 1000,
-        threads=threads,
-        rows=how.batch,
-        wait_s=how.wait_ms / 1000,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # LitServe's about its own parts
-        server = LitServer(
-            api,
-            workers_per_device=how.workers,
-            timeout=False,
-            healthcheck_path="/litserve/health",
-            info_path="/litserve/info",
-            restart_workers=True,
-            disable_openapi_url=True,
-        )
-    submitter = _Submitter(api, server)
-
-    async def submit(asked: Asked) -> Row:
-        row: Row = await submitter.handle_request(asked, Request)
-        return row
-
-    def busy(change: int) -> None:
-        with open_requests.get_lock():
-            open_requests.value += change
-
-    front = Front(
-        name=system.name,
-        budget=str(system.cascade.budget),
-        form=system.form,
-        submit=submit,
-        draining=stopping.is_set,
-        busy=busy,
-        most_bytes=how.max_bytes,
-        most_waiting=how.max_waiting,
-        patience_s=max(60.0, 10 * how.budget_ms / 1000),
-    )
+    server, state = _lit_server(folder, how), _State()
+    front = _front(system, server, state, how)
     server.app.router.routes[:0] = front.routes
     del system  # workers load their own
-    _stop_on_signals(server, stopping, open_requests, say)
+    _stop_on_signals(server, state, say)
     say(f"serving {front.about['system']} on http://{how.host}:{how.port} ({how.workers} workers)")
     server.run(
         host=HOSTS[how.host],
@@ -142,6 +101,62 @@ def serve(folder: Path, how: Serving, *, say: Callable[[str], None]) -> None:
         pretty_logs=False,
         log_level="error",
         access_log=False,
+    )
+    if state.interrupted:
+        raise KeyboardInterrupt
+
+
+class _State:
+    """What two processes know: the front counts, the main one waits for 0 before it stops."""
+
+    def __init__(self) -> None:
+        self.open_requests = multiprocessing.Value("i", 0)
+        self.stopping = multiprocessing.Event()
+        self.interrupted = False
+
+    def busy(self, change: int) -> None:
+        with self.open_requests.get_lock():
+            self.open_requests.value += change
+
+
+def _lit_server(folder: Path, how: Serving) -> Any:
+    api = SystemApi(
+        str(folder.resolve()),
+        budget_s=how.budget_ms / 1000,
+        threads=max(1, (os.cpu_count() or 1) // how.workers),
+        rows=how.batch,
+        wait_s=how.wait_ms / 1000,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # LitServe's about its own parts
+        return LitServer(
+            api,
+            workers_per_device=how.workers,
+            timeout=False,
+            healthcheck_path="/litserve/health",
+            info_path="/litserve/info",
+            restart_workers=True,
+            disable_openapi_url=True,
+        )
+
+
+def _front(system: System, server: Any, state: _State, how: Serving) -> Front:
+    submitter = _Submitter(server.lit_api, server)
+
+    async def submit(asked: Asked) -> Row:
+        row: Row = await submitter.handle_request(asked, Request)
+        return row
+
+    return Front(
+        name=system.name,
+        budget=str(system.cascade.budget),
+        form=system.form,
+        submit=submit,
+        draining=state.stopping.is_set,
+        busy=state.busy,
+        most_bytes=how.max_bytes,
+        most_waiting=how.max_waiting,
+        patience_s=max(60.0, 10 * how.budget_ms / 1000),
     )
 
 
@@ -162,20 +177,23 @@ def require_free(how: Serving) -> None:
             ) from error
 
 
-def _stop_on_signals(server: Any, stopping: Any, open_requests: Any, say: Any) -> None:
+def _stop_on_signals(server: Any, state: _State, say: Callable[[str], None]) -> None:
     """Let SIGTERM and Ctrl-C stop the server when what it has taken is answered."""
     main = os.getpid()
 
     def drain() -> None:
         deadline = time.monotonic() + _DRAIN_S
-        while open_requests.value > 0 and time.monotonic() < deadline:
+        while state.open_requests.value > 0 and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+        while server._shutdown_event is None:  # told to stop while it starts
             time.sleep(_LOOK_S)
         server._shutdown_event.set()
 
     def stop(number: int, frame: object) -> None:
-        if os.getpid() != main or stopping.is_set():  # a child, or once more
+        if os.getpid() != main or state.stopping.is_set():  # a child, or once more
             return
-        stopping.set()
+        state.stopping.set()
+        state.interrupted = number == signal.SIGINT
         say("stopping: answering what was taken")
         threading.Thread(target=drain, daemon=True).start()
 
