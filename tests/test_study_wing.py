@@ -26,6 +26,7 @@ def test_imports_without_torch(package: str) -> None:
     [
         ["--help"],
         ["show", "results/runs/digits"],
+        ["records", "hash", "results/runs/digits"],
         ["compose", "results/runs/digits", "--eps", "0.05"],
         ["report", "results/runs/digits", "--out", "{tmp}/report.html"],
     ],

@@ -12,12 +12,13 @@ from polars.testing import assert_frame_equal
 
 from recuse.errors import RecordError
 from recuse.records import packing
-from recuse.records.hashes import record_hash, records_hash
+from recuse.records.duplicates import COSTS
+from recuse.records.hashes import OUTPUTS, record_hash, records_hash
 from recuse.records.layout import ANSWERS, LOCK, META, PACK
 from recuse.records.lock import locked
 from recuse.records.packed import Packed, pack_bytes, read_pack
 from recuse.records.packing import folders_of_records, pack
-from recuse.records.schema import Record, RecordMeta, make_record
+from recuse.records.schema import COLUMNS, RADIUS_COLUMNS, Record, RecordMeta, make_record
 from recuse.records.sealed import unsealed
 from recuse.records.sources import load_records
 from recuse.records.store import read_record, read_records, write_record
@@ -273,6 +274,13 @@ def test_hash_depends_on_findings_alone(folder: Path, tmp_path: Path) -> None:
     assert record_hash(Record(replace(MEASURED, seed=1), whole.frame)) != seal
     one = write_record(tmp_path / "one", whole)
     assert record_hash(read_record(one)) == seal
+
+
+def test_every_column_is_hashed_or_named_as_left_out() -> None:
+    # Of the numbers that are no whole ones only radii are exact: they come from counted votes.
+    floats = {name for name, kind in (COLUMNS | RADIUS_COLUMNS).items() if kind.is_float()}
+    assert floats - set(OUTPUTS) == {"radius", "score"}
+    assert {name for name in COLUMNS if name.endswith("passes")} <= set(COSTS)
 
 
 def test_certified_radii_count_to_the_last_bit() -> None:

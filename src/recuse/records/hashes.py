@@ -10,7 +10,14 @@ from recuse.records.duplicates import COSTS
 from recuse.records.schema import Record
 
 # Softmax outputs: their last bits depend on the samples that were judged together.
-OUTPUTS = ("confidence", "adv_confidence")
+OUTPUTS = (
+    "confidence",
+    "adv_confidence",
+    "margin",
+    "worst_margin",
+    "worst_confidence",
+    "least_confidence",
+)
 
 
 def record_hash(record: Record) -> str:
