@@ -118,7 +118,7 @@ def single_table(tables: Tables) -> Table:
             proven = Rate(rate(verdict(t, certified) & right)) if certified in t.columns else None
             rates = Rate(robust_accuracy(right, robust)), Rate(robust_inaccuracy(right, robust))
             rows.append((name, eps, share(right), *rates, proven))
-    columns = ("network", "eps", "natural", "robust", "robust and wrong", "certified right")
+    columns = ("network", "eps", "natural", "robust", "robust inaccuracy", "certified right")
     return Table("The networks alone, all images", columns, tuple(rows), within=("network",))
 
 
