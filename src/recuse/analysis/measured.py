@@ -35,6 +35,8 @@ class Measured:
         stable: Share whose answer no perturbation within eps changes.
         selected: Robust selection, stable at twice eps; None where that was not judged.
         precision: Robust and right among the robustly selected.
+        right_if_stable: Right among the stable; None where nothing is.
+        false_abstention: Not stable among those that are right; None unlabelled.
         splits: The four splits; None without labels.
         not_judged: Samples among those not counted as stable because no search could be made.
     """
@@ -49,6 +51,8 @@ class Measured:
     stable: Interval
     selected: Interval | None
     precision: Interval | None
+    right_if_stable: Interval | None
+    false_abstention: Interval | None
     splits: Splits | None
     not_judged: int = 0
 
@@ -172,13 +176,23 @@ def rates_at(model: Verdicts, radius: str, kind: Kind = ROBUST) -> Measured:
         robust_inaccuracy=None if accurate is None else wilson_of(~accurate & stable),
         stable=wilson_of(stable),
         selected=None if selected is None else wilson_of(selected),
-        precision=_precision(accurate, stable, selected),
+        precision=_right_among(accurate, stable, selected),
+        right_if_stable=_right_among(accurate, stable, stable),
+        false_abstention=None if accurate is None else wilson_of(~stable, accurate),
         splits=None if accurate is None else splits(accurate, stable),
         not_judged=int(model.not_judged(radius).sum()) if kind == ROBUST else 0,
     )
 
 
-def _precision(accurate: Mask | None, stable: Mask, selected: Mask | None) -> Interval | None:
+def _right_among(accurate: Mask | None, stable: Mask, selected: Mask | None) -> Interval | None:
     if accurate is None or selected is None or not np.any(selected):
         return None
     return wilson_of(accurate & stable, selected)
+
+
+def mean_of(model: Verdicts, column: str) -> float | None:
+    """Mean of a numeric column, such as the passes that a sample cost; None where there is none."""
+    if column not in model.frame.columns:
+        return None
+    mean = model.frame[column].mean()
+    return float(mean) if isinstance(mean, int | float) else None

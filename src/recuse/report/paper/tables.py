@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from recuse.analysis.intervals import Interval, wilson_of
+from recuse.analysis.intervals import Interval
 from recuse.analysis.measured import CERTIFIED, rates_at
 from recuse.analysis.published.cells import Computed
 from recuse.analysis.published.counted import ABSTENTION_LOSSES
@@ -156,11 +156,9 @@ def _abstention_table(book: PublishedLogs, dataset: str) -> Iterator[Table]:
     for e in sorted(models, key=lambda e: (e.tag("train_eps"), e.tag("augmentation"), e.loss)):
         eps = e.tag("train_eps")
         if (e.tag("base"), eps) in settings and e.raw.has("robust", eps):
-            robust = e.raw.robust(eps)
-            selection, right = wilson_of(robust), wilson_of(e.raw.accurate(), robust)
-            rows.append(
-                (eps, e.tag("augmentation"), e.loss, e.name, _rate(selection), _rate(right))
-            )
+            found = rates_at(e.raw, eps)
+            rates = (_rate(found.stable), _rate(found.right_if_stable))
+            rows.append((eps, e.tag("augmentation"), e.loss, e.name, *rates))
     yield Table(
         f"Table 5, ERA against DGA: {dataset}",
         ("ε", "augmentation", "loss", "model", Column("selection", "%"), Column("accuracy", "%")),
@@ -173,7 +171,6 @@ def _abstention_table(book: PublishedLogs, dataset: str) -> Iterator[Table]:
 def _all_models(book: PublishedLogs, dataset: str) -> Iterator[Table]:
     rows: list[tuple[Cell, ...]] = []
     for entry in book.robust_models(dataset):
-        accurate = entry.raw.accurate()
         for eps in entry.raw.radii():
             found = rates_at(entry.raw, eps)
             rows.append(
@@ -187,7 +184,7 @@ def _all_models(book: PublishedLogs, dataset: str) -> Iterator[Table]:
                     _rate(found.robust_inaccuracy),
                     _rate(found.selected),
                     _rate(found.precision),
-                    _rate(wilson_of(~entry.raw.robust(eps), accurate)),
+                    _rate(found.false_abstention),
                 )
             )
     if rows:
@@ -252,7 +249,7 @@ def _proven(entry: PublishedLog, eps: str) -> tuple[Cell, ...]:
         _rate(found.robust),
         _rate(found.robust_inaccuracy),
         _rate(found.stable),
-        _rate(wilson_of(model.accurate(), model.certified(eps))),
+        _rate(found.right_if_stable),
         _rate(found.selected),
         f"{np.max(model.values('radius'), initial=0.0):.3f}",
     )

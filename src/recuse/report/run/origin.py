@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recuse.analysis.measured import mean_of
 from recuse.analysis.verdicts import Verdicts
 from recuse.records.run_folder import RunFolder
 from recuse.report.page.blocks import Block, Code, Column, Section, Table
@@ -43,8 +44,8 @@ def record_table(models: Sequence[Verdicts]) -> Table:
             m.meta.method,
             m.meta.seed,
             m.samples,
-            _mean(m, "forwards"),
-            _mean(m, "backwards"),
+            mean_of(m, "forwards"),
+            mean_of(m, "backwards"),
             m.meta.weights[:8] or None,
             m.meta.key[:8],
         )
@@ -68,14 +69,6 @@ def environment_table(run: str, environment: Mapping[str, Any]) -> Table:
     """Versions and machine of a run."""
     rows = tuple((name, text) for name, text in _flat("", environment))
     return Table(f"Environment of {run}", ("what", "value"), rows, folded=True)
-
-
-def _mean(judged: Verdicts, column: str) -> float | None:
-    frame = judged.frame
-    if column not in frame.columns:
-        return None
-    mean = frame[column].mean()
-    return float(mean) if isinstance(mean, int | float) else None
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:

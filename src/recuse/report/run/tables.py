@@ -1,13 +1,12 @@
 """The tables of models in a report, from the rates of its records."""
 
-import json
 from collections.abc import Sequence
-from statistics import mean, stdev
 
 from recuse.analysis.attainable import attainable
-from recuse.analysis.intervals import Interval, wilson_of
-from recuse.analysis.measured import CERTIFIED, Measured, outcomes
+from recuse.analysis.intervals import Interval
+from recuse.analysis.measured import CERTIFIED, Measured, mean_of, outcomes
 from recuse.analysis.metrics import Splits
+from recuse.analysis.repetitions import OverSeeds, repetitions
 from recuse.analysis.searches import searches
 from recuse.analysis.verdicts import Verdicts, add_radii
 from recuse.analysis.winners import winners
@@ -100,10 +99,10 @@ def certified_table(rates: Sequence[Measured]) -> Table:
             interval_rate(m.robust),
             interval_rate(m.robust_inaccuracy),
             interval_rate(m.stable),
-            _right_among(m, m.eps),
+            interval_rate(m.right_if_stable),
             _sure(m),
             interval_rate(m.precision),
-            _passes(m.model),
+            None if (passes := mean_of(m.model, "samples")) is None else round(passes),
         )
         for m in rates
     )
@@ -118,23 +117,10 @@ def certified_table(rates: Sequence[Measured]) -> Table:
     return Table("Certified models", columns, rows, caption, within=("data", "ε"), winners=bold)
 
 
-def _right_among(m: Measured, radius: str) -> Cell:
-    proven = m.model.certified(radius)
-    if not m.model.labelled or not proven.any():
-        return None
-    return interval_rate(wilson_of(m.model.accurate(), proven))
-
-
 def _sure(m: Measured) -> Cell:
     if m.selected is None or attainable(m.model.meta, add_radii(m.eps, m.eps)):
         return interval_rate(m.selected)
     return "unattainable"
-
-
-def _passes(judged: Verdicts) -> int | None:
-    if "samples" not in judged.frame.columns:
-        return None
-    return round(float(judged.values("samples").mean()))
 
 
 def split_table(rates: Sequence[Measured]) -> Table:
@@ -194,11 +180,6 @@ def _shares(s: Splits) -> tuple[Rate, ...]:
 
 def repetition_table(rates: Sequence[Measured]) -> Table:
     """Mean and standard deviation over seeds, of models that differ in their ``seed`` tag alone."""
-    groups: dict[tuple[str, ...], list[Measured]] = {}
-    for m in rates:
-        if m.model.tag("seed") and m.natural:
-            groups.setdefault(_recipe(m), []).append(m)
-    repeated = {key: group for key, group in groups.items() if len(group) > 1}
     columns = (
         "trained by",
         "ε",
@@ -209,14 +190,14 @@ def repetition_table(rates: Sequence[Measured]) -> Table:
     )
     rows = tuple(
         (
-            group[0].model.short,
-            f"{group[0].model.meta.norm} {group[0].eps}",
-            len(group),
-            _spread([m.natural for m in group]),
-            _spread([m.robust for m in group]),
-            _spread([m.robust_inaccuracy for m in group]),
+            found.first.model.short,
+            f"{found.first.model.meta.norm} {found.first.eps}",
+            found.seeds,
+            _spread(found.natural),
+            _spread(found.robust),
+            _spread(found.robust_inaccuracy),
         )
-        for group in repeated.values()
+        for found in repetitions(rates)
     )
     caption = (
         "Percent of the samples: mean ± standard deviation over trainings that differ in their "
@@ -225,12 +206,5 @@ def repetition_table(rates: Sequence[Measured]) -> Table:
     return Table("Over several seeds", columns, rows, caption)
 
 
-def _recipe(m: Measured) -> tuple[str, ...]:
-    tags = {k: v for k, v in m.model.meta.tags.items() if k != "seed"}
-    parts = (m.model.run, m.model.meta.dataset, m.model.meta.norm, m.eps, m.kind)
-    return (*parts, json.dumps(tags, sort_keys=True, default=str))
-
-
-def _spread(intervals: Sequence[Interval | None]) -> Spread:
-    values = [i.estimate for i in intervals if i is not None]
-    return Spread(mean(values), stdev(values) if len(values) > 1 else float("nan"))
+def _spread(over: OverSeeds) -> Spread:
+    return Spread(over.mean, over.sd)
