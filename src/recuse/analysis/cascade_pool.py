@@ -149,10 +149,8 @@ def _pool(
         stage = strongest_record(records, eps, "robust")
         if name == core_name or same_weights(core, stage):
             continue
-        if not wanted.keys() <= _met(stage).keys():
-            left_out.append((name, f"not judged by {_wanting(stage, wanted)}"))
-        elif INDICATOR in mechanisms and not stage.has("robust", twice):
-            left_out.append((name, f"not judged at {twice}"))
+        if why := _unfit(stage, wanted, twice if INDICATOR in mechanisms else eps):
+            left_out.append((name, why))
         else:
             check_comparable([core, stage])
             selected = stages_of(name, stage, eps, mechanisms, thresholds)
@@ -161,8 +159,8 @@ def _pool(
                 f"{name}, {core_name}", stage, core, eps, mechanisms, thresholds
             )
     if not found:
-        why = "; ".join(f"{name} {reason}" for name, reason in left_out[:3])
-        raise RecordError(f"no model can be a stage at {eps}" + (f": {why}" if why else ""))
+        reasons = "; ".join(f"{name} {reason}" for name, reason in left_out[:3])
+        raise RecordError(f"no model can be a stage at {eps}" + f": {reasons}" * bool(reasons))
     return Pool(
         core.meta.dataset,
         core.meta.norm,
@@ -175,6 +173,13 @@ def _pool(
         tuple(left_out),
         tuple(mixtures),
     )
+
+
+def _unfit(stage: Verdicts, wanted: dict[str, str], radius: str) -> str:
+    """Why a network cannot be a stage; empty where it can."""
+    if not wanted.keys() <= _met(stage).keys():
+        return f"not judged by {_wanting(stage, wanted)}"
+    return "" if stage.has("robust", radius) else f"not judged at {radius}"
 
 
 def _met(model: Verdicts) -> dict[str, str]:
