@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from recuse.analysis.verdicts import verdicts
 from recuse.radius import parse_radius
-from recuse.records.schema import Record, RecordMeta, make_record, typed
+from recuse.records.schema import Record, RecordMeta, make_record
 from recuse.records.store import read_record, write_record
+from recuse.records.typed import typed
 
 META = RecordMeta("m", "d", "smoothing", "l2")
 

@@ -15,8 +15,9 @@ import polars as pl
 
 from recuse.errors import RecordError, RecuseError
 from recuse.records.parquet import POLARS_ERRORS, described, parquet_bytes, parsed
-from recuse.records.schema import Record, RecordMeta, check_record, typed
+from recuse.records.schema import Record, RecordMeta, check_record
 from recuse.records.sealed import DamagedError, checksum, opened, read_bytes, sealed
+from recuse.records.typed import typed
 
 REMEDY = "restore it, or delete it and run the commands that wrote its records again"
 NAME = "record"

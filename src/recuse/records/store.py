@@ -20,8 +20,9 @@ from recuse.records.duplicates import split_duplicates
 from recuse.records.layout import META, PACK, RECORDS, SHARD, SHARDS, shard_name
 from recuse.records.packed import read_pack
 from recuse.records.parquet import parquet_bytes, parsed
-from recuse.records.schema import Record, RecordMeta, check_record, non_monotone, typed
+from recuse.records.schema import Record, RecordMeta, check_record, non_monotone
 from recuse.records.sealed import DamagedError, checksum, read_bytes, sealed, unsealed
+from recuse.records.typed import typed
 
 _KEYED = re.compile(r".*-([0-9a-f]{16})")
 

@@ -85,8 +85,7 @@ def writing(
             )
         frame, found = _whole_rows(shards, repair=repair)
         shards.write_meta()
-        known = bool(kept) or frame.is_empty()
-        opened = Opened(shards, frame, known, (*told, *found, *lost))
+        opened = Opened(shards, frame, bool(kept) or frame.is_empty(), (*told, *found, *lost))
         if frame.is_empty():
             opened.adopt(answers)
         yield opened
