@@ -6,13 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from recuse.analysis.accounting import (
-    Core as CoreVerdicts,
-)
-from recuse.analysis.accounting import (
-    attacked_account,
-    sound_account,
-)
+from recuse.analysis.accounting import CoreVerdicts, attacked_account, sound_account
 from recuse.analysis.mechanisms import indicator_stage
 from recuse.attacks import Apgd
 from recuse.certify import GroupSequential
