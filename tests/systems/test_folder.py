@@ -89,6 +89,18 @@ def test_a_folder_that_is_no_system_is_refused(folder: Path, fields: dict, says:
         load(folder)
 
 
+def test_a_selector_that_means_something_else_by_now_is_refused(folder: Path) -> None:
+    (entry,) = json.loads((folder / "system.json").read_text())["stages"]
+    assert entry["settings"]["attack"]["steps"] == 5
+    entry["settings"]["attack"]["steps"] = 39  # as if a default had changed since
+    rewritten(folder, stages=[entry])
+    with pytest.raises(DataError, match="means something else by 'indicator"):
+        load(folder)
+    del entry["settings"]["attack"]["steps"]  # as if a field had been added since
+    rewritten(folder, stages=[entry])
+    assert load(folder)
+
+
 def test_no_folder_is_no_system(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no system: there is no system.json"):
         load(tmp_path / "nowhere")

@@ -15,6 +15,7 @@ from recuse import __version__
 from recuse.class_names import class_order
 from recuse.composition import Cascade, Core, Stage
 from recuse.errors import ConfigError, DataError
+from recuse.evaluation.attack_cascade import selector_settings
 from recuse.models.cards import Card
 from recuse.models.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
 from recuse.models.class_order import Reordered
@@ -56,7 +57,10 @@ def save(system: System, path: Path) -> None:
         {"name": member, "weights": f"{name}{SUFFIX}", "card": f"{name}.json"}
         for member, name in zip(cascade.names, names, strict=True)
     ]
-    stages = [e | {"selector": s} for e, s in zip(entries, selectors, strict=False)]
+    stages = [
+        entry | {"selector": text, "settings": selector_settings(stage.selector)}
+        for entry, text, stage in zip(entries, selectors, cascade.stages, strict=False)
+    ]
     about: dict[str, Any] = {
         "format": FORMAT,
         "name": system.name,
@@ -124,6 +128,12 @@ def _system(folder: Path, about: Mapping[str, Any], device: torch.device) -> Sys
     for entry in about["stages"]:
         network, card = member(entry)
         selector = read_selector(entry["selector"], budget)
+        if not _agrees(entry.get("settings", {}), selector_settings(selector)):
+            raise DataError(
+                f"{folder / SYSTEM}: this version of recuse ({__version__}) means something else "
+                f"by {entry['selector']!r} than the one that wrote it ({about['recuse']}); build "
+                "the system again"
+            )
         stages.append(Stage(network, selector, str(entry["name"]), card))
     last = about["core"]
     core = None
@@ -141,6 +151,15 @@ def _system(folder: Path, about: Mapping[str, Any], device: torch.device) -> Sys
         measured=about.get("measured") or {},
         created=str(about.get("created", "")),
     )
+
+
+def _agrees(kept: Any, now: Any) -> bool:
+    """Whether values are what they were when a system was written; new fields do not count."""
+    if isinstance(kept, dict) and isinstance(now, dict):
+        return all(key in now and _agrees(value, now[key]) for key, value in kept.items())
+    if isinstance(kept, list) and isinstance(now, list):
+        return len(kept) == len(now) and all(map(_agrees, kept, now))
+    return bool(kept == now)
 
 
 def _read(folder: Path) -> dict[str, Any]:
