@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from recuse.arrays import Images, Mask, PerSample
 from recuse.errors import ConfigError
-from recuse.radius import format_radius, parse_norm, parse_radius
+from recuse.radius import Norm, format_radius, parse_norm, parse_radius
 from recuse.random import SampleNoise
 
 _TINY = 1e-12
@@ -61,9 +62,13 @@ class Threat:
         """Read ``"linf:2/255"`` or ``"l2:0.25"``.
 
         Raises:
-            ConfigError: No norm, an unknown norm, or a radius that is not one.
+            ConfigError: No norm, an unknown norm, no radius, or one that is none.
         """
         norm, colon, eps = text.partition(":")
+        if norm.strip().lower() in get_args(Norm) and not eps.strip():
+            raise ConfigError(
+                f"threat {text!r} has no radius; write norm:eps, for example linf:2/255"
+            )
         if not colon:
             raise ConfigError(
                 f"threat {text!r} has no norm; write norm:eps, for example linf:{text or '2/255'}"

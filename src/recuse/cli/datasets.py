@@ -75,7 +75,7 @@ def data_source(name: str) -> Source:
         DataError: Unknown, lists the known.
     """
     path = Path(name)
-    return source_at(path) if path.exists() else source(name)
+    return source_at(path) if name and path.exists() else source(name)
 
 
 def parts_of(name: str, root: Path | None) -> Splits:

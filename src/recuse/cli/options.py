@@ -54,8 +54,10 @@ def threats(texts: Sequence[str]) -> tuple[Threat, ...]:
     """Several ``norm:eps``, all of one norm.
 
     Raises:
-        ConfigError: Not a threat, or mixed norms.
+        ConfigError: None, not a threat, or mixed norms.
     """
+    if not texts:
+        raise ConfigError("no radius to judge at; write norm:eps, for example linf:2/255")
     parsed = tuple(Threat.parse(text) for text in texts)
     if len({threat.norm for threat in parsed}) > 1:
         raise ConfigError(f"{', '.join(texts)} mix norms; judge one norm per run")

@@ -79,6 +79,8 @@ class Evaluation:
             raise ConfigError(f"radii must ascend without repeats, got {self.radii}")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"limit {self.limit} leaves no sample to judge; give 1 or more")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigError(f"batch size {self.batch_size} holds no sample; give 1 or more")
         if self.margins and (lacking := set(self.margins.radii) - set(self.radii)):
             raise ConfigError(f"margins at {min(lacking):g} are asked for, which is not judged")
 
