@@ -1,5 +1,6 @@
 """What a person sees while work runs: a bar with an ETA, or plain lines where output is a file."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from recuse.progress import Progress as ProgressCallback
 
 PLAIN_EVERY_S = 10.0
 FILE_WIDTH = 120
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?|nan|inf")
 console = Console(stderr=True, highlight=False)
 
 
@@ -29,7 +31,10 @@ def table_console() -> Console:
 
 
 class PlainProgress:
-    """Progress as lines with an ETA: at once for a new note, else every ``PLAIN_EVERY_S``."""
+    """Progress as lines with an ETA: at once for a note of new words, else every ``PLAIN_EVERY_S``.
+
+    Numbers in a note, such as the loss of a step, do not make it new.
+    """
 
     def __init__(self) -> None:
         self._started: dict[str, tuple[float, int]] = {}
@@ -41,9 +46,10 @@ class PlainProgress:
         now = time.monotonic()
         start, first = self._started.setdefault(task, (now, done))
         since = self._printed.get(task, start) if done < total else start
-        if now - since < PLAIN_EVERY_S and note == self._noted.get(task, ""):
+        words = _NUMBER.sub("", note)
+        if now - since < PLAIN_EVERY_S and words == self._noted.get(task, ""):
             return
-        self._printed[task], self._noted[task] = now, note
+        self._printed[task], self._noted[task] = now, words
         rate = (done - first) / max(now - start, 1e-9)
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 and done < total else ""
         console.print(f"{task}: {done}/{total}{left}{' · ' + note if note else ''}", soft_wrap=True)
