@@ -262,6 +262,7 @@ def _print(system: "System", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from recuse.cli.console import table_console
     from recuse.systems.typed import write_selector
 
     console = Console(soft_wrap=True, highlight=False)
@@ -280,7 +281,7 @@ def _print(system: "System", out: Path) -> None:
     for member, rate in alone.items():
         robust = _percent(rate["robust"])
         table.add_row(f"{member} alone", _percent(rate["natural"]), "", robust, "")
-    console.print(table)
+    table_console().print(table)
     console.print(
         f"wrote {out}: {chosen['rule']}, chosen on {chosen['rows']} other images", markup=False
     )
