@@ -50,6 +50,12 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "digits", "--speed", "9"], "--speed"),
         (["frobnicate"], "frobnicate"),
         (["run", "digits", "--threat", "2/255"], "has no norm"),
+        (["run", "digits", "--seed", "x"], "--seed takes a whole number, not 'x'\n"),
+        (["evaluate", "m", "--data", "d", "--seed", "1.5"], "takes a whole number, not '1.5'\n"),
+        (
+            ["train", "m", "--data", "d", "--out", "o", "--lr", "x"],
+            "--lr takes a number, not 'x'\n",
+        ),
         (["run", "digits", "--threat", "linf"], "threat 'linf' has no radius"),
         (["run", "digits", "--threat", "l2:"], "threat 'l2:' has no radius"),
         (["evaluate", "m", "--data", "digits", "--threat"], "no radius to judge at"),

@@ -156,12 +156,24 @@ def complain(sentence: str) -> None:
     console.print(f"recuse: {sentence}", markup=False, soft_wrap=True)
 
 
+# What Python says of text that is no such number.
+NUMBERS = {
+    r"invalid literal for int\(\) with base 10:": "a whole number",
+    "could not convert string to float:": "a number",
+}
+
+
 def one_sentence(text: str) -> str:
     """A parser's framed, multi-line complaint as one line."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     lines = [line.strip(" │╭╮╰╯") for line in plain.splitlines()]
     kept = [line for line in lines if line and not re.fullmatch(r"[─\s]*|─+ .* ─+", line)]
-    return re.sub(r"[\s─]+", " ", " ".join(kept))
+    told = re.sub(r"[\s─]+", " ", " ".join(kept))
+    option = re.search(r"Error parsing (\S+):", told)
+    for complaint, number in NUMBERS.items():
+        if option and (found := re.search(complaint + " '([^']*)'", told)):
+            return f"{option[1]} takes {number}, not {found[1]!r}"
+    return told
 
 
 def main(args: Sequence[str] | None = None) -> None:
