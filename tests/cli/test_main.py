@@ -48,6 +48,7 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["run", "nope"], "recipe 'nope' is unknown; known: digits"),
         (["run", "digits", "--speed", "9"], "--speed"),
+        (["evaluate", "m:f", "--data", "digits", "--role", "boss"], "role 'boss' is unknown; take"),
         (["frobnicate"], "frobnicate"),
         (["run", "digits", "--threat", "2/255"], "has no norm"),
         (["run", "digits", "--seed", "x"], "--seed takes a whole number, not 'x'\n"),

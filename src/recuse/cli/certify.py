@@ -76,6 +76,7 @@ def certify(
     from recuse.records.layout import RECORDS
 
     balls = options.threats(eps)
+    part_played = options.role(role)
     asked = [ball.eps for ball in balls]
     proves = _certifier(certifier, balls[0].norm)
     grid = _grid(proves, radius_step)
@@ -100,7 +101,7 @@ def certify(
             certification,
             name=name or loaded.name,
             records=out / RECORDS,
-            tags={"role": role, **judged.tags},
+            tags={"role": part_played, **judged.tags},
             repair=repair,
             progress=progress,
         )

@@ -79,6 +79,7 @@ def evaluate(
     from recuse.records.layout import RECORDS
 
     balls = options.threats(threat)
+    part_played = options.role(role)
     eps = [ball.eps for ball in balls]
     evaluation = Evaluation(
         norm=balls[0].norm,
@@ -103,7 +104,7 @@ def evaluate(
             evaluation,
             name=name or loaded.name,
             records=out / RECORDS,
-            tags={"role": role, **judged.tags},
+            tags={"role": part_played, **judged.tags},
             prepared=prepared,
             precision=options.screen_precision(precision, network),
             repair=repair,

@@ -31,6 +31,7 @@ from recuse.recipes.families import VOCABULARY
 from recuse.threat import Threat
 
 CONFIG_SUFFIX = ".json"
+ROLES = ("robust", "core", "standard")
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,17 @@ def annotation_layout(name: str) -> Layout:
     """
     if name not in LAYOUTS:
         raise ConfigError(f"layout {name!r} is unknown; known: {', '.join(LAYOUTS)}")
+    return name
+
+
+def role(name: str) -> str:
+    """What a model is in a composition: ``core``, ``robust`` or ``standard``.
+
+    Raises:
+        ConfigError: Anything else.
+    """
+    if name not in ROLES:
+        raise ConfigError(f"role {name!r} is unknown; take {', '.join(ROLES)}")
     return name
 
 

@@ -19,7 +19,7 @@ def report(
 
     Several runs, data sets and radii are compared in the same tables and figures. A run whose
     config names a study gets that study's page too, README.md and its figures beside the rows; a
-    study without records of networks gets its page alone.
+    study without records of networks gets its page alone. --out leaves the run folders as they are.
 
     Args:
         runs: Run folders, or folders of records.
@@ -36,7 +36,7 @@ def report(
 
     if not runs:
         raise ConfigError("no run to report on; give at least one run folder")
-    for run in runs:
+    for run in runs if out is None else ():
         if study := study_of(run):
             write_study(study, run, run)
             console.print(f"wrote {run / PAGE}")
