@@ -204,8 +204,8 @@ def test_the_page_says_what_was_measured() -> None:
     page = (folder / "README.md").read_text()
     for row in json.loads((folder / "lipschitz.json").read_text())["rows"]:
         cells = (
-            "{train_probabilities:.0f} / {test_probabilities:.0f}",
-            "{train_logits:.0f} / {test_logits:.0f}",
+            "{train_probabilities:,.0f} / {test_probabilities:,.0f}",
+            "{train_logits:,.0f} / {test_logits:,.0f}",
             "{train_accuracy:.3g} / {test_accuracy:.3g}",
         )
         shares = {k: 100 * v for k, v in row.items() if k.endswith("accuracy")}
