@@ -6,8 +6,7 @@ from torch import nn
 
 from recuse.attacks import Apgd
 from recuse.certify import Crown, GroupSequential, Ibp
-from recuse.composition.cascade import ask
-from recuse.composition.members import Stage
+from recuse.composition.members import Stage, ask
 from recuse.random import SampleNoise
 from recuse.selectors import (
     SELECTORS,

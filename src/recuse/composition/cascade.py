@@ -18,6 +18,7 @@ from recuse.composition.deadline import before
 from recuse.composition.members import (
     Core,
     Stage,
+    ask,
     check_budget,
     check_classes,
     fitted,
@@ -29,7 +30,6 @@ from recuse.random import SampleNoise, fresh_noise
 from recuse.results import Guarantee, Prediction
 from recuse.selectors.calibrate import selected
 from recuse.selectors.robustness import answered
-from recuse.selectors.scores import AnsweringSelector
 from recuse.threat import Threat
 
 
@@ -282,13 +282,6 @@ def _explained(networks: Iterable[nn.Module], x: Images, name: str) -> Iterator[
         for network in networks:
             logits_of(network, x[:1], name)
         raise
-
-
-def ask(stage: Stage, x: Images, noise: SampleNoise) -> tuple[Logits, PerSample]:
-    """Logits and scores, with one forward pass for both where the selector can share it."""
-    if isinstance(stage.selector, AnsweringSelector):
-        return stage.selector.answer(stage.model, x, noise=noise)
-    return stage.model(x), stage.selector(stage.model, x, noise=noise)
 
 
 def require_answers(cascade: Cascade, traces: Sequence[Trace]) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from recuse.arrays import Images, Labels, Logits, PerSample
 from recuse.attacks.margins import margin, without_class
-from recuse.composition.cascade import Cascade, ask
-from recuse.composition.members import Stage
+from recuse.composition.cascade import Cascade
+from recuse.composition.members import Stage, ask
 from recuse.composition.mixture import ProbabilityMixture
 from recuse.random import SampleNoise
 from recuse.selectors.scores import RelabellingSelector, attackable

@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from recuse.arrays import Images, Logits, PerSample
 from recuse.class_names import class_order
 from recuse.errors import ConfigError, DataError
 from recuse.models.cards import Card
 from recuse.models.class_order import Reordered
 from recuse.protocols import Selector
-from recuse.selectors.scores import BudgetedSelector
+from recuse.random import SampleNoise
+from recuse.selectors.scores import AnsweringSelector, BudgetedSelector
 from recuse.selectors.selection_network import SelectionNetwork
 from recuse.threat import Threat
 
@@ -121,3 +123,10 @@ def check_classes(name: str, classes: int, other: str, expected: int) -> None:
             f"{name!r} knows {classes} classes but {other!r} knows {expected}; the models of a "
             "cascade must answer the same question"
         )
+
+
+def ask(stage: Stage, x: Images, noise: SampleNoise) -> tuple[Logits, PerSample]:
+    """Logits and scores, with one forward pass for both where the selector can share it."""
+    if isinstance(stage.selector, AnsweringSelector):
+        return stage.selector.answer(stage.model, x, noise=noise)
+    return stage.model(x), stage.selector(stage.model, x, noise=noise)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from recuse.composition import Stage
-from recuse.composition.cascade import ask
+from recuse.composition.members import ask
 from recuse.data.split import Split
 from recuse.evaluation.attack_cascade import selector_settings
 from recuse.evaluation.evaluate import fingerprint, suitable_batch
