@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,12 @@ class Server:
         finally:
             connection.close()
 
+    def end(self) -> None:
+        """Kill it with its workers, which outlive a parent that is killed alone."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
     def counters(self) -> dict[str, float]:
         lines = self.send("GET", "/metrics")[1].decode().splitlines()
         return {l.rpartition(" ")[0]: float(l.split()[-1]) for l in lines if l[0] != "#"}  # noqa: E741
@@ -57,7 +64,9 @@ def started(system: Path, log: Path, *words: object) -> Server:
     code = "import sys; from recuse.cli.main import main; main(sys.argv[1:])"
     asked = ["serve", str(system), "--port", str(port), *map(str, words)]
     with log.open("w") as out:
-        process = subprocess.Popen([sys.executable, "-c", code, *asked], stdout=out, stderr=out)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *asked], stdout=out, stderr=out, start_new_session=True
+        )
     server, end = Server(process, port), time.monotonic() + STARTING_S
     while time.monotonic() < end and process.poll() is None:
         try:
@@ -65,7 +74,7 @@ def started(system: Path, log: Path, *words: object) -> Server:
                 return server
         except OSError:
             time.sleep(0.1)
-    process.kill()
+    server.end()
     raise AssertionError(log.read_text())
 
 
@@ -74,8 +83,7 @@ def server(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     log = tmp_path_factory.mktemp("server") / "log"
     found = started(saved, log, "--workers", 2, "--budget-ms", 20000, "--max-bytes", 5000)
     yield found
-    found.process.kill()
-    found.process.wait()
+    found.end()
 
 
 MALFORMED = [
@@ -162,7 +170,7 @@ def test_too_many_requests_are_all_answered_and_a_stop_answers_what_was_taken(
             assert {f.result()[0] for f in late} <= {200, 503}
         assert server.process.wait(60) == 0
     finally:
-        server.process.kill()
+        server.end()
     with pytest.raises(OSError):
         server.send("GET", "/health")
 
