@@ -79,3 +79,19 @@ def test_every_page_knows_what_any_attack_broke_of_a_network():
     found = losses.frame.join(robust, on="sample_id")
     assert found.height == 700
     assert found.filter(pl.col(column) & ~pl.col("known")).is_empty()
+
+
+def test_the_frontier_knows_what_any_attack_broke_of_its_networks():
+    networks = {}
+    for run in ("runs/cifar10_small", "frontier"):
+        folder = read_run(RESULTS / run)
+        judged = gather([verdicts(record) for record in folder.records], folder.attacks)
+        networks[run] = {model.meta.weights: model.frame for model in judged}
+    shared = networks["frontier"].keys() & networks["runs/cifar10_small"].keys()
+    assert len(shared) == 2
+    for weights in shared:
+        mine, known = (networks[run][weights] for run in ("frontier", "runs/cifar10_small"))
+        both = mine.filter("accurate").join(known, on="sample_id", suffix=" elsewhere")
+        assert both.height > 350
+        for name in ("robust@1/255", "robust@2/255", "robust@4/255"):
+            assert both.filter(pl.col(name) & ~pl.col(f"{name} elsewhere")).is_empty()

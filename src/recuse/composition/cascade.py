@@ -15,14 +15,7 @@ from recuse.arrays import Images, Labels, Logits, Mask, PerSample
 from recuse.attacks.verify import evaluation_mode
 from recuse.composition.cost import Passes, counted
 from recuse.composition.deadline import before
-from recuse.composition.members import (
-    Core,
-    Stage,
-    ask,
-    check_budget,
-    check_classes,
-    fitted,
-)
+from recuse.composition.members import Core, Stage, ask, check_budget, check_classes, fitted
 from recuse.errors import ConfigError, DataError
 from recuse.images import check_images
 from recuse.models.inputs import check_channels, check_outputs, logits_of

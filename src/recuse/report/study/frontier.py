@@ -36,8 +36,9 @@ indicator must be stable within 2ε to answer surely; nothing else here asks mor
 
 **Adversary.** {attacks} on each network at ε and 2ε; for the worst probabilities
 within ε three searches of {steps} steps (cross entropy, wrong-class confidence, probability margin)
-that never stop early. Systems are counted by the *sound* accounting, a lower bound on robust
-accuracy as strong as these attacks; nothing attacked the systems as a whole.
+that never stop early; what other attacks broke of these networks elsewhere is broken here
+(`compositions`, where there are any). Systems are counted by the *sound* accounting, a lower bound
+on robust accuracy as strong as these attacks; nothing attacked the systems as a whole.
 
 **Chosen.** On one half of the images, the most robust system that gives up at most so much of the
 core's natural accuracy there; every number is of the *other* half, mean ± standard deviation over
