@@ -88,10 +88,9 @@ def attack_radii(
         ConfigError: The threats do not ascend within one norm.
     """
     threats = check_ascending(threats)
-    test = LabelChanged() if criterion is None else criterion
     with evaluation_mode(model):
         logits, spent = clean_pass(model, x, clean_logits)
-    found = test(x, logits, y)
+    found = (criterion or LabelChanged())(x, logits, y)
     forwards = torch.full_like(y, spent, dtype=torch.int64)
     backwards = torch.zeros_like(forwards)
     points, broken, searched, x_adv = x.detach(), [], [], []

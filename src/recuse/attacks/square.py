@@ -169,6 +169,12 @@ def _propose_l2(x: Tensor, best: Tensor, eps: float, share: float, uniform: Tens
     return x + eps * delta / expand_as(per_sample_l2(delta).clamp_min(_TINY), delta)
 
 
+def _random_start(x: Tensor, threat: Threat, noise: SampleNoise) -> Tensor:
+    count = 2 * (x.shape[1] + 1) * x.shape[2] * x.shape[3]
+    uniform = noise.substream("start").uniform(x.new_empty(len(x), count))
+    return _START[threat.norm](x, threat.eps, uniform)
+
+
 Propose = Callable[[Tensor, Tensor, float, float, Tensor], Tensor]
 _START: dict[str, Callable[[Tensor, float, Tensor], Tensor]] = {
     "linf": _start_linf,
@@ -229,9 +235,7 @@ class Square:
             streams.append(noise.take(rows.tolist()).substream("square", restart))
             if start is not None and restart == 0:
                 return start[rows]
-            count = 2 * (x.shape[1] + 1) * x.shape[2] * x.shape[3]
-            uniform = streams[-1].substream("start").uniform(x.new_empty(len(rows), count))
-            return _START[threat.norm](x[rows], threat.eps, uniform)
+            return _random_start(x[rows], threat, streams[-1])
 
         def run(problem: Problem, first: Images, active: ActiveSet) -> None:
             self._run(problem, first, active, streams[-1])

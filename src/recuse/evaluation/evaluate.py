@@ -215,33 +215,15 @@ def judge_batch(
     x = placed(model, batch.images, meta.model)
     logits = clean_logits(model, x, batch, name=meta.model)
     prediction = logits.argmax(dim=1)
-    found = attack_radii(
-        model,
-        x,
-        prediction,
-        evaluation.threats,
-        evaluation.attack,
-        noise=SampleNoise(evaluation.seed, batch.ids, "evaluate"),
-        clean_logits=logits,
-    )
+    noise = SampleNoise(evaluation.seed, batch.ids, "evaluate")
+    balls, attack = evaluation.threats, evaluation.attack
+    found = attack_radii(model, x, prediction, balls, attack, noise=noise, clean_logits=logits)
+    seed, check, margins = evaluation.seed, evaluation.recheck, evaluation.margins
     found, second = rechecked(
-        model,
-        x,
-        prediction,
-        found,
-        batch.ids,
-        check=evaluation.recheck,
-        again=again,
-        seed=evaluation.seed,
+        model, x, prediction, found, batch.ids, check=check, again=again, seed=seed
     )
-    margins = margin_columns(
-        model,
-        x,
-        logits,
-        batch,
-        margins=evaluation.margins,
-        threats=evaluation.threats,
-        seed=evaluation.seed,
+    worst = margin_columns(
+        model, x, logits, batch, margins=margins, threats=evaluation.threats, seed=seed
     )
     columns: dict[str, Any] = {
         "sample_id": list(batch.ids),
@@ -252,7 +234,7 @@ def judge_batch(
         "forwards": found.forwards.cpu().numpy(),
         "backwards": found.backwards.cpu().numpy(),
     }
-    return make_record(meta, columns | second | verdict_columns(found) | margins)
+    return make_record(meta, columns | second | verdict_columns(found) | worst)
 
 
 def suitable_batch(shape: tuple[int, ...]) -> int:

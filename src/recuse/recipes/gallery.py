@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from recuse.arrays import Labels
 from recuse.data.split import Split
 from recuse.evaluation import Evaluation
 from recuse.random import SampleNoise
@@ -16,6 +17,7 @@ from recuse.records.layout import GALLERY_PICTURES
 from recuse.records.parquet import parquet_bytes
 from recuse.records.schema import Record, radius_column
 from recuse.records.store import write_atomically
+from recuse.results import AttackOutcome
 from recuse.threat import Threat
 
 
@@ -48,20 +50,9 @@ def write_gallery(
     chosen = abstained.sort("accurate", "sample_id")["sample_id"].head(count).to_list()
     if not chosen:
         return
-    rows = [split.ids.index(i) for i in chosen]
-    part = split.take(rows)
-    x = part.images.to(next(model.parameters()).device)
-    with torch.no_grad():
-        clean = model(x).argmax(dim=1)
-    found = evaluation.attack(
-        model,
-        x,
-        clean,
-        Threat(evaluation.norm, eps),
-        noise=SampleNoise(evaluation.seed, part.ids, "evaluate"),
-    )
-    with torch.no_grad():
-        moved = model(found.x_adv).argmax(dim=1)
+    part = split.take([split.ids.index(i) for i in chosen])
+    threat = Threat(evaluation.norm, eps)
+    clean, found, moved = _moved(model, part, evaluation, threat)
     frame = pl.DataFrame(
         {
             "sample_id": list(part.ids),
@@ -69,7 +60,7 @@ def write_gallery(
             "prediction": [part.label_names[i] for i in clean.tolist()],
             "adversarial_prediction": [part.label_names[i] for i in moved.tolist()],
             "model": [record.meta.model] * len(part),
-            "eps": [f"{evaluation.norm}:{Threat(evaluation.norm, eps).radius}"] * len(part),
+            "eps": [f"{threat.norm}:{threat.radius}"] * len(part),
             "image": [png_bytes(image) for image in part.images],
             "adversarial": [png_bytes(image) for image in found.x_adv.cpu()],
         }
@@ -77,6 +68,19 @@ def write_gallery(
     write_atomically(
         folder / GALLERY_PICTURES, parquet_bytes(frame.filter(found.success.cpu().numpy()))
     )
+
+
+def _moved(
+    model: nn.Module, part: Split, evaluation: Evaluation, threat: Threat
+) -> tuple[Labels, AttackOutcome, Labels]:
+    """Answers before the attack, what it found, and the answers after it."""
+    x = part.images.to(next(model.parameters()).device)
+    with torch.no_grad():
+        clean = model(x).argmax(dim=1)
+    noise = SampleNoise(evaluation.seed, part.ids, "evaluate")
+    found = evaluation.attack(model, x, clean, threat, noise=noise)
+    with torch.no_grad():
+        return clean, found, model(found.x_adv).argmax(dim=1)
 
 
 def png_bytes(image: Tensor) -> bytes:

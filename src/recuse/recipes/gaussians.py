@@ -1,5 +1,7 @@
 """Figure 1 of the paper: three clusters in the plane, one of them too close to be kept robust."""
 
+from dataclasses import replace
+
 from recuse.attacks import Pgd
 from recuse.data import Gaussians
 from recuse.evaluation import Evaluation, judged_radii
@@ -14,6 +16,12 @@ BETA = 0.2
 GAMMA = 6.0
 CLASSES = 3
 THREAT = Threat("linf", 0.1)
+OBJECTIVES: dict[str, Objective] = {
+    "standard": Standard(),
+    "trades": Robust(Trades(gamma=GAMMA)),
+    # The original code averages the divergence inside ERA over the classes.
+    "era": Era(beta=BETA, robust=Trades(gamma=GAMMA / CLASSES)),
+}
 
 
 def gaussians(
@@ -33,31 +41,25 @@ def gaussians(
     draws = SEEDS
     if quick:
         epochs, draws = min(epochs, 10), 1
-    objectives: dict[str, Objective] = {
-        "standard": Standard(),
-        "trades": Robust(Trades(gamma=GAMMA)),
-        # The original code averages the divergence inside ERA over the classes.
-        "era": Era(beta=BETA, robust=Trades(gamma=GAMMA / CLASSES)),
-    }
     plans = []
     for draw in range(seed, seed + draws):
-        for loss, objective in objectives.items():
-            train = TrainConfig(
-                objective,
-                threat,
-                epochs=epochs,
-                batch_size=10,
-                lr=0.03,
-                schedule=Cosine(),
-                seed=draw,
-                clip_norm=5.0,
-            )
+        train = TrainConfig(
+            Standard(),
+            threat,
+            epochs=epochs,
+            batch_size=10,
+            lr=0.03,
+            schedule=Cosine(),
+            seed=draw,
+            clip_norm=5.0,
+        )
+        data = None if draw == seed else Gaussians(seed=draw)
+        for loss, objective in OBJECTIVES.items():
             name = loss if draw == seed else f"{loss}-seed{draw}"
-            tags = {"role": "standard" if loss == "standard" else "robust", "loss": loss}
-            data = None if draw == seed else Gaussians(seed=draw)
-            plans.append(
-                ModelPlan(name, Fresh(Mlp()), train, {**tags, "seed": draw}, data, seed=draw)
-            )
+            role = "standard" if loss == "standard" else "robust"
+            tags = {"role": role, "loss": loss, "seed": draw}
+            own = replace(train, objective=objective)
+            plans.append(ModelPlan(name, Fresh(Mlp()), own, tags, data, seed=draw))
     return RunConfig(
         recipe="gaussians",
         data=Gaussians(seed=seed),

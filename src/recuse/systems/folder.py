@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from recuse.evaluation.attack_cascade import selector_settings
 from recuse.models.cards import Card
 from recuse.models.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
 from recuse.models.class_order import Reordered
+from recuse.protocols import Selector
 from recuse.records.layout import PAGE
 from recuse.records.store import slug, write_atomically
 from recuse.serialize import parse_json
@@ -53,6 +54,15 @@ def save(system: System, path: Path) -> None:
         written = save_checkpoint(path / f"{name}{SUFFIX}", network, card)
         write_atomically(path / f"{name}.json", f"{written.to_json()}\n".encode())
         files |= {f: _sha256(path / f) for f in (f"{name}{SUFFIX}", f"{name}.json")}
+    about = _about(system, names, selectors) | {"files": files}
+    write_atomically(path / README, readme(about).encode())
+    whole = about | {"checksum": _checksum(about)}
+    write_atomically(path / SYSTEM, f"{json.dumps(whole, indent=1, ensure_ascii=False)}\n".encode())
+
+
+def _about(system: System, names: Sequence[str], selectors: Sequence[str]) -> dict[str, Any]:
+    """What ``system.json`` says of a system, but for its files' hashes."""
+    cascade, form = system.cascade, system.form
     entries = [
         {"name": member, "weights": f"{name}{SUFFIX}", "card": f"{name}.json"}
         for member, name in zip(cascade.names, names, strict=True)
@@ -61,7 +71,7 @@ def save(system: System, path: Path) -> None:
         entry | {"selector": text, "settings": selector_settings(stage.selector)}
         for entry, text, stage in zip(entries, selectors, cascade.stages, strict=False)
     ]
-    about: dict[str, Any] = {
+    return {
         "format": FORMAT,
         "name": system.name,
         "recuse": __version__,
@@ -69,21 +79,17 @@ def save(system: System, path: Path) -> None:
         "budget": str(cascade.budget),
         "labels": list(system.labels),
         "input": {
-            "channels": system.form.channels,
-            "order": "RGB" if system.form.channels > 1 else "grey",
-            "size": list(system.form.size),
-            "resize": system.form.resize,
-            "crop": system.form.crop,
+            "channels": form.channels,
+            "order": "RGB" if form.channels > 1 else "grey",
+            "size": list(form.size),
+            "resize": form.resize,
+            "crop": form.crop,
         },
         "stages": stages,
         "core": None if cascade.core is None else entries[-1],
         "chosen_on": dict(system.chosen_on),
         "measured": dict(system.measured),
-        "files": files,
     }
-    write_atomically(path / README, readme(about).encode())
-    whole = about | {"checksum": _checksum(about)}
-    write_atomically(path / SYSTEM, f"{json.dumps(whole, indent=1, ensure_ascii=False)}\n".encode())
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu") -> System:
@@ -114,7 +120,6 @@ def _system(folder: Path, about: Mapping[str, Any], device: torch.device) -> Sys
     budget, form = Threat.parse(about["budget"]), about["input"]
     if form.get("order", "RGB") not in ("RGB", "grey"):
         raise DataError(f"{folder / SYSTEM}: channel order {form['order']!r} is unknown")
-
     labels = tuple(str(label) for label in about["labels"])
 
     def member(entry: Mapping[str, Any]) -> tuple[nn.Module, Card]:
@@ -127,13 +132,7 @@ def _system(folder: Path, about: Mapping[str, Any], device: torch.device) -> Sys
     stages = []
     for entry in about["stages"]:
         network, card = member(entry)
-        selector = read_selector(entry["selector"], budget)
-        if not _agrees(entry.get("settings", {}), selector_settings(selector)):
-            raise DataError(
-                f"{folder / SYSTEM}: this version of recuse ({__version__}) means something else "
-                f"by {entry['selector']!r} than the one that wrote it ({about['recuse']}); build "
-                "the system again"
-            )
+        selector = _selector(folder, entry, budget, wrote=about["recuse"])
         stages.append(Stage(network, selector, str(entry["name"]), card))
     last = about["core"]
     core = None
@@ -151,6 +150,17 @@ def _system(folder: Path, about: Mapping[str, Any], device: torch.device) -> Sys
         measured=about.get("measured") or {},
         created=str(about.get("created", "")),
     )
+
+
+def _selector(folder: Path, entry: Mapping[str, Any], budget: Threat, *, wrote: str) -> Selector:
+    """A stage's selector, if its words mean what they meant to the version that wrote them."""
+    selector = read_selector(entry["selector"], budget)
+    if not _agrees(entry.get("settings", {}), selector_settings(selector)):
+        raise DataError(
+            f"{folder / SYSTEM}: this version of recuse ({__version__}) means something else by "
+            f"{entry['selector']!r} than the one that wrote it ({wrote}); build the system again"
+        )
+    return selector
 
 
 def _agrees(kept: Any, now: Any) -> bool:
