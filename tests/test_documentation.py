@@ -22,7 +22,7 @@ from recuse.data import Cifar10
 from recuse.models import Mlp, model_names
 from recuse.models.cards import card_for
 from recuse.models.checkpoint import save_checkpoint
-from recuse.models.zoo import CIFAR10_LABELS
+from recuse.models.manifest import CIFAR10_LABELS
 from recuse.systems import load
 
 from .data.conftest import png

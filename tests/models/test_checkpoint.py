@@ -271,3 +271,32 @@ def test_a_card_that_asks_for_more_than_any_memory_is_refused_at_once(tmp_path):
     save_file(tensors, tmp_path / "greedy.safetensors", metadata)
     with pytest.raises(DataError, match=r"does not fit the architecture: .* expected \(100, 32"):
         load_checkpoint(tmp_path / "greedy.safetensors")
+
+
+def test_half_the_bits_are_the_function_of_the_rounded_weights(tmp_path):
+    config = CifarResNet(depth=8, size=8)
+    card = card_for("net", config, mean=(0.4914,) * 3, std=(0.2471,) * 3)
+    model = trained(card).eval()
+    whole = save_checkpoint(tmp_path / "whole.safetensors", model, card)
+    written = save_checkpoint(tmp_path / "half.safetensors", model, card, half=True)
+    loaded, read = load_checkpoint(tmp_path / "half.safetensors")
+    assert read == written != whole
+    assert written.sha256 == weights_sha256(loaded)
+    for name, tensor in model.state_dict().items():
+        rounded = name.startswith("network.") and tensor.dim() > 1
+        expected = tensor.half().float() if rounded else tensor
+        assert torch.equal(loaded.state_dict()[name], expected)
+        assert loaded.state_dict()[name].dtype == tensor.dtype
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+    again = save_checkpoint(tmp_path / "again.safetensors", loaded, card, half=True)
+    assert again == written
+
+
+def test_weights_beyond_16_bits_are_not_rounded_to_infinity(tmp_path):
+    model = trained(CARD)
+    with torch.no_grad():
+        model.network[0].weight[0, 0, 0, 0] = 1e5
+    with pytest.raises(ConfigError, match=r"'network\.0\.weight' .* beyond 16 bits"):
+        save_checkpoint(tmp_path / "net.safetensors", model, CARD, half=True)
+    assert not list(tmp_path.iterdir())

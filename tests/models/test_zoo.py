@@ -16,12 +16,15 @@ from recuse.models import (
     SmallConvNet,
     card_for,
     load_model,
+    model_entries,
     model_names,
+    models_folder,
     save_checkpoint,
     show_model,
     weights_sha256,
+    zoo,
 )
-from recuse.models.zoo import foreign_architecture, foreign_card
+from recuse.models.manifest import foreign_architecture, foreign_card
 
 NAMES = (
     "cifar10_cnn_a_adv_alt",
@@ -189,18 +192,75 @@ def test_an_unknown_model_lists_those_there_are(data_root):
 
 def test_no_models_folder_says_how_to_name_it(tmp_path, monkeypatch):
     monkeypatch.delenv("RECUSE_DATA", raising=False)
-    with pytest.raises(DataError, match="RECUSE_DATA or give --data-root"):
-        load_model("anything")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no folder 'models'"):
-        load_model("anything", data_root=tmp_path / "empty")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    own = tmp_path / "share" / "recuse" / "models"
+    for root in (None, tmp_path):
+        assert models_folder(root) == own
+        assert model_names(data_root=root) == ()
+        with pytest.raises(ConfigError, match=r"there are: none .*RECUSE_MODELS.*--data-root"):
+            load_model("anything", data_root=root)
 
 
-@pytest.mark.parametrize("text", ["{", "[{}]", "[1]", '{"a": 1}'])
-def test_a_damaged_manifest_is_named(data_root, text):
-    (data_root.parent / "models" / "manifest.json").write_text(text)
-    with pytest.raises(DataError, match=r"manifest\.json is damaged"):
-        model_names(data_root=data_root)
+def test_a_models_folder_that_is_named_comes_first(data_root, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("RECUSE_MODELS", str(tmp_path / "elsewhere"))
+    assert models_folder(data_root) == tmp_path / "elsewhere"
+    assert model_names(data_root=data_root) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "is damaged: JSONDecodeError"),
+        ('{"a": 1}', "holds no list"),
+        ("[{}]", "has no 'arch'"),
+        ("[1]", "entry 1 cannot be read"),
+        ("[null]", "entry None cannot be read"),
+        ('[{"name": "odd", "arch": "resnet999()"}]', "entry 'odd' cannot be read"),
+        ('[{"name": "odd", "arch": "mlp", "mean": [], "std": []}]', "entry 'odd' has no 'file'"),
+    ],
+)
+def test_what_cannot_be_read_hides_only_itself(data_root, text, reason):
+    folder = data_root.parent / "models"
+    (folder / "manifest.json").write_text(text)
+    (folder / "broken.safetensors").write_bytes(b"broken")
+    network, _ = load_model("mine", data_root=data_root)
+    assert network(torch.rand(1, 1, 8, 8)).shape == (1, 10)
+    faults = {}
+    for entry in model_entries(data_root=data_root):
+        if entry.ref not in ("mine", *(f"recuse:{p.stem}" for p in OWN.glob("*.safetensors"))):
+            for ask in (entry.card, entry.load):
+                with pytest.raises(DataError) as caught:
+                    ask()
+                faults[entry.ref] = str(caught.value)
+    assert len(faults) == 2
+    assert "truncated" in faults.pop("broken")
+    assert reason in faults.popitem()[1]
+    with pytest.raises(ConfigError, match=r"there are: .*mine"):
+        load_model("other", data_root=data_root)
+
+
+OWN = zoo.OWN_FOLDER
+
+
+def test_the_project_keeps_networks_of_its_own(data_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "OWN_FOLDER", tmp_path / "zoo")
+    card = card_for("signs", SMALL, mean=(0.5,), std=(0.25,))
+    written = save_checkpoint(tmp_path / "zoo" / "signs.safetensors", card.build(), card)
+    assert load_model("recuse:signs", data_root=data_root)[1] == written
+    assert show_model("recuse:signs") == written
+    assert [e.ref for e in model_entries(data_root=data_root)] == ["mine", "theirs", "recuse:signs"]
+    with pytest.raises(
+        ConfigError, match=r"'recuse:other' is not among .* there are: recuse:signs"
+    ):
+        load_model("recuse:other", data_root=data_root)
+
+
+def test_the_folder_of_the_own_networks_is_in_the_checkout():
+    assert (OWN.parent / "pyproject.toml").is_file()
+    for path in OWN.glob("*.safetensors"):
+        _, card = load_model(f"recuse:{path.stem}")
+        assert 0 < card.accuracy["natural_accuracy"] <= 1
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,20 @@
 """``recuse models``: which networks there are, and what is known about them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+if TYPE_CHECKING:
+    from recuse.models.cards import Card
+
 
 def list_(data_root: Path | None = None) -> None:
-    """List the networks in the models folder, and the architectures that can be trained.
+    """List the networks that can be named, and the architectures that can be trained.
+
+    These are the networks in the models folder (variable RECUSE_MODELS, or a folder models in or
+    beside the data folder) and, in a checkout, the project's own. What cannot be read is listed
+    with the reason.
 
     Args:
         data_root: Folder with the data sets, in or beside which the folder models lies; by
@@ -16,23 +23,24 @@ def list_(data_root: Path | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from recuse.models import ARCHITECTURES, NAMED_SIZES, model_names, show_model
+    from recuse.cli.console import table_console
+    from recuse.errors import RecuseError
+    from recuse.models import ARCHITECTURES, NAMED_SIZES, model_entries, models_folder
 
-    console = Console(soft_wrap=True)
-    names = model_names(data_root=data_root)
-    table = Table("model", "architecture", "classes", "trained against", "natural %")
-    table.columns[0].no_wrap = True
-    for name in names:
-        card = show_model(name, data_root=data_root)
-        table.add_row(
-            name,
-            type(card.architecture).__name__,
-            str(card.architecture.classes),
-            ":".join(filter(None, (card.norm, card.eps))) or "-",
-            _natural(card.accuracy),
-        )
-    console.print(table)
-    console.print(f"architectures: {', '.join([*ARCHITECTURES, *NAMED_SIZES])}", highlight=False)
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table("model", "architecture", "classes", "trained against", "natural %", "robust %")
+    table.columns[0].no_wrap = table.columns[-1].no_wrap = True
+    faults = []
+    for entry in model_entries(data_root=data_root):
+        try:
+            table.add_row(entry.ref, *_row(entry.card()))
+        except RecuseError as error:
+            faults.append(f"cannot be used: {entry.ref}: {error}")
+    table_console().print(table)
+    for line in faults:
+        console.print(line, markup=False)
+    console.print(f"models folder: {models_folder(data_root)}", markup=False)
+    console.print(f"architectures: {', '.join([*ARCHITECTURES, *NAMED_SIZES])}")
 
 
 def show(
@@ -99,8 +107,33 @@ def export(
     Console(soft_wrap=True).print(f"{out}: logits differ by at most {error:.1e}", markup=False)
 
 
+def _row(card: "Card") -> tuple[str, ...]:
+    return (
+        type(card.architecture).__name__,
+        str(card.architecture.classes),
+        ":".join(filter(None, (card.norm, card.eps))) or "-",
+        _natural(card.accuracy),
+        _robust(card.accuracy, card.eps),
+    )
+
+
 def _natural(accuracy: dict[str, float]) -> str:
     """The natural accuracy measured on the most images: ``nat_acc_1000`` before ``nat_acc_200``."""
     counted = {int(k.rpartition("_")[2]): v for k, v in accuracy.items() if k[:8] == "nat_acc_"}
     rate = accuracy.get("natural_accuracy", counted.get(max(counted, default=0)))
     return "-" if rate is None else f"{100 * rate:.1f}"
+
+
+def _robust(accuracy: dict[str, float], trained: str) -> str:
+    """The lowest robust accuracy measured at one radius: the one trained against, or the least."""
+    from recuse.radius import parse_radius
+
+    at: dict[str, list[float]] = {}
+    for key, rate in accuracy.items():
+        kind, _, radius = key.partition("@")
+        if radius and not kind.startswith(("robust_inacc", "certified")):
+            at.setdefault(radius.rpartition(":")[2], []).append(rate)
+    if not at:
+        return "-"
+    shown = trained if trained in at else min(at, key=parse_radius)
+    return f"{100 * min(at[shown]):.1f} at {shown}"

@@ -14,10 +14,10 @@ from recuse.errors import ConfigError
 from recuse.models.architectures import Architecture
 from recuse.models.cards import Card, card_for
 from recuse.models.checkpoint import blank, load_state, read_state_dict, weights_sha256
+from recuse.models.manifest import CIFAR10_LABELS
 from recuse.models.preact_resnet import PreActResNet
 from recuse.models.resnet import ResNet
 from recuse.models.wide_resnet import SwishWideResNet, WideResNet
-from recuse.models.zoo import CIFAR10_LABELS
 
 Channels = tuple[float, ...]
 CIFAR_MEAN: Channels = (0.4914, 0.4822, 0.4465)

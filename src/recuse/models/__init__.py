@@ -23,7 +23,7 @@ from recuse.models.preact_resnet import PreActResNet
 from recuse.models.resnet import CifarResNet, ResNet
 from recuse.models.resnet4b import ResNet4b
 from recuse.models.wide_resnet import SwishWideResNet, WideResNet
-from recuse.models.zoo import load_model, model_names, models_folder, show_model
+from recuse.models.zoo import load_model, model_entries, model_names, models_folder, show_model
 
 __all__ = [
     "ARCHITECTURES",
@@ -48,6 +48,7 @@ __all__ = [
     "load_checkpoint",
     "load_foreign",
     "load_model",
+    "model_entries",
     "model_names",
     "models_folder",
     "normalized",

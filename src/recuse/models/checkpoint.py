@@ -21,6 +21,7 @@ from recuse.records.store import write_atomically
 
 SUFFIX = ".safetensors"
 NAME, FORMAT = "recuse", 1
+_MATRIX = 2
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -29,27 +30,35 @@ def weights_sha256(model: nn.Module) -> str:
     Equal for equal functions of the same architecture, on any device, whatever the memory
     layout; dropout and mode do not count.
     """
+    return _sha256(model.state_dict())
+
+
+def _sha256(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         plain = tensor.detach().cpu()
         digest.update(f"{name}\x1f{plain.dtype}\x1f{tuple(plain.shape)}\x1e".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def save_checkpoint(path: Path, model: nn.Module, card: Card) -> Card:
+def save_checkpoint(path: Path, model: nn.Module, card: Card, *, half: bool = False) -> Card:
     """Write a model and its card as one safetensors file.
 
     Args:
         path: File to write, ending in ``.safetensors``.
         model: A network of ``card.build()``'s structure, in any mode, on any device.
-        card: What is known about it; its digest is replaced by the model's.
+        card: What is known about it; its digest is replaced by that of what is written.
+        half: Round the weights of layers to 16 bits, for half the space. It is loaded in 32 bits
+            as the rounded network: measure that one. Biases, statistics and the normalisation
+            stay as they are.
 
     Returns:
         The card as written.
 
     Raises:
-        ConfigError: The model is not what the card builds, so it could not be loaded back.
+        ConfigError: The model is not what the card builds, so it could not be loaded back, or a
+            weight is beyond the range of 16 bits.
         RecordError: The file cannot be written; nothing is left half-written.
     """
     if path.suffix != SUFFIX:
@@ -59,12 +68,22 @@ def save_checkpoint(path: Path, model: nn.Module, card: Card) -> Card:
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     if complaint := state_difference(state, expected):
         raise ConfigError(f"model does not fit the card of {card.name!r}: {complaint}")
-    written = card.with_sha256(weights_sha256(model))
-    tensors = {k: v.clone() for k, v in state.items()}
+    stored = {k: _halved(k, v) if half else v for k, v in state.items()}
+    written = card.with_sha256(_sha256({k: v.to(state[k].dtype) for k, v in stored.items()}))
+    tensors = {k: v.clone() for k, v in stored.items()}
     text = written.to_json()
     about = {"format": f"{NAME}-{FORMAT}", "card": text, "checksum": checksum(text.encode())}
     write_atomically(path, serialize(tensors, about))
     return written
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    if not name.startswith("network.") or tensor.dim() < _MATRIX or not tensor.is_floating_point():
+        return tensor
+    rounded = tensor.to(torch.float16)
+    if not bool(rounded.isfinite().all()):
+        raise ConfigError(f"{name!r} holds a weight beyond 16 bits; store it without half")
+    return rounded
 
 
 def read_card(path: Path) -> Card:

@@ -1,188 +1,154 @@
-"""Networks by name: checkpoints anywhere, and the models folder beside the data."""
+"""Networks by name: checkpoints anywhere, the models folder, and the project's own networks."""
 
-import json
 import os
-import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from recuse.errors import ConfigError, DataError
-from recuse.models.architectures import Architecture, architecture, parse_call
-from recuse.models.cards import Card, card_for
+from recuse.errors import ConfigError, DataError, RecuseError
+from recuse.models.cards import Card
 from recuse.models.checkpoint import SUFFIX, load_checkpoint, load_foreign, read_card
+from recuse.models.manifest import MANIFEST, foreign_card, manifest_entries
 
-DATA_VARIABLE = "RECUSE_DATA"
-MANIFEST = "manifest.json"
-CIFAR10_LABELS = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
-_TRAINED_AT = re.compile(r"(?:(linf|l2)\s+|eps\s+)(\d+/\d+|\d*\.\d+)", re.IGNORECASE)
+DATA_VARIABLE, MODELS_VARIABLE = "RECUSE_DATA", "RECUSE_MODELS"
+OWN = "recuse:"
+OWN_FOLDER = Path(__file__).parents[3] / "zoo"
+"""The networks kept in a checkout of the project; an installed package has none."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network in a folder, or what stands where one should be.
+
+    Attributes:
+        ref: How it is asked for.
+        file: Its checkpoint, or the manifest that speaks of it.
+        facts: What the manifest says of it.
+        fault: Why nothing more is known.
+    """
+
+    ref: str
+    file: Path
+    facts: Any = None
+    fault: str = ""
+
+    def card(self) -> Card:
+        """Its card; weights are not read.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        if self.fault:
+            raise DataError(self.fault)
+        if self.file.suffix == SUFFIX:
+            return read_card(self.file)
+        return foreign_card(self.facts, self.file)[1]
+
+    def load(self) -> tuple[nn.Module, Card]:
+        """The network in eval mode on the CPU, and its card.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        if self.fault:
+            raise DataError(self.fault)
+        if self.file.suffix == SUFFIX:
+            return load_checkpoint(self.file)
+        return load_foreign(*foreign_card(self.facts, self.file))
 
 
 def load_model(ref: str, *, data_root: Path | None = None) -> tuple[nn.Module, Card]:
     """Load a network by checkpoint path or by name.
 
     Args:
-        ref: Path of a ``.safetensors`` checkpoint, or a name in the models folder.
-        data_root: The data folder; the models lie in ``models`` beside or inside it. By default
-            the environment variable ``RECUSE_DATA``.
+        ref: Path of a ``.safetensors`` checkpoint, a name in the models folder, or
+            ``recuse:NAME`` for a network that a checkout of the project keeps.
+        data_root: The data folder, see :func:`models_folder`.
 
     Returns:
         The network (images in [0, 1] to logits) in eval mode on the CPU, and its card.
 
     Raises:
         ConfigError: No such model; the sentence lists those there are.
-        DataError: No models folder, or a damaged file.
+        DataError: A damaged file.
     """
-    if ref.endswith(SUFFIX):
-        return load_checkpoint(Path(ref))
-    folder, entry = _find(ref, data_root)
-    if isinstance(entry, Path):
-        return load_checkpoint(entry)
-    return load_foreign(folder / str(entry["file"]), foreign_card(entry, folder / MANIFEST))
+    return _entry(ref, data_root).load()
 
 
 def show_model(ref: str, *, data_root: Path | None = None) -> Card:
-    """The card of a network, named as in :func:`load_model`; weights are not read where possible.
+    """The card of a network, named as in :func:`load_model`; weights are not read.
 
     Raises:
         ConfigError: No such model.
-        DataError: No models folder, or a damaged file.
+        DataError: A damaged file.
     """
-    if ref.endswith(SUFFIX):
-        return read_card(Path(ref))
-    folder, entry = _find(ref, data_root)
-    return read_card(entry) if isinstance(entry, Path) else foreign_card(entry, folder / MANIFEST)
+    return _entry(ref, data_root).card()
 
 
 def model_names(*, data_root: Path | None = None) -> tuple[str, ...]:
-    """Names of the networks in the models folder, sorted.
-
-    Raises:
-        DataError: No models folder, or a damaged manifest.
-    """
-    return tuple(sorted(_entries(models_folder(data_root))))
-
-
-def models_folder(data_root: Path | None = None) -> Path:
-    """The folder of networks: ``models`` inside the data folder or beside it.
-
-    Raises:
-        DataError: There is none; the sentence says how to name it.
-    """
-    root = data_root or Path(os.environ.get(DATA_VARIABLE, ""))
-    if data_root is None and not os.environ.get(DATA_VARIABLE):
-        raise DataError(
-            f"no models folder is known: set {DATA_VARIABLE} or give --data-root, a data folder "
-            "with a folder 'models' in it or beside it; or name a .safetensors checkpoint"
-        )
-    for folder in (root / "models", root.absolute().parent / "models", root):
-        if (folder / MANIFEST).is_file() or (folder.name == "models" and folder.is_dir()):
-            return folder
-    raise DataError(
-        f"no folder 'models' in {root} or beside it; put networks there (.safetensors, or .pt "
-        f"with a {MANIFEST}), or set {DATA_VARIABLE} or --data-root to another data folder"
+    """Names of the networks in the models folder, sorted; whether each can be read is not asked."""
+    return tuple(
+        sorted(name for name, e in _entries(models_folder(data_root)).items() if not e.fault)
     )
 
 
-def _find(ref: str, data_root: Path | None) -> tuple[Path, dict[str, Any] | Path]:
-    folder = models_folder(data_root)
-    entries = _entries(folder)
-    if ref not in entries:
-        known = ", ".join(sorted(entries)) or "none"
+def model_entries(*, data_root: Path | None = None) -> tuple[Entry, ...]:
+    """Everything in the models folder, then the project's own networks, each sorted by name."""
+    found = _entries(models_folder(data_root)), _entries(OWN_FOLDER, OWN)
+    return tuple(entries[name] for entries in found for name in sorted(entries))
+
+
+def models_folder(data_root: Path | None = None) -> Path:
+    """The folder of networks, which need not exist.
+
+    ``RECUSE_MODELS`` where it is set; else ``models`` in or beside the data folder, if it is
+    there; else ``recuse/models`` where a person's programs keep their data.
+
+    Args:
+        data_root: The data folder; by default the variable ``RECUSE_DATA``.
+    """
+    if named := os.environ.get(MODELS_VARIABLE):
+        return Path(named).expanduser()
+    root = data_root or Path(os.environ.get(DATA_VARIABLE, ""))
+    if root != Path():
+        for folder in (root / "models", root.absolute().parent / "models", root):
+            if (folder / MANIFEST).is_file() or (folder.name == "models" and folder.is_dir()):
+                return folder
+    share = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(share) / "recuse" / "models"
+
+
+def _entry(ref: str, data_root: Path | None) -> Entry:
+    if ref.endswith(SUFFIX):
+        return Entry(ref, Path(ref))
+    own = ref.startswith(OWN)
+    folder = OWN_FOLDER if own else models_folder(data_root)
+    entries = _entries(folder, OWN if own else "")
+    if ref in entries:
+        return entries[ref]
+    known = ", ".join(sorted(name for name, entry in entries.items() if not entry.fault)) or "none"
+    if own:
         raise ConfigError(
-            f"model {ref!r} is neither a {SUFFIX} checkpoint nor in {folder}; there are: {known}"
+            f"model {ref!r} is not among the networks of the project's checkout; there are: {known}"
         )
-    return folder, entries[ref]
+    raise ConfigError(
+        f"model {ref!r} is neither a {SUFFIX} checkpoint nor in {folder}; there are: {known} "
+        f"(another folder: {MODELS_VARIABLE}, or a data folder with a folder 'models' beside it, "
+        f"{DATA_VARIABLE} or --data-root)"
+    )
 
 
-def _entries(folder: Path) -> dict[str, dict[str, Any] | Path]:
-    entries: dict[str, dict[str, Any] | Path] = {p.stem: p for p in folder.glob(f"*{SUFFIX}")}
+def _entries(folder: Path, prefix: str = "") -> dict[str, Entry]:
+    """What a folder holds by how it is asked for; what cannot be read hides nothing else."""
+    found = [Entry(f"{prefix}{path.stem}", path) for path in folder.glob(f"*{SUFFIX}")]
     manifest = folder / MANIFEST
-    if not manifest.is_file():
-        return entries
-    try:
-        for entry in json.loads(manifest.read_text()):
-            entries[str(entry["name"])] = entry
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{manifest} is damaged: {type(error).__name__}: {error}") from error
-    return entries
-
-
-def foreign_card(entry: dict[str, Any], manifest: Path) -> Card:
-    """The card of one manifest entry.
-
-    Raises:
-        DataError: A field is missing or makes no sense.
-    """
-    try:
-        config = foreign_architecture(str(entry["arch"]))
-        trained = _TRAINED_AT.search(str(entry.get("training", "")))
-        return card_for(
-            str(entry["name"]),
-            config,
-            mean=tuple(float(v) for v in entry["mean"]),
-            std=tuple(float(v) for v in entry["std"]),
-            origin=str(entry.get("source", "")),
-            training=str(entry.get("training", "")),
-            norm=(trained[1] or "").lower() if trained else "",
-            eps=trained[2] if trained else "",
-            accuracy=_accuracies(entry),
-            label_names=_label_names(str(entry.get("classes", "")), config.classes),
-            licence=str(entry.get("licence", "")),
-            sha256=str(entry.get("sha256", "")),
-        )
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise DataError(
-            f"{manifest}: entry {entry.get('name')!r} cannot be read: {error}"
-        ) from error
-
-
-def foreign_architecture(text: str) -> Architecture:
-    """The config of a manifest's ``arch``; nothing is evaluated.
-
-    The manifest writes the small net by its padding and flattened length: ``flat`` numbers are
-    32 channels of size / 4 by size / 4.
-
-    Raises:
-        ConfigError: An unknown architecture or setting.
-
-    >>> foreign_architecture("small(pad=1,flat=1568,cin=1)")
-    SmallConvNet(channels=1, size=28, classes=10, dropout=0.0)
-    """
-    name, settings = parse_call(text)
-    if name == "small" and "flat" in settings:
-        side = (settings.pop("flat") / 32) ** 0.5
-        if settings.pop("pad", 1) != 1 or side != int(side):
-            raise ConfigError(f"architecture {text!r}: only pad=1 and flat=32·side² are known")
-        settings["size"] = 4 * int(side)
-        settings["channels"] = settings.pop("cin", 3)
-    return architecture(name, **settings)
-
-
-def _accuracies(entry: dict[str, Any]) -> dict[str, float]:
-    """Measured rates, flat: ``nat_acc_500`` and, per radius, ``pgd20_200@2/255``."""
-    flat: dict[str, float] = {}
-    for key, value in entry.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}@{radius}": float(rate) for radius, rate in value.items()}
-        elif key.startswith("nat_acc_"):
-            flat[key] = float(value)
-    return flat
-
-
-def _label_names(classes: str, count: int) -> tuple[str, ...]:
-    if "CIFAR-10 order" in classes and count == len(CIFAR10_LABELS):
-        return CIFAR10_LABELS
-    return tuple(str(i) for i in range(count))
+    if manifest.is_file():
+        try:
+            facts = manifest_entries(manifest)
+        except RecuseError as error:
+            found.append(Entry(f"{prefix}{MANIFEST}", manifest, fault=str(error)))
+        else:
+            found += [Entry(f"{prefix}{name}", manifest, fact) for name, fact in facts.items()]
+    return {entry.ref: entry for entry in found}
