@@ -31,7 +31,7 @@ from .documents import Block, blocks
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")])
 # What Sphinx reads, not a person.
-DIRECTIVES = ("{toctree}", "{eval-rst}")
+DIRECTIVES = ("{toctree}", "{commands}", "{values}", "{room}")
 NETWORKS = ("cifar10_resnet4b_adv2", "cifar10_resnet56_std", "cifar10_resnet20_std")
 # Less of the same: what costs time and changes nothing about whether a command works.
 QUICK = {"epochs": 1, "limit": 3, "search": 2, "restarts": 1, "device": "cpu"}
@@ -123,7 +123,7 @@ def run_page(page: Path) -> None:
     """
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks(page):
-        if block.language not in DIRECTIVES:
+        if block.language.partition(" ")[0] not in DIRECTIVES:
             RUNNERS[block.language](block, names)
 
 
@@ -161,6 +161,16 @@ def test_real_networks_and_data_of_those_names_are_there(
 ) -> None:
     assert set(NETWORKS) <= set(model_names(data_root=shared_data))
     assert len(Cifar10().load_test(shared_data)) == 1017
+
+
+def test_every_room_is_on_a_page_of_the_reference() -> None:
+    named = re.compile(r"^```\{room\} (\S+)$", re.MULTILINE)
+    shown = {room for page in PAGES for room in named.findall(page.read_text())}
+    package = ROOT / "src" / "recuse"
+    rooms = {f"recuse.{p.parent.name}" for p in package.glob("*/__init__.py")}
+    rooms |= {f"recuse.{p.stem}" for p in package.glob("*.py") if p.stem != "__init__"}
+    # The command line has pages of its own, made of its help.
+    assert rooms - shown == {"recuse.cli"}
 
 
 def test_there_is_no_documentation_of_another_kind() -> None:
