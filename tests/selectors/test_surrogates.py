@@ -10,6 +10,7 @@ from recuse.composition.members import Stage, ask
 from recuse.random import SampleNoise
 from recuse.selectors import (
     SELECTORS,
+    Always,
     CertifiedIndicator,
     EntropyResponse,
     InnerSearch,
@@ -75,6 +76,8 @@ CONTRACT = {
         (0.01, 0.03),
     ),
     "certified by votes": (by_votes, (0.01,)),
+    # Has no threshold that tells points apart: see below.
+    "always": (lambda _: Always(), ()),
 }
 
 
@@ -103,6 +106,14 @@ def test_the_sign_of_the_surrogate_is_the_deployed_decision(name, threshold):
     assert float((deployed == met).double().mean()) >= 0.99
     # The threshold tells points of this grid apart, so the contract says something.
     assert 0.01 < float(deployed.double().mean()) < 0.99
+
+
+def test_what_always_answers_is_said_to_everywhere():
+    model, x, selector = small_network(1), grid(), Always()
+    logits, scores = ask(Stage(model, selector), x, noise_for(x))
+    assert bool(selected(scores, selector.threshold).all())
+    value = selector.surrogate(model, x, logits.argmax(1), noise=noise_for(x))
+    assert bool((value > 0).all())
 
 
 def test_of_several_starts_the_worst_counts():

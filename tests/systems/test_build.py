@@ -10,17 +10,20 @@ from torch import nn
 from recuse.analysis.verdicts import verdicts
 from recuse.attacks import Apgd
 from recuse.cli.main import main
-from recuse.composition import Core, Stage
+from recuse.cli.mixtures import parts_of
+from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
 from recuse.data import Splits
 from recuse.errors import ConfigError
 from recuse.evaluation import Evaluation, evaluate
-from recuse.models.checkpoint import save_checkpoint
+from recuse.models.checkpoint import load_checkpoint, save_checkpoint
+from recuse.models.mixture import mix
 from recuse.random import SampleNoise
-from recuse.selectors import Coverage, NaturalLoss, Risk
+from recuse.selectors import Always, Coverage, NaturalLoss, Risk
 from recuse.systems import System, load
 from recuse.systems.bounds import stage_verdicts
 from recuse.systems.build import Building, build, halves
 from recuse.systems.choosing import Asked, OpenStage, choose
+from recuse.systems.judging import Judge, alone
 from recuse.systems.typed import read_selector
 
 from .conftest import BUDGET, FORM, LABELS, QUICK, card, stage
@@ -119,14 +122,14 @@ def _choosing_noise(ids):
 def test_without_a_core_what_no_stage_selects_is_not_answered(
     digits: Splits, robust: nn.Module, tmp_path: Path
 ) -> None:
-    system = make(digits, [stage(robust, "softmax")], None, Coverage(0.5), tmp_path)
+    system = make(digits, [stage(robust, "entropy")], None, Coverage(0.5), tmp_path)
     found = system.predict(digits.validation.images[:60])
     assert 0 < sum(found.abstained) < 60
     for answer in found:
         assert answer.abstained == (answer.label is None) == (answer.stage is None)
         assert answer.guarantee == "none"
     assert system.measured["core_alone"] is None
-    assert system.measured["sound"] is None  # no column supports a bound for softmax response
+    assert system.measured["sound"] is None  # no column supports a bound for entropy
     assert system.measured["attacked"][0] <= system.measured["natural"][0]
 
 
@@ -212,12 +215,29 @@ def test_a_search_gives_the_selectors_too(
     main([str(word) for word in words])
     about = json.loads((tmp_path / "s" / "system.json").read_text())
     assert about["stages"][0]["selector"] == "softmax(threshold=0.7)"
-    mixed = [{"stages": [], "mixture": "mixture(a, c; 0.7)"}]
-    best.write_text(json.dumps(found | {"splits": mixed}))
-    with pytest.raises(SystemExit) as stop:
-        main([str(word) for word in words])
-    assert stop.value.code == 2
-    assert "a system holds no mixture; search without mixtures" in capsys.readouterr().err
+    found = about["measured"]
+    assert 0 < found["sound"][0] <= found["attacked"][0] <= found["natural"][0]
+
+
+def test_a_searched_mixture_is_a_stage_that_always_answers(
+    files: tuple[str, str], digits: Splits, tmp_path: Path
+) -> None:
+    best, (era, core) = tmp_path / "best.json", files
+    splits = [{"stages": [], "mixture": "mixture(a, c; 0.7)"}]
+    best.write_text(json.dumps({"norm": "linf", "eps": "0.05", "core": "c", "splits": splits}))
+    words = ["build", "--from", best, "--stage", f"a={era}", f"c={core}", "--data", "digits"]
+    main([str(w) for w in (*words, "--limit", 24, "--search", 1, "--out", tmp_path / "s")])
+    system, images = load(tmp_path / "s"), digits.test.images[:50]
+    about = json.loads((tmp_path / "s" / "system.json").read_text())
+    assert about["stages"][0]["selector"] == "always()"
+    assert about["core"] is None
+    robust, accurate = (load_checkpoint(Path(file))[0] for file in files)
+    p = 0.7 * robust(images).softmax(1) + 0.3 * accurate(images).softmax(1)
+    assert system.predict(images).label == p.argmax(1).tolist()
+    found = system.measured
+    assert set(found["stage_alone"]) == {"era", "core"}
+    assert 0 < found["sound"][0] <= found["attacked"][0] <= found["natural"][0]
+    assert system.explain(images[0]).stage == "mixture"
 
 
 @pytest.mark.parametrize(
@@ -253,9 +273,8 @@ def test_where_a_stage_surely_selects_no_point_of_the_ball_makes_it_abstain(
     deployed, split = Stage(robust, selector, "era", card("era")), digits.test.head(40)
     how = Evaluation("linf", (0.05, 0.1), Apgd(steps=20))
     judged = verdicts(evaluate(robust, split, how, name="era", records=tmp_path))
-    found = stage_verdicts(
-        deployed, judged, split, BUDGET, seed=0, run=tmp_path, progress=lambda *_: None
-    )
+    judge = Judge(split, BUDGET, 0, tmp_path, lambda *_: None)
+    found = stage_verdicts(deployed, [judged], judge)
     order = [split.ids.index(i) for i in judged.ids]
     surely = torch.from_numpy(found.surely_selects)[torch.tensor(order).argsort()]
     assert 0 < int(surely.sum()) < 40
@@ -268,3 +287,32 @@ def test_where_a_stage_surely_selects_no_point_of_the_ball_makes_it_abstain(
             assert bool((scores >= selector.threshold)[surely].all())
             right = robust(points).argmax(1) == robust(split.images).argmax(1)
             assert bool(right[scores >= selector.threshold].all())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["mixture(a, c; 0.6)", "one-hot-mixture(a, c; 0.7)", "mixednuts(a, c; 2, -0.5, 1.5, 0.8)"],
+)
+def test_no_adversary_contradicts_the_bound_of_a_mixture(
+    robust: nn.Module, accurate: nn.Module, digits: Splits, tmp_path: Path, text: str
+) -> None:
+    kind, *_, numbers = parts_of(text)
+    members = ((robust, card("a")), (accurate, card("c")))
+    network, about = mix(
+        kind, *members, alpha=numbers[-1], shaping=numbers[:-1], one_hot=kind != "mixture"
+    )
+    deployed, split = Stage(network, Always(), kind, about), digits.test.head(60)
+    judge = Judge(split, BUDGET, 0, tmp_path, lambda *_: None)
+    found = stage_verdicts(deployed, alone(deployed, judge), judge)
+    frame = alone(deployed, judge)[0].frame["sample_id"].to_list()
+    order = torch.tensor([frame.index(i) for i in split.ids])
+    surely = torch.from_numpy(found.right_where_selecting)[order]
+    natural = torch.from_numpy(found.accurate)[order]
+    assert torch.equal(natural, network(split.images).argmax(1) == split.labels)
+    assert 5 < int(surely.sum()) < int(natural.sum())
+    cascade, y = Cascade((deployed,), None, BUDGET), split.labels
+    noise = SampleNoise(7, split.ids)
+    strong = AdaptiveAdversary(steps=30, restarts=2, attacks=(Apgd(steps=40),))
+    broken = ~strong(cascade, split.images, y, noise=noise).robust
+    assert int(broken.sum()) >= 3
+    assert not bool((surely & broken).any())

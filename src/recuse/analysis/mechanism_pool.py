@@ -57,7 +57,7 @@ def stages_of(
         found.append((name, stage_of(model, eps)))
     if SOFTMAX in mechanisms:
         accurate, robust, confidence = model.accurate(), model.robust(eps), model.confidence()
-        least, worst = _least(model, eps), model.worst_confidence(eps)
+        least, worst = sure_confidence(model, eps), model.worst_confidence(eps)
         for threshold in _thresholds(confidence, count):
             stage = softmax_stage(
                 accurate, robust, confidence, least, worst, threshold=float(threshold)
@@ -91,14 +91,14 @@ def mixtures_of(
     """
     found = []
     if MIXTURE in mechanisms:
-        near, far = _margin(model, eps), _margin(core, eps)
+        near, far = sure_margin(model, eps), sure_margin(core, eps)
         at_x = model.values("margin"), core.values("margin")
         for share in _weights(np.linspace(0, 1, count + 2)[1:-1]):
             right = mixture_core(core.accurate(), *at_x, share=share).robust
             mixed = mixture_core(right, near, far, share=share)
             found.append((f"mixture({names}; {share:g})", mixed))
     if ONE_HOT in mechanisms:
-        near, clean = _margin(model, eps), model.values("margin")
+        near, clean = sure_margin(model, eps), model.values("margin")
         answers = core.accurate()
         for share in _weights(np.linspace(0, 1, count + 2)[1:-1]):
             standing = CoreVerdicts(answers, np.ones_like(answers))
@@ -125,13 +125,13 @@ def _weights(margins: Values) -> list[float]:
     return [float(weight) for weight in np.unique(np.round(1 / (1 + margins), _DIGITS))]
 
 
-def _margin(model: Verdicts, eps: str) -> Values:
+def sure_margin(model: Verdicts, eps: str) -> Values:
     """Worst margin, at most 0 where any attack changed the answer."""
     margin = model.worst_margin(eps)
     return np.where(model.broken(eps), np.fmin(margin, 0.0), margin)
 
 
-def _least(model: Verdicts, eps: str) -> Values:
+def sure_confidence(model: Verdicts, eps: str) -> Values:
     """Least confidence, at most one half where any attack changed the answer."""
     least = model.least_confidence(eps)
     return np.where(model.broken(eps), np.fmin(least, 0.5), least)
@@ -146,4 +146,6 @@ __all__ = [
     "check_mechanisms",
     "mixtures_of",
     "stages_of",
+    "sure_confidence",
+    "sure_margin",
 ]

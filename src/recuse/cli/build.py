@@ -1,6 +1,5 @@
 """``recuse build``: networks, a core and a budget become a system that can be asked."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,12 +151,14 @@ def _flat(words: Repeated) -> tuple[str, ...]:
 def _plan(
     stages: tuple[str, ...], core: str | None, no_core: bool, best: Path | None, threat: str | None
 ) -> _Plan:
+    from recuse.cli.searched import searched
     from recuse.errors import ConfigError
     from recuse.threat import Threat
 
     selectors: tuple[str, ...] = ()
     if best is not None:
-        stages, selectors, found, budget = _searched(best, stages)
+        stages, selectors, found, budget = searched(best, stages)
+        no_core = no_core or (core or found) is None
         core, threat = core or found, threat or budget
     if no_core:
         core = None
@@ -171,35 +172,6 @@ def _plan(
     if threat is None:
         raise ConfigError("name the attacker's budget, for example --threat linf:2/255")
     return _Plan(stages, core, Threat.parse(threat), selectors)
-
-
-def _searched(
-    path: Path, stages: tuple[str, ...]
-) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
-    """Stages with their selectors, core and threat of the most frequent system of a search."""
-    from recuse.errors import ConfigError
-    from recuse.records.run_folder import read_mapping
-
-    found = read_mapping(path)
-    if not found:
-        raise ConfigError(f"{path} does not exist; recuse cascade search --json writes it")
-    where = dict(word.split("=", 1) for word in stages if "=" in word)
-    try:
-        systems = Counter(
-            (tuple(split["stages"]), split.get("mixture")) for split in found["splits"]
-        )
-        ((chosen, mixture), _), *_ = systems.most_common(1)
-        parts = [str(stage).partition(": ") for stage in chosen]
-        core, threat = str(found["core"]), f"{found['norm']}:{found['eps']}"
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is not what recuse cascade search --json writes") from error
-    if mixture:
-        raise ConfigError(
-            f"{path} chose {mixture}, and a system holds no mixture; search without mixtures"
-        )
-    names = [name for name, _, _ in parts]
-    given = [f"{name}={where.get(name, name)}" for name in (*names, core)]
-    return tuple(given[:-1]), tuple(s or "indicator" for _, _, s in parts), given[-1], threat
 
 
 def _goal(

@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 import torch
 from torch import nn
 
+from recuse.cli.mixtures import mixture
 from recuse.data import Split
 from recuse.data.annotations import LAYOUTS, Layout
 from recuse.errors import ConfigError
@@ -84,18 +85,20 @@ def device(name: str) -> torch.device:
 
 
 def model(ref: str, root: Path | None) -> LoadedModel:
-    """A network by checkpoint, by name in the models folder, or as ``module:function``.
+    """A network by checkpoint, by name in the models folder, as ``module:function``, or a mixture.
 
     Args:
         ref: ``runs/x/checkpoints/era.safetensors``, ``cifar10_resnet20_std``, or
             ``my_package.nets:build``, a function without arguments that returns an
-            ``nn.Module`` from images in [0, 1] to logits.
+            ``nn.Module`` from images in [0, 1] to logits, or ``mixture(era, core; 0.8)``.
         root: The data folder, beside which the models folder lies.
 
     Raises:
         ConfigError: No such model, or a function that does not return one.
         DataError: A damaged file.
     """
+    if mixed := mixture(ref, lambda member: model(member, root)):
+        return mixed
     module, colon, function = ref.partition(":")
     if colon and function.isidentifier():
         return _imported(ref, module, function)

@@ -5,8 +5,8 @@ from recuse.composition.cascade import Cascade, Trace, require_answers
 from recuse.composition.cost import Passes, counted, expected_cost
 from recuse.composition.goals import Goal, cost_goal, wrong_answer_goals
 from recuse.composition.members import Core, Stage
-from recuse.composition.mixednuts import MixedNuts, MixedNutsMap, fit_mixednuts
-from recuse.composition.mixture import LogitMixture, ProbabilityMixture
+from recuse.composition.mixednuts import MixedNuts, fit_mixednuts
+from recuse.models.mixture import LogitMixture, MixedNutsMap, ProbabilityMixture
 
 __all__ = [
     "AdaptiveAdversary",

@@ -16,6 +16,7 @@ from recuse.composition.cascade import Cascade
 from recuse.composition.goals import (
     Goal,
     cost_goal,
+    last_reached,
     stages_without_gradient,
     wrong_answer_goals,
 )
@@ -98,7 +99,8 @@ class AdaptiveAdversary:
             starts = self._plain(case)
             for goal in wrong_answer_goals(cascade):
                 self._pursue(case, goal, starts[goal.stage])
-            self._pursue(case, cost_goal(cascade), starts[-1])
+            if last_reached(cascade) == case.stages:
+                self._pursue(case, cost_goal(cascade), starts[-1])
         return case.outcome(_notes(cascade, self.queries))
 
     def _plain(self, case: "_Case") -> list[Images]:

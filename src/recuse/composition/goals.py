@@ -14,8 +14,9 @@ from recuse.arrays import Images, Labels, Logits, PerSample
 from recuse.attacks.margins import margin, without_class
 from recuse.composition.cascade import Cascade
 from recuse.composition.members import Stage, ask
-from recuse.composition.mixture import ProbabilityMixture
+from recuse.models.mixture import mixed
 from recuse.random import SampleNoise
+from recuse.selectors.always import Always
 from recuse.selectors.scores import RelabellingSelector, attackable
 
 
@@ -36,9 +37,16 @@ class Goal:
 def wrong_answer_goals(cascade: Cascade) -> tuple[Goal, ...]:
     """One goal for every member that can answer, the core first (it is the weakest).
 
-    Without a core the first goal is that nobody answers, which is no right answer either.
+    Without a core the first goal is that nobody answers, which is no right answer either. Nobody
+    comes after a stage that always answers.
     """
-    return tuple(Goal(stage) for stage in range(len(cascade.stages), -1, -1))
+    return tuple(Goal(stage) for stage in range(last_reached(cascade), -1, -1))
+
+
+def last_reached(cascade: Cascade) -> int:
+    """The last place that an image can come to: a stage that always answers passes none on."""
+    always = (i for i, stage in enumerate(cascade.stages) if isinstance(stage.selector, Always))
+    return next(always, len(cascade.stages))
 
 
 def cost_goal(cascade: Cascade) -> Goal:
@@ -98,11 +106,10 @@ def _wrong_terms(
 
 def _guides(cascade: Cascade, goal: Goal, x: Images, y: Labels) -> list[PerSample]:
     model = (*cascade.models, None)[goal.stage]
-    if not isinstance(model, ProbabilityMixture):
-        return []
+    parts = None if model is None else mixed(model)
     # A sure member's softmax is flat, so the mixture's own margin has no gradient towards
     # fooling it: a plain attack follows the other member and overrates the mixture.
-    return [margin(model.standard(x), y)]
+    return [] if parts is None else [margin(parts.standard(x), y)]
 
 
 @torch.no_grad()
@@ -140,6 +147,7 @@ __all__ = [
     "Goal",
     "Terms",
     "cost_goal",
+    "last_reached",
     "scored_terms",
     "stages_without_gradient",
     "surrogate_terms",

@@ -15,54 +15,16 @@ from itertools import product
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from recuse.arrays import Logits
-from recuse.composition.mixture import ProbabilityMixture
 from recuse.errors import ConfigError
+from recuse.models.mixture import MixedNutsMap, ProbabilityMixture
 
-# Of many classes only the likeliest are looked at for mean and variance.
-_LARGEST = 250
-_VARIANCE_FLOOR = 1e-8
-_POWER_FLOOR = 1e-12
 # A margin of probabilities ends at 1: where those to be kept have come so far, others that have too
 # are not told from them.
 _SATURATED = 1 - 1e-9
 SCALES = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 SHIFTS = (-2.0, -1.7, -1.4, -1.1, -0.8, -0.5, -0.25, 0.0)
 POWERS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
-
-
-class MixedNutsMap(nn.Module):
-    """Logits with margins that grow with how sure the network is.
-
-    Each row is brought to mean 0 and variance 1 over its classes (the unbiased variance, of the
-    250 largest where there are more), shifted, clamped below by a GELU, raised to a power with
-    its sign kept, and scaled.
-
-    Args:
-        scale: Factor on the result.
-        shift: Added before the GELU; negative ones keep only what stands out.
-        power: Exponent of the magnitude.
-
-    Raises:
-        ConfigError: A scale or power that is not positive.
-    """
-
-    def __init__(self, *, scale: float, shift: float, power: float) -> None:
-        super().__init__()
-        if scale <= 0 or power <= 0:
-            raise ConfigError(f"the map needs a positive scale and power, got {scale}, {power}")
-        self.scale, self.shift, self.power = scale, shift, power
-
-    def forward(self, logits: Logits) -> Logits:
-        """Mapped logits, ``[batch, classes]``."""
-        largest = logits.topk(min(_LARGEST, logits.shape[1]), dim=1).values
-        mean, variance = largest.mean(1, keepdim=True), largest.var(1, keepdim=True)
-        normal = (logits - mean) / (variance + _VARIANCE_FLOOR).sqrt()
-        clamped = functional.gelu(normal + self.shift)
-        mapped: Tensor = clamped.sign() * clamped.abs().clamp_min(_POWER_FLOOR).pow(self.power)
-        return self.scale * mapped
 
 
 @dataclass(frozen=True)
@@ -83,6 +45,11 @@ class MixedNuts:
     power: float
     alpha: float
     objective: float
+
+    @property
+    def shaping(self) -> tuple[float, float, float]:
+        """The map, as the config of a mixture holds it."""
+        return (self.scale, self.shift, self.power)
 
     @property
     def map(self) -> MixedNutsMap:
@@ -158,4 +125,4 @@ def _require_fit(right: Tensor, wrong: Tensor, keep: float) -> None:
         raise ConfigError(f"a share of {keep} to keep is not in (0, 1]")
 
 
-__all__ = ["MixedNuts", "MixedNutsMap", "fit_mixednuts"]
+__all__ = ["MixedNuts", "fit_mixednuts"]

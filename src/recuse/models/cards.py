@@ -78,6 +78,16 @@ class TrainedOn:
         earlier = tuple(other for other in before.names if other != name)
         return cls((*earlier, name), packed(shown | unpacked(before.fingerprints)))
 
+    @classmethod
+    def together(cls, *parts: "TrainedOn | None") -> "TrainedOn | None":
+        """What several networks were trained on, as far as it is known."""
+        known = [part for part in parts if part is not None]
+        if not known:
+            return None
+        names = dict.fromkeys(name for part in known for name in part.names)
+        shown = set().union(*(unpacked(part.fingerprints) for part in known))
+        return cls(tuple(names), packed(shown))
+
     def __len__(self) -> int:
         return len(unpacked(self.fingerprints))
 
@@ -155,7 +165,9 @@ class Card:
         Raises:
             DataError: Not a card, or one of a version this program does not know.
         """
-        own = {kind.__name__: kind for kind in (Card, Preprocessing, TrainedOn)}
+        from recuse.models.mixture import Mixture  # its card holds the cards of two networks
+
+        own = {kind.__name__: kind for kind in (Card, Mixture, Preprocessing, TrainedOn)}
         try:
             card = from_plain(parse_json(text), {**architecture_classes(), **own})
         except (ValueError, TypeError, RecuseError) as error:

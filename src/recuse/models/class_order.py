@@ -1,10 +1,12 @@
 """A network with its outputs in the order of the data's classes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from recuse.models.cards import Card
 from recuse.models.features import Features
 
 
@@ -35,4 +37,15 @@ class Reordered(nn.Module):
         return logits
 
 
-__all__ = ["Reordered"]
+def in_own_order(network: nn.Module, card: Card) -> tuple[nn.Module, Card]:
+    """The network that a card builds, with that card: an order put on since is taken off."""
+    while isinstance(network, Reordered):
+        order = network.order.tolist()
+        own = [""] * len(order)
+        for label, output in zip(card.label_names, order, strict=True):
+            own[output] = label
+        network, card = network.network, replace(card, label_names=tuple(own))
+    return network, card
+
+
+__all__ = ["Reordered", "in_own_order"]

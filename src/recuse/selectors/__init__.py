@@ -1,6 +1,7 @@
 """Selectors: a score per input, higher = keep; select where the score reaches the threshold."""
 
 from recuse.protocols import Selector
+from recuse.selectors.always import Always
 from recuse.selectors.calibrate import (
     Calibration,
     Coverage,
@@ -45,10 +46,12 @@ SELECTORS: dict[str, type[Selector]] = {
     "robust-softmax": RobustSoftmaxResponse,
     "entropy": EntropyResponse,
     "network": SelectionNetwork,
+    "always": Always,
 }
 
 __all__ = [
     "SELECTORS",
+    "Always",
     "AnsweringSelector",
     "AttackableSelector",
     "BudgetedSelector",

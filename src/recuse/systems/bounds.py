@@ -1,95 +1,130 @@
 """What a deployed stage surely does against an attacker: its verdicts, sample by sample."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from recuse.analysis.accounting import StageVerdicts
-from recuse.analysis.compositions import stage_of
-from recuse.analysis.mechanisms import margin_stage, robust_softmax_stage
-from recuse.analysis.verdicts import Values, Verdicts
+from recuse.analysis.compositions import core_of, stage_of
+from recuse.analysis.mechanism_pool import sure_confidence, sure_margin
+from recuse.analysis.mechanisms import (
+    margin_stage,
+    mixture_core,
+    one_hot_mixture_core,
+    robust_softmax_stage,
+    softmax_stage,
+)
+from recuse.analysis.verdicts import Verdicts
 from recuse.composition import Stage
-from recuse.data.split import Split
 from recuse.evaluation.score_stage import score_stage
-from recuse.progress import Progress
-from recuse.selectors import RobustMargin, RobustnessIndicator, RobustSoftmaxResponse
-from recuse.threat import Threat
+from recuse.models.mixture import mixed
+from recuse.selectors import (
+    Always,
+    RobustMargin,
+    RobustnessIndicator,
+    RobustSoftmaxResponse,
+    SoftmaxResponse,
+)
+from recuse.systems.judging import Judge
 
 SCORED = "scored"
+_MAJORITY = 0.5
 # Above which threshold a bound is known, and the bound.
 _BOUNDS: dict[type, tuple[float, Callable[..., StageVerdicts]]] = {
     RobustMargin: (0.0, margin_stage),
-    RobustSoftmaxResponse: (0.5, robust_softmax_stage),
+    RobustSoftmaxResponse: (_MAJORITY, robust_softmax_stage),
 }
 
 
-def stage_verdicts(
-    stage: Stage,
-    judged: Verdicts,
-    split: Split,
-    budget: Threat,
-    *,
-    seed: int,
-    run: Path,
-    progress: Progress,
-) -> StageVerdicts | None:
+def stage_verdicts(stage: Stage, judged: Sequence[Verdicts], judge: Judge) -> StageVerdicts | None:
     """Where a stage surely selects and is right; None where no bound is known for its selector.
 
     A margin and a robust softmax are asked once more, at the radius of their own plus the budget:
     where they still select, they select wherever the attacker moves the image, as far as their
-    search can tell.
+    search can tell. Softmax response and mixtures are counted by the worst probabilities within
+    the budget.
 
     Args:
         stage: As deployed.
-        judged: The stage's network by itself, at the budget and twice the budget.
-        split: The same images.
-        budget: The attacker's ball.
-        seed: Of the searches.
-        run: Run folder.
-        progress: Told after every batch.
+        judged: Its networks by themselves (:func:`recuse.systems.judging.alone`).
+        judge: What judged them.
     """
-    selector, eps = stage.selector, budget.radius
+    selector, budget = stage.selector, judge.budget
+    own, eps = judged[0], budget.radius
+    if isinstance(selector, Always):
+        return _always(stage, judged, judge)
     if isinstance(selector, RobustnessIndicator) and selector.reach.own == budget:
-        return stage_of(judged, eps)
+        return stage_of(own, eps)
+    if isinstance(selector, SoftmaxResponse) and selector.threshold > _MAJORITY:
+        return softmax_stage(
+            own.accurate(),
+            own.stable("robust", eps),
+            own.confidence(),
+            sure_confidence(own, eps),
+            own.worst_confidence(eps),
+            threshold=selector.threshold,
+        )
+    return _around(stage, own, judge)
+
+
+def _always(stage: Stage, judged: Sequence[Verdicts], judge: Judge) -> StageVerdicts:
+    """A stage that abstains nowhere is right where its network is; a mixture by its members."""
+    eps, parts = judge.budget.radius, mixed(stage.model)
+    if parts is None:
+        found = core_of(judged[0], eps)
+    else:
+        first, second = judged
+        accurate, share = _record(stage, first, judge, "accurate"), parts.mixture.alpha
+        margin = sure_margin(first, eps)
+        found = (
+            one_hot_mixture_core(accurate, margin, core_of(second, eps), share=share)
+            if parts.mixture.one_hot
+            else mixture_core(accurate, margin, sure_margin(second, eps), share=share)
+        )
+    everywhere = np.ones_like(found.accurate)
+    right = found.accurate & found.robust
+    return StageVerdicts(found.accurate, found.robust, everywhere, everywhere, right)
+
+
+def _around(stage: Stage, judged: Verdicts, judge: Judge) -> StageVerdicts | None:
+    """A selector that looks around its input, with the doubled radius paid for."""
+    selector, budget = stage.selector, judge.budget
     if not isinstance(selector, RobustMargin | RobustSoftmaxResponse):
         return None
-    least, verdicts = _BOUNDS[type(selector)]
+    least, counted = _BOUNDS[type(selector)]
     own, sure = selector.reach.own, selector.reach.sure
     askable = budget.norm != "linf" or sure.eps + budget.eps <= 1
     if selector.threshold <= least or not askable:
         return None
     near, far = (
-        _scores(
-            replace(stage, selector=replace(selector, radius=ball.eps)),
-            judged, split, budget, seed, run, progress,
-        )
+        _record(replace(stage, selector=replace(selector, radius=ball.eps)), judged, judge, "score")
         for ball in (own, sure)
-    )  # fmt: skip
-    return verdicts(
+    )
+    return counted(
         judged.accurate(),
-        judged.stable("robust", eps),
+        judged.stable("robust", budget.radius),
         near,
         np.minimum(near, far),
         threshold=selector.threshold,
     )
 
 
-def _scores(
-    stage: Stage,
-    judged: Verdicts,
-    split: Split,
-    budget: Threat,
-    seed: int,
-    run: Path,
-    progress: Progress,
-) -> Values:
-    record = score_stage(stage, budget, split, records=run / SCORED, seed=seed, progress=progress)
-    frame = judged.frame.select("sample_id").join(
-        record.frame.select("sample_id", "score"), on="sample_id", maintain_order="left"
+def _record(stage: Stage, judged: Verdicts, judge: Judge, column: str) -> Any:
+    """What a stage says of every image, in the order of the verdicts."""
+    record = score_stage(
+        stage,
+        judge.budget,
+        judge.split,
+        records=judge.run / SCORED,
+        seed=judge.seed,
+        progress=judge.progress,
     )
-    return np.asarray(frame["score"].to_numpy(), dtype=np.float64)
+    frame = judged.frame.select("sample_id").join(
+        record.frame.select("sample_id", column), on="sample_id", maintain_order="left"
+    )
+    return frame[column].to_numpy()
 
 
 __all__ = ["SCORED", "stage_verdicts"]

@@ -18,7 +18,7 @@ from recuse.errors import ConfigError, DataError
 from recuse.evaluation.attack_cascade import selector_settings
 from recuse.models.cards import Card
 from recuse.models.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
-from recuse.models.class_order import Reordered
+from recuse.models.class_order import Reordered, in_own_order
 from recuse.protocols import Selector
 from recuse.records.layout import PAGE
 from recuse.records.store import slug, write_atomically
@@ -214,13 +214,7 @@ def _storable(network: nn.Module, card: Card | None, name: str) -> tuple[nn.Modu
             f"{name!r} comes without a card that says how to build it, so it cannot be stored in a "
             "system; save it as a checkpoint with a card first"
         )
-    while isinstance(network, Reordered):
-        order = network.order.tolist()
-        own = [""] * len(order)
-        for label, output in zip(card.label_names, order, strict=True):
-            own[output] = label
-        network, card = network.network, replace(card, label_names=tuple(own))
-    return network, card
+    return in_own_order(network, card)
 
 
 def _in_order(network: nn.Module, card: Card, labels: tuple[str, ...]) -> tuple[nn.Module, Card]:

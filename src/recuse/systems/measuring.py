@@ -6,21 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from recuse.analysis.accounting import CoreVerdicts as CoreVerdicts
-from recuse.analysis.accounting import sound_account
+from recuse.analysis.accounting import CoreVerdicts, sound_account
 from recuse.analysis.compositions import core_of
 from recuse.analysis.intervals import Interval, wilson_of
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Mask, Verdicts, verdicts
-from recuse.attacks import Apgd
 from recuse.composition import Cascade
 from recuse.data.split import Split
-from recuse.evaluation import Evaluation, evaluate, judged_radii
 from recuse.evaluation.attack_cascade import CascadeAttack, attack_cascade
 from recuse.progress import Progress
-from recuse.records.layout import COMPOSITION_RECORDS, RECORDS
-from recuse.records.schema import Record
+from recuse.records.layout import COMPOSITION_RECORDS
 from recuse.systems.bounds import stage_verdicts
+from recuse.systems.judging import Judge, alone
 
 
 def measure(
@@ -42,16 +39,15 @@ def measure(
     whole = attack_cascade(
         cascade, split, attack, records=run / COMPOSITION_RECORDS, progress=progress
     )
-    alone = [
-        verdicts(_alone(cascade, place, split, attack.seed, run, progress))
-        for place in range(len(cascade.members))
-    ]
+    judge = Judge(split, cascade.budget, attack.seed, run, progress)
+    parts = [alone(member, judge) for member in cascade.members]
     if cascade.core is not None:  # what broke a member in the composition broke it
-        alone = gather(alone, [whole])
+        known = iter(gather([model for part in parts for model in part], [whole]))
+        parts = [[next(known) for _ in part] for part in parts]
     judged, eps = verdicts(whole), cascade.budget.radius
     attacked = judged.stable("robust", eps)
-    sound = _sound(cascade, alone, attacked, split, attack.seed, run, progress)
-    stages = len(cascade.stages)
+    sound = _sound(cascade, parts, attacked, judge)
+    stages = [model for part in parts[: len(cascade.stages)] for model in part]
     return {
         "data": split.name,
         "rows": len(split),
@@ -59,45 +55,21 @@ def measure(
         "sound": None if sound is None else plain(wilson_of(sound)),
         "attacked": plain(wilson_of(attacked)),
         "selected": plain(wilson_of(judged.selected())),
-        "stage_alone": {model.meta.model: _rates(model, eps) for model in alone[:stages]},
-        "core_alone": None if cascade.core is None else _rates(alone[-1], eps),
+        "stage_alone": {model.meta.model: _rates(model, eps) for model in stages},
+        "core_alone": None if cascade.core is None else _rates(parts[-1][0], eps),
     }
 
 
-def _alone(
-    cascade: Cascade, place: int, split: Split, seed: int, run: Path, progress: Progress
-) -> Record:
-    """A member judged by itself, at the budget and twice the budget."""
-    member, budget = cascade.members[place], cascade.budget
-    core = place == len(cascade.stages)
-    evaluation = Evaluation(budget.norm, judged_radii([budget.eps]), Apgd(steps=40), seed=seed)
-    return evaluate(
-        member.model,
-        split,
-        evaluation,
-        name=member.name,
-        records=run / RECORDS,
-        tags={"role": "core" if core else "robust"},
-        progress=progress,
-    )
-
-
 def _sound(
-    cascade: Cascade,
-    alone: Sequence[Verdicts],
-    attacked: Mask,
-    split: Split,
-    seed: int,
-    run: Path,
-    progress: Progress,
+    cascade: Cascade, parts: Sequence[Sequence[Verdicts]], attacked: Mask, judge: Judge
 ) -> Mask | None:
     """Images on which the cascade surely answers rightly; None where no bound is known.
 
     What an adversary of the whole broke is not counted, whatever the members' verdicts say.
     """
     found = [
-        stage_verdicts(stage, judged, split, cascade.budget, seed=seed, run=run, progress=progress)
-        for stage, judged in zip(cascade.stages, alone, strict=False)
+        stage_verdicts(stage, judged, judge)
+        for stage, judged in zip(cascade.stages, parts, strict=False)
     ]
     stages = [verdict for verdict in found if verdict is not None]
     if len(stages) < len(found):
@@ -105,7 +77,7 @@ def _sound(
     nobody = np.zeros_like(attacked)
     core = CoreVerdicts(nobody, nobody)
     if cascade.core is not None:
-        core = core_of(alone[-1], cascade.budget.radius)
+        core = core_of(parts[-1][0], cascade.budget.radius)
     return sound_account(stages, core).robust & attacked
 
 

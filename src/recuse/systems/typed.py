@@ -2,6 +2,7 @@
 
 from recuse.attacks import Apgd
 from recuse.protocols import Selector
+from recuse.selectors import Always
 from recuse.selectors.families import SELECTION
 from recuse.threat import Threat
 from recuse.values import Call, parse_value
@@ -35,7 +36,8 @@ def write_selector(selector: Selector) -> str:
     Raises:
         ConfigError: One that cannot be typed, such as one that holds a network.
     """
-    return SELECTION.write(selector, given=("budget",))
+    text = SELECTION.write(selector, given=("budget",))
+    return f"{text}()" if isinstance(selector, Always) else text
 
 
 def open_selector(text: str, budget: Threat) -> tuple[Selector, bool]:

@@ -1,0 +1,48 @@
+"""What ``recuse cascade search --json`` wrote, read as the system to build."""
+
+from collections import Counter
+from pathlib import Path
+
+from recuse.cli.mixtures import parts_of
+from recuse.errors import ConfigError
+from recuse.records.run_folder import read_mapping
+
+
+def searched(
+    path: Path, stages: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...], str | None, str]:
+    """Stages with their selectors, core and threat of the most frequent system of a search.
+
+    A mixture is a stage that always answers, without a core.
+    """
+    found = read_mapping(path)
+    if not found:
+        raise ConfigError(f"{path} does not exist; recuse cascade search --json writes it")
+    where = dict(word.split("=", 1) for word in stages if "=" in word)
+    try:
+        systems = Counter(
+            (tuple(split["stages"]), split.get("mixture")) for split in found["splits"]
+        )
+        ((chosen, mixture), _), *_ = systems.most_common(1)
+        parts = [str(stage).partition(": ") for stage in chosen]
+        core, threat = str(found["core"]), f"{found['norm']}:{found['eps']}"
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} is not what recuse cascade search --json writes") from error
+    if mixture:
+        return (_mixed(str(mixture), where),), ("always()",), None, threat
+    names = [name for name, _, _ in parts]
+    given = [f"{name}={where.get(name, name)}" for name in (*names, core)]
+    return tuple(given[:-1]), tuple(s or "indicator" for _, _, s in parts), given[-1], threat
+
+
+def _mixed(text: str, where: dict[str, str]) -> str:
+    """A mixture as a search names it, with its models as they are to be found."""
+    found = parts_of(text)
+    if found is None:
+        raise ConfigError(f"the search chose {text!r}, which is no mixture that can be built")
+    kind, *members, numbers = found
+    first, second = (where.get(member, member) for member in members)
+    return f"{kind}={kind}({first}, {second}; {', '.join(map(str, numbers))})"
+
+
+__all__ = ["searched"]
