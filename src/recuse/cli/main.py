@@ -42,6 +42,7 @@ def verbs() -> Verbs:
     """Every command; a verb imports its heavy parts only when it runs."""
     from recuse.cli import (
         attack,
+        audit,
         build,
         cascade,
         certify,
@@ -64,6 +65,7 @@ def verbs() -> Verbs:
     return {
         "run": run.run,
         "train": train.train,
+        "audit": audit.audit,
         "evaluate": evaluate.evaluate,
         "certify": certify.certify,
         "compose": compose.compose,

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recuse.data import Splits
+from torch import nn
+
+from recuse.data import Split, Splits
 from recuse.evaluation.admission import admit
 from recuse.evaluation.geometry import separations, slopes
 from recuse.models.checkpoint import load_checkpoint, weights_sha256
-from recuse.progress import Progress
+from recuse.progress import Progress, silent
 from recuse.recipes.config import RunConfig, SlopePlan
 from recuse.recipes.run_location import RunLocation
 from recuse.records.layout import SLOPES, separation_name
@@ -51,20 +53,32 @@ def _measure_slopes(
         # Training images are what it measures on, beside new ones.
         admitted = admit(network, card, splits.test, allow_training_data=True)
         network = admitted.network.to(place.device)
-        row = {"model": model.name, "weights": weights_sha256(network)}
-        for method in plan.methods:
-            found = slopes(network, parts, plan.threat, method, seed=plan.seed, progress=progress)
-            for part, measured in found.items():
-                row[f"{part}_{method.output}"] = measured["lipschitz"]
-                row[f"{part}_accuracy"] = measured["accuracy"]
-        rows.append(row)
-        _keep(path, {"settings": _settings(plan, splits), "rows": rows})
+        rows.append(slope_row(network, model.name, parts, plan, progress))
+        _keep(path, {"settings": slope_settings(plan, splits.test), "rows": rows})
 
 
-def _settings(plan: SlopePlan, splits: Splits) -> dict[str, Any]:
+def slope_row(
+    network: nn.Module,
+    name: str,
+    parts: Mapping[str, Split],
+    plan: SlopePlan,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Slopes of one network near each part, by every method of a plan, as JSON values."""
+    row = {"model": name, "weights": weights_sha256(network)}
+    for method in plan.methods:
+        found = slopes(network, parts, plan.threat, method, seed=plan.seed, progress=progress)
+        for part, measured in found.items():
+            row[f"{part}_{method.output}"] = measured["lipschitz"]
+            row[f"{part}_accuracy"] = measured["accuracy"]
+    return row
+
+
+def slope_settings(plan: SlopePlan, test: Split) -> dict[str, Any]:
+    """What decides the slopes of a network, as JSON values."""
     method = plan.methods[0]
     return {
-        "data": splits.test.name.partition("/")[0],
+        "data": test.name.partition("/")[0],
         "threat": str(plan.threat),
         "steps": method.steps,
         "step_size": method.step_size,
@@ -77,4 +91,4 @@ def _keep(path: Path, values: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(values, indent=1).encode())
 
 
-__all__ = ["measure_geometry"]
+__all__ = ["measure_geometry", "slope_row", "slope_settings"]

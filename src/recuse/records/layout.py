@@ -11,6 +11,7 @@ GALLERY = "gallery"
 GALLERY_PICTURES = "gallery.parquet"
 REGIONS = "regions.npz"
 REPORT = "report.html"
+AUDIT = "audit.html"
 PAGE = "README.md"
 COMPOSITION_RATES = "composition.json"
 # Rows behind those rates, apart from the records of single models.

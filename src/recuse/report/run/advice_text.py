@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from recuse.analysis.accounting import difference
+from recuse.analysis.accounting import Difference, difference
 from recuse.analysis.advice import ALLOWED_LOSS, Advice, System
 from recuse.analysis.intervals import Interval
 from recuse.analysis.measured import CERTIFIED, ROBUST
@@ -164,15 +164,17 @@ def _beside(advice: Advice, stage: System) -> str:
 
 def _where_better(system: System, other: System) -> str:
     """For whom the system that was not taken would be the better one, if that is established."""
-    over = difference(system.account, other.account)
-    better = [
-        name
-        for name, interval in (("natural", over.natural), ("robust", over.robust))
-        if interval.low > 0
-    ]
-    if len(better) != 1:
+    better = only_better_in(difference(system.account, other.account))
+    if not better:
         return ""
-    return f"; where {better[0]} accuracy counts most, {system.title} is the better choice"
+    return f"; where {better} accuracy counts most, {system.title} is the better choice"
+
+
+def only_better_in(over: Difference) -> str:
+    """The one accuracy, natural or robust, in which one system surely leads; else empty."""
+    rates = (("natural", over.natural), ("robust", over.robust))
+    better = [name for name, interval in rates if interval.low > 0]
+    return better[0] if len(better) == 1 else ""
 
 
 def _over(system: System, other: System, advice: Advice) -> str:

@@ -1,6 +1,7 @@
 """Inputs that were abstained on, beside the adversarial example that made the answer move."""
 
 import io
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -11,24 +12,41 @@ from recuse.errors import RecordError
 from recuse.report.page.blocks import Gallery, Image, Picture
 
 _SMALLEST_SIDE = 160
+_ABSTAINED = (
+    "The robust model does not answer these: a change within ε moves its answer. The "
+    "perturbation is shown around grey, stretched to full contrast."
+)
+Row = Mapping[str, object]
 
 
-def gallery(frame: pl.DataFrame, *, title: str = "Inputs that were abstained on") -> Gallery:
+def abstains(row: Row) -> str:
+    """What is said of an input that was abstained on."""
+    model, eps = row.get("model"), row.get("eps")
+    within = f" at {str(eps).replace(':', ' ')}" if eps else ""
+    who = f"{model} abstains{within}" if model else f"abstained{within}"
+    saved = ", which avoids a wrong answer" if row["label"] != row["prediction"] else ""
+    return f"{who}{saved} ({row['sample_id']})"
+
+
+def gallery(
+    frame: pl.DataFrame,
+    title: str = "Inputs that were abstained on",
+    caption: str = _ABSTAINED,
+    saying: Callable[[Row], str] = abstains,
+) -> Gallery:
     """Pictures of a ``gallery.parquet``.
 
     Args:
         frame: ``sample_id``, ``label``, ``prediction`` and ``image`` (PNG bytes); where known
             ``adversarial_prediction``, ``adversarial``, ``model`` and ``eps``.
         title: Heading.
+        caption: What they have in common.
+        saying: The words below one of them.
 
     Raises:
         RecordError: An image that cannot be read.
     """
-    caption = (
-        "The robust model does not answer these: a change within ε moves its answer. The "
-        "perturbation is shown around grey, stretched to full contrast."
-    )
-    return Gallery(title, tuple(_picture(row) for row in frame.to_dicts()), caption)
+    return Gallery(title, tuple(_picture(row, saying(row)) for row in frame.to_dicts()), caption)
 
 
 def enlarge(png: bytes) -> bytes:
@@ -60,9 +78,8 @@ def perturbation(png: bytes, adversarial: bytes) -> bytes:
     return _png(Pixels.fromarray((127.5 + 127.5 * difference / largest).round().astype(np.uint8)))
 
 
-def _picture(row: dict[str, object]) -> Picture:
+def _picture(row: Row, caption: str) -> Picture:
     label, answer = str(row["label"]), str(row["prediction"])
-    wrong = label != answer
     clean = _bytes(row["image"])
     images = [Image(enlarge(clean), f"answer {answer}", f"a {label}, unperturbed")]
     adversarial = row.get("adversarial")
@@ -73,14 +90,7 @@ def _picture(row: dict[str, object]) -> Picture:
             Image(enlarge(perturbation(clean, moved)), "perturbation", "the perturbation"),
             Image(enlarge(moved), f"answer {answer_moved}", f"a {label}, perturbed"),
         ]
-    model, eps = row.get("model"), row.get("eps")
-    within = f" at {str(eps).replace(':', ' ')}" if eps else ""
-    who = f"{model} abstains{within}" if model else f"abstained{within}"
-    return Picture(
-        images=tuple(images),
-        title=f"true class {label}",
-        caption=f"{who}{', which avoids a wrong answer' if wrong else ''} ({row['sample_id']})",
-    )
+    return Picture(images=tuple(images), title=f"true class {label}", caption=caption)
 
 
 def _bytes(value: object) -> bytes:

@@ -1,0 +1,1 @@
+"""The page of an audit: one network, what it is good for, and what to type next."""
