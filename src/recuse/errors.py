@@ -23,3 +23,7 @@ class CertificationError(RecuseError):
 
 class TrainingError(RecuseError):
     """Training that cannot go on, for example because the loss is not finite."""
+
+
+class EngineError(RecuseError):
+    """Workers that cannot be had, or that lost a piece of the work again and again."""

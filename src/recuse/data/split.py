@@ -100,6 +100,10 @@ class Split:
         """The same rows under another name; the ids stay."""
         return self._rows(self.images, self.labels, self.ids, name)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Its own rows: what is cut from a larger part would carry all of that along."""
+        return {**self.__dict__, "images": self.images.clone(), "labels": self.labels.clone()}
+
     def _rows(
         self, images: Tensor, labels: Tensor, ids: tuple[str, ...], name: str | None = None
     ) -> "Split":

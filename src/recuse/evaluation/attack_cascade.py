@@ -1,6 +1,7 @@
 """Attack a deployed composition as one system and record, per sample, what came of it."""
 
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from recuse.attacks import Apgd
 from recuse.composition import AdaptiveAdversary, Cascade
 from recuse.data.split import Split
+from recuse.engine import Engine, InProcess
 from recuse.errors import ConfigError
 from recuse.evaluation.evaluate import fingerprint
 from recuse.evaluation.identity import answers
@@ -58,6 +60,7 @@ def attack_cascade(
     *,
     records: Path,
     repair: bool = False,
+    engine: Engine = InProcess(),
     progress: Progress = silent,
 ) -> Record:
     """Attack a composition within its budget; a rerun attacks only what is missing.
@@ -68,7 +71,8 @@ def attack_cascade(
         attack: Adversary, seed, limit.
         records: Folder for the record.
         repair: Attack again what damaged shards held, instead of refusing to go on.
-        progress: Told after every chunk.
+        engine: Where chunks are attacked; the record is the same.
+        progress: Told after every piece.
 
     Returns:
         The record: ``accurate`` (right without an attack) and ``robust`` at the budget's radius
@@ -88,13 +92,13 @@ def attack_cascade(
     job = Job(
         meta,
         answers(networks, first),
-        lambda part: _judge(cascade, part, attack, meta),
+        partial(_judge, cascade, attack=attack, meta=meta),
         task=f"attack {meta.model}",
         size=attack.chunk,
         threads=max(suitable_threads(m, first, attack.chunk) for m in networks.values()),
         repair=repair,
     )
-    return judge_missing(job, wanted, records, progress=progress)
+    return judge_missing(job, wanted, records, engine=engine, progress=progress)
 
 
 def _require_fit(cascade: Cascade, split: Split) -> None:

@@ -5,7 +5,9 @@ where everything is computed as the proof assumes. A certificate that no attack 
 nothing more than it did: this is a test of the code, not of the theorem.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from recuse.attacks import Apgd
 from recuse.certify.surrogate import SmoothedSurrogate
 from recuse.certify.votes import ROWS_CPU, DrawSource, Voters
 from recuse.data.split import Split
+from recuse.engine import Engine, InProcess
 from recuse.errors import ConfigError
 from recuse.evaluation.identity import answers
 from recuse.evaluation.placing import FIRST, placed
@@ -82,6 +85,7 @@ def attack_certificates(
     *,
     records: Path,
     repair: bool = False,
+    engine: Engine = InProcess(),
     progress: Progress = silent,
 ) -> Record:
     """Attack a smoothed classifier at images that were certified, and ask for its votes there.
@@ -93,7 +97,8 @@ def attack_certificates(
         attack: Radius, attack, votes.
         records: Folder for the record.
         repair: Attack again what damaged shards held, instead of refusing to go on.
-        progress: Told after every chunk.
+        engine: Where chunks are attacked; the record is the same.
+        progress: Told after every piece.
 
     Returns:
         The record: ``prediction``, the certified class; ``certified`` at the radius; ``robust``
@@ -117,24 +122,17 @@ def attack_certificates(
     asked = split if attack.limit is None else split.head(attack.limit)
     wanted = asked.take([row for row, i in enumerate(asked.ids) if i in known])
     meta = _meta(certified.meta, attack)
-
-    def judge(part: Split) -> Record:
-        classes = torch.tensor([known[i][0] for i in part.ids])
-        proven = [known[i][1] for i in part.ids]
-        x = placed(model, part.images, meta.model)
-        return _attacked(model, part, x, classes.to(x.device), proven, attack, meta)
-
     first = placed(model, wanted.head(FIRST).images, meta.model)
     job = Job(
         meta,
         answers({meta.model: model}, first),
-        judge,
+        partial(_attacked, model, known=known, attack=attack, meta=meta),
         task=f"attack certificates of {meta.model}",
         size=attack.chunk,
         threads=suitable_threads(model, first, attack.rows),
         repair=repair,
     )
-    return judge_missing(job, wanted, records, progress=progress)
+    return judge_missing(job, wanted, records, engine=engine, progress=progress)
 
 
 def _meta(certified: RecordMeta, attack: CertificateAttack) -> RecordMeta:
@@ -162,12 +160,14 @@ def _meta(certified: RecordMeta, attack: CertificateAttack) -> RecordMeta:
 def _attacked(
     model: nn.Module,
     part: Split,
-    x: Images,
-    classes: Labels,
-    proven: list[bool],
+    *,
+    known: Mapping[str, tuple[int, bool]],
     attack: CertificateAttack,
     meta: RecordMeta,
 ) -> Record:
+    x = placed(model, part.images, meta.model)
+    classes = torch.tensor([known[i][0] for i in part.ids], device=x.device)
+    proven = [known[i][1] for i in part.ids]
     sigma = meta.settings["sigma"]
     noise = SampleNoise(attack.seed, part.ids, "attack certificates")
     surrogate = SmoothedSurrogate(

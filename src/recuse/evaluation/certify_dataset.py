@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from recuse.certify import GroupSequential
 from recuse.certify.power import BETA, VotingCertifier, needed_radius
 from recuse.certify.votes import ROWS_CPU
 from recuse.data.split import Split
+from recuse.engine import Engine, InProcess
 from recuse.errors import ConfigError
 from recuse.evaluation.admission import admit
 from recuse.evaluation.evaluate import fingerprint
@@ -158,6 +160,7 @@ def certify_dataset(
     card: Card | None = None,
     allow_training_data: bool = False,
     repair: bool = False,
+    engine: Engine = InProcess(),
     progress: Progress = silent,
 ) -> Evaluated:
     """Certify a model and keep one row per sample; finished samples are never drawn again.
@@ -178,7 +181,8 @@ def certify_dataset(
             classes and of the data's ask for it (:mod:`recuse.evaluation.admission`).
         allow_training_data: Certify it on images that its card says it was trained on.
         repair: Certify again what damaged shards held, instead of refusing to go on.
-        progress: Told after every chunk.
+        engine: Where chunks are certified; the record is the same.
+        progress: Told after every piece.
 
     Returns:
         The record of ``split`` (of its first ``limit`` samples).
@@ -201,13 +205,13 @@ def certify_dataset(
     job = Job(
         meta,
         answers({name: model}, x),
-        lambda chunk: certify_chunk(model, chunk, certification, meta),
+        partial(certify_chunk, model, certification=certification, meta=meta),
         task=f"certify {name}",
         size=certification.chunk,
         threads=suitable_threads(model, x, certification.rows),
         repair=repair,
     )
-    return judge_missing(job, wanted, records, progress=progress)
+    return judge_missing(job, wanted, records, engine=engine, progress=progress)
 
 
 def certify_chunk(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from recuse.attacks import Apgd, Margins, MaskingCheck, attack_name, attack_radii
 from recuse.attacks.verify import evaluation_mode
 from recuse.data.split import Split
+from recuse.engine import Engine, InProcess
 from recuse.errors import ConfigError
 from recuse.evaluation.admission import admit
 from recuse.evaluation.copies import on_copies
@@ -127,6 +129,7 @@ def evaluate(
     prepared: bool = True,
     precision: Precision = "fp32",
     repair: bool = False,
+    engine: Engine = InProcess(),
     progress: Progress = silent,
 ) -> Evaluated:
     """Judge a model and keep one row per sample; a rerun computes only what is missing.
@@ -154,7 +157,8 @@ def evaluate(
             finds counts if the model itself errs there in fp32; the full attack meets the rest, so
             that no verdict is weaker. It is part of the record's key.
         repair: Judge again what damaged shards held, instead of refusing to go on.
-        progress: Told after every batch.
+        engine: Where batches are judged; the record is the same.
+        progress: Told after every piece.
 
     Returns:
         The record of ``split`` (of its first ``limit`` samples).
@@ -183,13 +187,13 @@ def evaluate(
         job = Job(
             meta,
             answers({name: model}, x),
-            lambda batch: judge_batch(model, batch, searched, meta, again=first_ids),
+            partial(judge_batch, model, evaluation=searched, meta=meta, again=first_ids),
             task=f"attack {name}",
             size=evaluation.rows(wanted),
             threads=suitable_threads(model, x, evaluation.rows(wanted)),
             repair=repair,
         )
-        return judge_missing(job, wanted, records, progress=progress)
+        return judge_missing(job, wanted, records, engine=engine, progress=progress)
 
 
 def judge_batch(

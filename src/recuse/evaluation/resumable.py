@@ -1,14 +1,16 @@
 """The loop over what a record still lacks, which evaluating, certifying and attacking share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from recuse.data.split import Split
-from recuse.errors import RecordError
+from recuse.engine import Engine, InProcess
+from recuse.errors import EngineError, RecordError
 from recuse.evaluation.evaluated import Evaluated
+from recuse.models.inputs import out_of_memory
 from recuse.progress import Progress
 from recuse.records.answers import Answers
 from recuse.records.duplicates import split_duplicates
@@ -45,8 +47,46 @@ class Job:
     repair: bool = False
 
 
-def judge_missing(job: Job, wanted: Split, records: Path, *, progress: Progress) -> Evaluated:
-    """Judge what a record lacks, a batch at a time, and keep every batch at once.
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a piece, batch by batch: what a worker is sent."""
+
+    judge: Callable[[Split], Record]
+    size: int
+    threads: int
+
+    def __call__(self, piece: Split) -> pl.DataFrame:
+        with using_threads(self.threads):
+            return pl.concat(
+                [frame for batch in piece.batches(self.size) for frame in self._of(batch)]
+            )
+
+    def _of(self, batch: Split) -> Iterator[pl.DataFrame]:
+        try:
+            yield self.judge(batch).frame
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError) or out_of_memory(error)):
+                raise
+            if len(batch) == 1:
+                raise EngineError(
+                    "one sample does not fit into memory; take a device with more, or a smaller "
+                    f"network ({error})"
+                ) from error
+            for half in batch.batches(-(-len(batch) // 2)):
+                yield from self._of(half)
+
+
+def judge_missing(
+    job: Job,
+    wanted: Split,
+    records: Path,
+    *,
+    engine: Engine = InProcess(),
+    progress: Progress,
+) -> Evaluated:
+    """Judge what a record lacks, a piece at a time, and keep every piece at once.
+
+    Where a batch does not fit into memory it is halved, which changes no row.
 
     While another process writes the same record this one waits, and then judges what is left.
 
@@ -54,7 +94,9 @@ def judge_missing(job: Job, wanted: Split, records: Path, *, progress: Progress)
         job: What is judged, and how.
         wanted: The samples that the record is to hold.
         records: Folder that holds all records of a run.
-        progress: Told after every batch; its note says what was repaired, or who is waited for.
+        engine: Where pieces are judged.
+        progress: Told after every piece; its note says what was repaired, who is waited for, or
+            what became of workers.
 
     Returns:
         The record of the wanted samples alone; others that it holds stay on disk.
@@ -67,19 +109,19 @@ def judge_missing(job: Job, wanted: Split, records: Path, *, progress: Progress)
     def waiting(owner: str) -> None:
         progress(job.task, 0, total, f"waiting for {owner}, which writes this record")
 
-    with (
-        using_threads(job.threads),
-        writing(records, job.meta, job.answers, repair=job.repair, waiting=waiting) as opened,
-    ):
-        note = "; ".join((*opened.notes, *_confirmed(job, opened, wanted)))
+    with writing(records, job.meta, job.answers, repair=job.repair, waiting=waiting) as opened:
+        with using_threads(job.threads):
+            notes = [*opened.notes, *_confirmed(job, opened, wanted)]
         finished = set(opened.frame["sample_id"])
         missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
         done = total - len(missing)
-        progress(job.task, done, total, note)
-        for batch in wanted.take(missing).batches(job.size) if missing else ():
-            opened.shards.append(job.judge(batch).frame)
-            done += len(batch)
-            progress(job.task, done, total, note)
+        progress(job.task, done, total, "; ".join(notes))
+        rows = _Rows(job.judge, job.size, max(1, job.threads // engine.workers))
+        pieces = wanted.take(missing).batches(engine.shard_size or job.size) if missing else ()
+        for frame in engine.map(rows, pieces, told=notes.append):
+            opened.shards.append(frame)
+            done += frame.height
+            progress(job.task, done, total, "; ".join(notes))
         frame = opened.finish().frame
     return Evaluated(job.meta, frame.filter(pl.col("sample_id").is_in(list(wanted.ids))))
 

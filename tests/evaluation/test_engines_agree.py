@@ -1,0 +1,131 @@
+"""The record is the same whatever computes it, in pieces of any size, whoever dies."""
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from recuse.attacks import Apgd
+from recuse.certify import GroupSequential
+from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
+from recuse.data import Digits
+from recuse.data.split import Split
+from recuse.engine import Engine, InProcess, Processes, Retries
+from recuse.errors import EngineError
+from recuse.evaluation import Evaluation, evaluate
+from recuse.evaluation.attack_cascade import CascadeAttack, attack_cascade
+from recuse.evaluation.certify_dataset import Certification, certify_dataset
+from recuse.evaluation.placing import FIRST
+from recuse.models import SmallConvNet, build_seeded, normalized
+from recuse.progress import Progress, silent
+from recuse.records.hashes import record_hash
+from recuse.records.schema import Record
+from recuse.selectors import RobustnessIndicator
+from recuse.threat import Threat
+
+BUDGET = Threat("linf", 0.05)
+TWO = Processes(2, shard_size=8, retries=Retries(pause=0.01))
+
+
+def network(seed: int = 0) -> nn.Module:
+    return normalized(build_seeded(SmallConvNet(channels=1, size=8), seed), (0.5,), (0.5,)).eval()
+
+
+@pytest.fixture(scope="module")
+def digits() -> Split:
+    return Digits().load().test.head(60)
+
+
+def attacked(
+    model: nn.Module,
+    split: Split,
+    records: Path,
+    engine: Engine,
+    progress: Progress = silent,
+    size: int = 16,
+) -> Record:
+    plan = Evaluation("linf", (0.02, 0.05), Apgd(steps=5), batch_size=size)
+    return evaluate(
+        model, split, plan, name="net", records=records, engine=engine, progress=progress
+    )
+
+
+def certified(split: Split, records: Path, engine: Engine) -> Record:
+    plan = Certification(GroupSequential(0.25, n_max=2000), (0.1,), chunk=9)
+    return certify_dataset(
+        network(), split.head(20), plan, name="net", records=records, engine=engine
+    )
+
+
+def composed(split: Split, records: Path, engine: Engine) -> Record:
+    stage = Stage(network(), RobustnessIndicator(BUDGET, Apgd(steps=3)), "robust")
+    cascade = Cascade((stage,), Core(network(1), "core"), BUDGET)
+    plan = CascadeAttack(AdaptiveAdversary(steps=3, attacks=(Apgd(steps=3),)), chunk=8)
+    return attack_cascade(cascade, split.head(20), plan, records=records, engine=engine)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda s, r, e: attacked(network(), s, r, e), id="attacked"),
+        pytest.param(certified, id="certified", marks=pytest.mark.slow),
+        pytest.param(composed, id="composed", marks=pytest.mark.slow),
+    ],
+)
+def test_the_record_is_the_same_whatever_computes_it(
+    digits: Split, tmp_path: Path, make: Callable[[Split, Path, Engine], Record]
+) -> None:
+    engines = {"a": InProcess(), "b": InProcess(7), "c": Processes(2, shard_size=13)}
+    hashes = {record_hash(make(digits, tmp_path / name, e)) for name, e in engines.items()}
+    assert len(hashes) == 1
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_again_and_again_change_no_row(
+    digits: Split, tmp_path: Path
+) -> None:
+    whole, notes = attacked(network(), digits, tmp_path / "whole", InProcess()), []
+
+    def kill(task: str, done: int, total: int, note: str = "") -> None:
+        notes.append(note)
+        if 0 < done < 40:
+            multiprocessing.active_children()[0].kill()
+
+    record = attacked(network(), digits, tmp_path / "killed", TWO, progress=kill)
+    assert record_hash(record) == record_hash(whole)
+    assert "SIGKILL; its piece is computed again" in notes[-1]
+
+
+class Tight(nn.Module):
+    """A network whose device has room for so many images alone."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.network, self.room = network(), room
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.network(x)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_changes_no_row(
+    digits: Split, tmp_path: Path
+) -> None:
+    whole = attacked(Tight(60), digits, tmp_path / "whole", InProcess(), size=60)
+    tight = attacked(Tight(FIRST), digits, tmp_path / "tight", InProcess(), size=60)
+    assert record_hash(tight) == record_hash(whole)
+
+
+def test_an_image_that_does_not_fit_is_one_sentence(digits: Split, tmp_path: Path) -> None:
+    class Full(Tight):
+        def forward(self, x: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return self.network(x)
+
+    with pytest.raises(EngineError, match="one sample does not fit into memory"):
+        attacked(Full(60), digits, tmp_path, InProcess())
