@@ -24,10 +24,10 @@ BLOCK = re.compile(r"^```\{(commands|values|room)\} ?(\S*)\n```$", re.MULTILINE)
 
 def commands() -> str:
     """Every command with its arguments, as its ``--help`` says them."""
-    from recuse.cli.main import deferred, verbs
+    from recuse.cli.main import VERBS, deferred
 
     parts = []
-    for words, verb in _flat(verbs()):
+    for words, verb in _flat(VERBS):
         takes, options = _arguments(deferred(verb))
         title = " ".join(["recuse", *words, *takes])
         text = inspect.cleandoc(verb.__doc__ or "").partition("\nArgs:")[0].strip()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import recuse
-from recuse.cli.main import main, one_sentence, verbs
+from recuse.cli.main import VERBS, main, one_sentence
 from recuse.models import Mlp
 from recuse.models.cards import card_for
 from recuse.models.checkpoint import save_checkpoint
@@ -172,7 +172,7 @@ def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
             assert stop.value.code == 0
             assert "usage: recuse" in capsys.readouterr().out
 
-    walk(verbs(), [])
+    walk(VERBS, [])
 
 
 def test_a_frame_of_text_becomes_one_line() -> None:
@@ -190,7 +190,7 @@ def every_command(table: dict, *before: str) -> list[tuple[str, ...]]:
     return found
 
 
-@pytest.mark.parametrize("command", [(), *every_command(verbs())], ids=" ".join)
+@pytest.mark.parametrize("command", [(), *every_command(VERBS)], ids=" ".join)
 def test_help_is_in_words_that_a_newcomer_knows(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,12 +5,13 @@ import pytest
 from PIL import Image
 
 from recuse.cli import geometry as verb
+from recuse.cli.arguments import Reading
 
 
 def test_separation_leaves_numbers_and_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    verb.separation("digits", out=tmp_path, eps=("0.1", "0.3"), limit=200)
+    verb.separation("digits", out=tmp_path, eps=("0.1", "0.3"), reading=Reading(limit=200))
     out = capsys.readouterr().out
     assert "train-train, linf: minimum" in out
     found = json.loads((tmp_path / "separation-linf.json").read_text())
@@ -44,7 +45,9 @@ def test_lipschitz_writes_slopes_beside_the_accuracy_gap(
     (tmp_path / "nets_of_this_test.py").write_text(NETS)
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "lipschitz.json"
-    verb.lipschitz("digits", ("nets_of_this_test:build",), threat="linf:0.1", out=out, limit=64)
+    measured = verb.Slopes(threat="linf:0.1")
+    net = ("nets_of_this_test:build",)
+    verb.lipschitz("digits", net, reading=Reading(limit=64), measured=measured, out=out)
     found = json.loads(out.read_text())
     (row,) = found["rows"]
     assert found["threat"] == "linf:0.1"

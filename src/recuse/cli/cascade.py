@@ -2,11 +2,14 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from recuse.analysis.cascade_pool import Pool
     from recuse.analysis.cascade_splits import SearchResult
     from recuse.analysis.intervals import Interval
 
@@ -53,23 +56,12 @@ def search(
     """
     import json as jsonlib
 
-    from recuse.analysis.cascade_pool import build_pool
     from recuse.analysis.cascade_splits import search_splits
     from recuse.cli.console import progress_display
-    from recuse.records.run_folder import attack_records
-    from recuse.records.sources import load_records
     from recuse.records.store import write_atomically
 
-    records = [record for path in logs for record in load_records(path)]
-    attacks = [record for path in logs for record in attack_records(path)]
-    pool = build_pool(
-        records,
-        dataset=dataset,
-        eps=eps,
-        core=core,
-        attacks=attacks,
-        mechanisms=mechanisms,
-        thresholds=thresholds,
+    pool = _pool(
+        logs, dataset=dataset, eps=eps, core=core, mechanisms=mechanisms, thresholds=thresholds
     )
     with progress_display() as progress:
         result = search_splits(
@@ -84,6 +76,17 @@ def search(
     if json is not None:
         write_atomically(json, jsonlib.dumps(result.as_dict(), indent=1).encode())
     _print(result)
+
+
+def _pool(logs: "Sequence[Path]", **how: Any) -> "Pool":
+    """Every model of the logs that may be in a system."""
+    from recuse.analysis.cascade_pool import build_pool
+    from recuse.records.run_folder import attack_records
+    from recuse.records.sources import load_records
+
+    records = [record for path in logs for record in load_records(path)]
+    attacks = [record for path in logs for record in attack_records(path)]
+    return build_pool(records, attacks=attacks, **how)
 
 
 def _print(result: "SearchResult") -> None:

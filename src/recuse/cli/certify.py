@@ -1,37 +1,66 @@
 """``recuse certify``: prove, per image, that an answer is constant on a ball."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from tyro.conf import Positional, arg
+from recuse.cli.arguments import Device, JudgedData, Model, Recorded, option_group
 
 if TYPE_CHECKING:
+    from recuse.evaluation.certify_dataset import Certification
     from recuse.protocols import Certifier
     from recuse.records.schema import Record
 
 AUTO = {"l2": "sequential(sigma=0.12)", "linf": "ibp"}
 
 
+@option_group
+class Proving:
+    """What is proven, and how.
+
+    Attributes:
+        eps: One or more norm:radius of one norm, for example l2:0.12 or linf:2/255.
+        certifier: sequential(sigma=0.12) stops at a decision, fixed(sigma=0.12) is CERTIFY of Cohen
+            et al.; both take sigma, the noise in pixel units (images in [0, 1]), and alpha, the
+            probability of a false certificate per image. For linf ibp is fast and crown tighter
+            (small ReLU networks). auto takes sequential(sigma=0.12) for l2 and ibp for linf;
+            recuse values certifier lists all fields.
+        radius_step: Also bracket the largest certified radius on multiples of this step.
+        doubled: Certify twice every radius as well, and what a deployed stage needs.
+        seed: Of the noise.
+    """
+
+    eps: tuple[str, ...] = ("l2:0.12",)
+    certifier: str = "auto"
+    radius_step: float | None = None
+    doubled: bool = True
+    seed: int = 0
+
+    def certification(self, limit: int | None) -> "Certification":
+        """The same as what certifies, on so many images."""
+        from recuse.cli import options
+        from recuse.evaluation import judged_radii
+        from recuse.evaluation.certify_dataset import Certification
+
+        balls = options.threats(self.eps)
+        asked = [ball.eps for ball in balls]
+        proves = _certifier(self.certifier, balls[0].norm)
+        grid = _grid(proves, self.radius_step)
+        return Certification(
+            proves,
+            tuple(sorted({*(judged_radii(asked) if self.doubled else asked), *grid})),
+            deployed=tuple(asked) if self.doubled else (),
+            seed=self.seed,
+            limit=limit,
+        )
+
+
 def certify(
-    model: Annotated[Positional[str], arg(metavar="MODEL")],
+    model: Model,
     /,
-    data: str | None = None,
-    test_on: str | None = None,
-    train_on: str | None = None,
-    part: str = "test",
-    allow_training_data: bool = False,
-    eps: tuple[str, ...] = ("l2:0.12",),
-    certifier: str = "auto",
-    radius_step: float | None = None,
-    doubled: bool = True,
-    out: Path = Path("runs/certify"),
-    name: str | None = None,
-    role: str = "robust",
-    limit: int | None = None,
-    seed: int = 0,
-    repair: bool = False,
-    data_root: Path | None = None,
-    device: str = "auto",
+    data: JudgedData,
+    proving: Proving,
+    record: Recorded = Recorded(Path("runs/certify")),
+    device: Device = "auto",
 ) -> None:
     """Prove, per image, that the answer is the same on a whole ball, and keep one row per image.
 
@@ -41,71 +70,30 @@ def certify(
     for bounds, somewhat more for votes, of which a stage draws finitely many.
 
     Args:
-        model: A .safetensors checkpoint, a name in the models folder (recuse models list), or
-            module:function that returns an nn.Module.
-        data: A data set by name (recuse data list), a folder of images or a parquet file; one that
-            does not come in parts is cut in three.
-        test_on: Instead of data, a data set to judge whole, or its test part where it has one.
-        train_on: With test_on, the data set the model was trained on, to check that no image is in
-            both.
-        part: Of data, what to judge: test, validation, train or all.
-        allow_training_data: Judge images that the model's card says it was trained on.
-        eps: One or more norm:radius of one norm, for example l2:0.12 or linf:2/255.
-        certifier: sequential(sigma=0.12) stops at a decision, fixed(sigma=0.12) is CERTIFY of Cohen
-            et al.; both take sigma, the noise in pixel units (images in [0, 1]), and alpha, the
-            probability of a false certificate per image. For linf ibp is fast and crown tighter
-            (small ReLU networks). auto takes sequential(sigma=0.12) for l2 and ibp for linf;
-            recuse values certifier lists all fields.
-        radius_step: Also bracket the largest certified radius on multiples of this step.
-        doubled: Certify twice every radius as well, and what a deployed stage needs.
-        out: Run folder; the rows go to its records folder.
-        name: Name in reports; by default the model's own.
-        role: core for the accurate model that always answers, robust for a stage before it.
-        limit: Only the first so many images.
-        seed: Of the noise.
-        repair: Certify again the images of damaged files of the record; else they are named and the
-            command stops.
-        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
-        device: auto, cpu or cuda.
+        data: Images to judge, and how they are read.
+        proving: What is proven, and how.
+        record: Where the rows are kept, and under which name.
     """
-    from recuse.cli import datasets, options
+    from recuse.cli import datasets
     from recuse.cli.console import progress_display
-    from recuse.data import find_data_root
-    from recuse.evaluation import judged_radii
-    from recuse.evaluation.certify_dataset import Certification, certify_dataset
+    from recuse.evaluation.certify_dataset import certify_dataset
     from recuse.records.layout import RECORDS
 
-    balls = options.threats(eps)
-    part_played = options.role(role)
-    asked = [ball.eps for ball in balls]
-    proves = _certifier(certifier, balls[0].norm)
-    grid = _grid(proves, radius_step)
-    radii = {*(judged_radii(asked) if doubled else asked), *grid}
-    certification = Certification(
-        proves,
-        tuple(sorted(radii)),
-        deployed=tuple(asked) if doubled else (),
-        seed=seed,
-        limit=limit,
-    )
-    root = find_data_root(data_root)
-    loaded = options.model(model, root)
-    named = datasets.Named(data, train_on, test_on, part)
-    judged = datasets.to_judge(
-        named, (loaded,), root, limit=limit, allow_training_data=allow_training_data
-    )
+    certification = proving.certification(data.limit)
+    judged = datasets.to_judge(data, (model,), device)
+    ((network, name, _),) = judged.members
     with progress_display() as progress:
-        record = certify_dataset(
-            judged.networks[0].to(options.device(device)),
+        found = certify_dataset(
+            network,
             judged.split,
             certification,
-            name=name or loaded.name,
-            records=out / RECORDS,
-            tags={"role": part_played, **judged.tags},
-            repair=repair,
+            name=record.name or name,
+            records=record.out / RECORDS,
+            tags={"role": record.role, **judged.tags},
+            repair=record.repair,
             progress=progress,
         )
-    print_certificates(record)
+    print_certificates(found)
 
 
 def _certifier(text: str, norm: str) -> "Certifier":

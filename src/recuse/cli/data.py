@@ -5,13 +5,11 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from recuse.cli.arguments import DataRoot, DataSet, Reading
 
-def list_(data_root: Path | None = None) -> None:
-    """List the data sets by name, and whether their files are there.
 
-    Args:
-        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
-    """
+def list_(data_root: DataRoot = None) -> None:
+    """List the data sets by name, and whether their files are there."""
     from rich.console import Console
     from rich.table import Table
 
@@ -34,29 +32,27 @@ def list_(data_root: Path | None = None) -> None:
 
 
 def show(
-    data: Annotated[Positional[str], arg(metavar="DATA")],
+    data: DataSet,
     /,
+    reading: Reading = Reading(),
     out: Path | None = None,
-    data_root: Path | None = None,
 ) -> None:
     """Load a data set, count its images per part and class, and draw some of them.
 
     Args:
-        data: A data set by name (recuse data list), a folder of images or a parquet file.
+        reading: How the images are read.
         out: Write a contact sheet of test images to this PNG file.
-        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
     """
     from rich.console import Console
     from rich.table import Table
 
     from recuse.cli.datasets import parts_of
-    from recuse.data import find_data_root
     from recuse.data.sheet import contact_sheet
     from recuse.data.split import stratified_order
     from recuse.records.store import write_atomically
 
-    splits = parts_of(data, find_data_root(data_root))
-    parts = (splits.train, splits.validation, splits.test)
+    splits = parts_of(data, reading)
+    parts = tuple(reading.limited(part) for part in (splits.train, splits.validation, splits.test))
     table = Table("class", *(part.name for part in parts))
     counts = [part.labels.bincount(minlength=part.classes).tolist() for part in parts]
     for label, name in enumerate(splits.test.label_names):

@@ -8,7 +8,7 @@ from torch import nn
 
 from recuse.class_names import class_order
 from recuse.cli import options
-from recuse.cli.options import LoadedModel
+from recuse.cli.arguments import JudgedData, NamedData, Reading
 from recuse.data import Source, Split, Splits, TrainTest, load_part, source, source_at
 from recuse.data.pool import pooled
 from recuse.errors import ConfigError, DataError
@@ -17,55 +17,37 @@ from recuse.models.cards import Card
 from recuse.training import pseudo_labelled
 
 
-@dataclass(frozen=True)
-class Named:
-    """Data as a person names them.
-
-    Attributes:
-        data: One data set, which has parts or is cut into them.
-        train_on: A data set to train on.
-        test_on: A data set to judge.
-        part: Of ``data``, what to judge: test, validation, train or all.
-    """
-
-    data: str | None = None
-    train_on: str | None = None
-    test_on: str | None = None
-    part: str = "test"
-
-    def source(self) -> Source:
-        """The data set, or the two.
-
-        Raises:
-            ConfigError: Both ways of naming them, or none.
-            DataError: Nothing of that name.
-        """
-        if (self.data is None) == (self.test_on is None) or (self.data and self.train_on):
-            raise ConfigError(
-                "name the images once: one data set (--data), or one to train on and one to judge "
-                "(--train-on, --test-on)"
-            )
-        if self.test_on is None:
-            return data_source(str(self.data))
-        first = None if self.train_on is None else data_source(self.train_on)
-        return TrainTest(first, data_source(self.test_on))
-
-
 @dataclass(frozen=True, eq=False)
 class ToJudge:
     """Images to judge and networks that may be judged on them.
 
     Attributes:
         split: All images of the part.
-        networks: Their outputs are in the order of the data's classes.
-        cards: In the order of the networks.
+        members: Networks, with outputs in the order of the data's classes; their names and cards.
         tags: What records keep of it.
     """
 
     split: Split
-    networks: tuple[nn.Module, ...]
-    cards: tuple[Card | None, ...]
+    members: tuple[tuple[nn.Module, str, Card | None], ...]
     tags: dict[str, int]
+
+
+def named_source(named: NamedData) -> Source:
+    """The data set that was named, or the two.
+
+    Raises:
+        ConfigError: Both ways of naming them, or none.
+        DataError: Nothing of that name.
+    """
+    if (named.data is None) == (named.test_on is None) or (named.data and named.train_on):
+        raise ConfigError(
+            "name the images once: one data set (--data), or one to train on and one to judge "
+            "(--train-on, --test-on)"
+        )
+    if named.test_on is None:
+        return data_source(str(named.data))
+    first = None if named.train_on is None else data_source(named.train_on)
+    return TrainTest(first, data_source(named.test_on))
 
 
 def data_source(name: str) -> Source:
@@ -78,36 +60,37 @@ def data_source(name: str) -> Source:
     return source_at(path) if name and path.exists() else source(name)
 
 
-def parts_of(name: str, root: Path | None) -> Splits:
+def parts_of(name: str, reading: Reading) -> Splits:
     """The three parts of a data set; how they were cut is said.
 
     Raises:
         DataError: Unknown or damaged.
     """
-    splits = data_source(name).load(root)
+    splits = data_source(name).load(reading.root)
     if splits.note:
         say(splits.note)
     return splits
 
 
-def to_judge(
-    named: Named,
-    models: tuple[LoadedModel, ...],
-    root: Path | None,
-    *,
-    limit: int | None,
-    allow_training_data: bool,
-) -> ToJudge:
-    """Load the images, check the networks against them, and say first how many are judged.
+def to_judge(named: JudgedData, refs: tuple[str, ...], device_name: str) -> ToJudge:
+    """Load networks and images, check them against each other, say first how many are judged.
+
+    Args:
+        named: The images.
+        refs: The networks, as :func:`recuse.cli.options.model` takes them.
+        device_name: Where the networks shall compute.
 
     Raises:
-        ConfigError: Unclear what to judge.
+        ConfigError: Unclear what to judge, or no such network or device.
         DataError: Damaged data, or a network that knows other classes or was trained on them.
     """
-    split, note = load_part(named.source(), named.part, root)
-    wanted = split if limit is None else split.head(limit)
+    device = options.device(device_name)
+    models = [options.model(ref, named.root) for ref in refs]
+    split, note = load_part(named_source(named), named.part, named.root)
+    wanted = named.limited(split)
     admitted = [
-        admit(m.network, m.card, split, allow_training_data=allow_training_data) for m in models
+        admit(m.network, m.card, split, allow_training_data=named.allow_training_data)
+        for m in models
     ]
     of = (
         f"{len(split):,}" if len(wanted) == len(split) else f"{len(wanted):,} of the {len(split):,}"
@@ -120,13 +103,15 @@ def to_judge(
         say(sentence)
     return ToJudge(
         split,
-        tuple(one.network for one in admitted),
-        tuple(one.card for one in admitted),
+        tuple(
+            (one.network.to(device), model.name, one.card)
+            for one, model in zip(admitted, models, strict=True)
+        ),
         {name: count for one in admitted for name, count in one.tags.items()},
     )
 
 
-def to_train_on(named: Named, root: Path | None) -> Splits:
+def to_train_on(named: NamedData) -> Splits:
     """Load the three parts and say how many images there are.
 
     Raises:
@@ -135,7 +120,7 @@ def to_train_on(named: Named, root: Path | None) -> Splits:
     """
     if named.test_on is not None and named.train_on is None:
         raise ConfigError("there is nothing to train on; name it (--train-on)")
-    splits = named.source().load(root)
+    splits = named_source(named).load(named.root)
     rest = splits.note or (
         f"validating on {len(splits.validation):,}, leaving {len(splits.test):,} of "
         f"{splits.test.name} to judge"

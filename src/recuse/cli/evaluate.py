@@ -1,34 +1,65 @@
 """``recuse evaluate``: attack a model and keep one row per image."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-from tyro.conf import Positional, arg
+from recuse.cli.arguments import Device, JudgedData, Model, Recorded, option_group
+
+if TYPE_CHECKING:
+    from recuse.evaluation import Evaluation
+
+
+@option_group
+class Searching:
+    """What is searched, and how hard.
+
+    Attributes:
+        threat: One or more norm:eps, for example linf:2/255 or l2:0.25.
+        attack: What searches: apgd, pgd, square or ensemble, with fields such as
+            apgd(steps=100, loss=dlr, restarts=2); recuse values attack lists them.
+        margins: Also search the balls of --threat for the worst probabilities, by three attacks
+            of 40 steps that never stop early; every threshold of softmax response
+            and every mixture is counted from them.
+        doubled: Judge twice every radius as well.
+        batch_size: Images attacked together; by default chosen from their size.
+        seed: Of the random starts.
+    """
+
+    threat: tuple[str, ...] = ("linf:2/255",)
+    attack: str = "apgd"
+    margins: bool = False
+    doubled: bool = True
+    batch_size: int | None = None
+    seed: int = 0
+
+    def evaluation(self, limit: int | None) -> "Evaluation":
+        """The same as what models are judged by, on so many images."""
+        from recuse.attacks import Margins
+        from recuse.cli import options
+        from recuse.evaluation import Evaluation, judged_radii
+
+        balls = options.threats(self.threat)
+        eps = [ball.eps for ball in balls]
+        return Evaluation(
+            norm=balls[0].norm,
+            radii=judged_radii(eps) if self.doubled else tuple(sorted(set(eps))),
+            attack=options.value(self.attack, "attack"),
+            margins=Margins(radii=tuple(sorted(set(eps)))) if self.margins else None,
+            seed=self.seed,
+            limit=limit,
+            batch_size=self.batch_size,
+        )
 
 
 def evaluate(
-    model: Annotated[Positional[str], arg(metavar="MODEL")],
+    model: Model,
     /,
-    data: str | None = None,
-    test_on: str | None = None,
-    train_on: str | None = None,
-    part: str = "test",
-    allow_training_data: bool = False,
-    threat: tuple[str, ...] = ("linf:2/255",),
-    out: Path = Path("runs/evaluate"),
-    name: str | None = None,
-    role: str = "robust",
-    attack: str = "apgd",
-    margins: bool = False,
-    doubled: bool = True,
+    data: JudgedData,
+    searching: Searching,
+    record: Recorded = Recorded(Path("runs/evaluate")),
     prepared: bool = True,
     precision: str = "auto",
-    limit: int | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    repair: bool = False,
-    data_root: Path | None = None,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Attack a model and keep, per image, at which radii it breaks.
 
@@ -36,78 +67,36 @@ def evaluate(
     selection needs.
 
     Args:
-        model: A .safetensors checkpoint, a name in the models folder (recuse models list), or
-            module:function that returns an nn.Module.
-        data: A data set by name (recuse data list), a folder of images or a parquet file; one that
-            does not come in parts is cut in three.
-        test_on: Instead of data, a data set to judge whole, or its test part where it has one.
-        train_on: With test_on, the data set the model was trained on, to check that no image is in
-            both.
-        part: Of data, what to judge: test, validation, train or all.
-        allow_training_data: Judge images that the model's card says it was trained on.
-        threat: One or more norm:eps, for example linf:2/255 or l2:0.25.
-        out: Run folder; the rows go to its records folder.
-        name: Name in reports; by default the model's own.
-        role: core for the accurate model that always answers, robust for a stage before it.
-        attack: What searches: apgd, pgd, square or ensemble, with fields such as
-            apgd(steps=100, loss=dlr, restarts=2); recuse values attack lists them.
-        margins: Also search the balls of --threat for the worst probabilities, by three attacks
-            of 40 steps that never stop early; every threshold of softmax response
-            and every mixture is counted from them.
-        doubled: Judge twice every radius as well.
+        data: Images to judge, and how they are read.
+        searching: What is searched, and how hard.
+        record: Where the rows are kept, and under which name.
         prepared: Search on a copy with batch norm folded into the convolutions, where it answers
             like the model; what it finds is verified on the model. --no-prepared searches on the
             model itself.
         precision: bf16 tries a short attack on a copy in bf16 first and the full one on what that
             leaves; every verdict is given in fp32 and none is weaker. auto does so for large
             networks on a GPU; on a processor it pays where nearly all inputs break.
-        limit: Only the first so many images.
-        batch_size: Images attacked together; by default chosen from their size.
-        seed: Of the random starts.
-        repair: Attack again the images of damaged files of the record; else they are named and the
-            command stops.
-        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
-        device: auto, cpu or cuda.
     """
-    from recuse.attacks import Margins
     from recuse.cli import datasets, options
     from recuse.cli.console import progress_display
     from recuse.cli.show import print_summary
-    from recuse.data import find_data_root
-    from recuse.evaluation import Evaluation, judged_radii
     from recuse.evaluation import evaluate as run
     from recuse.records.layout import RECORDS
 
-    balls = options.threats(threat)
-    part_played = options.role(role)
-    eps = [ball.eps for ball in balls]
-    evaluation = Evaluation(
-        norm=balls[0].norm,
-        radii=judged_radii(eps) if doubled else tuple(sorted(set(eps))),
-        attack=options.value(attack, "attack"),
-        margins=Margins(radii=tuple(sorted(set(eps)))) if margins else None,
-        seed=seed,
-        limit=limit,
-        batch_size=batch_size,
-    )
-    root = find_data_root(data_root)
-    loaded = options.model(model, root)
-    named = datasets.Named(data, train_on, test_on, part)
-    judged = datasets.to_judge(
-        named, (loaded,), root, limit=limit, allow_training_data=allow_training_data
-    )
-    network = judged.networks[0].to(options.device(device))
+    evaluation = searching.evaluation(data.limit)
+    judged = datasets.to_judge(data, (model,), device)
+    ((network, name, _),) = judged.members
     with progress_display() as progress:
-        record = run(
+        found = run(
             network,
             judged.split,
             evaluation,
-            name=name or loaded.name,
-            records=out / RECORDS,
-            tags={"role": part_played, **judged.tags},
+            name=record.name or name,
+            records=record.out / RECORDS,
+            tags={"role": record.role, **judged.tags},
             prepared=prepared,
             precision=options.screen_precision(precision, network),
-            repair=repair,
+            repair=record.repair,
             progress=progress,
         )
-    print_summary([record])
+    print_summary([found])

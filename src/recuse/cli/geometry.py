@@ -6,21 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from recuse.cli.arguments import DataSet, Device, Reading, option_group
+
 if TYPE_CHECKING:
+    from recuse.cli.options import LoadedModel
     from recuse.data import Split
     from recuse.geometry import Separation
+    from recuse.threat import Threat
 
 
 def separation(
-    data: Annotated[Positional[str], arg(metavar="DATA")],
+    data: DataSet,
     /,
+    reading: Reading = Reading(),
     norm: Literal["linf", "l2"] = "linf",
     out: Path = Path("runs/separation"),
     eps: tuple[str, ...] = ("2/255", "8/255"),
-    limit: int | None = None,
     pairs: int = 12,
     workers: int | None = None,
-    data_root: Path | None = None,
 ) -> None:
     """Measure exactly how far differently labelled images are apart, and what radius that permits.
 
@@ -29,20 +32,17 @@ def separation(
     separation.json, a histogram and the nearest pairs as a picture.
 
     Args:
-        data: A data set by name (recuse data list), a folder of images or a parquet file.
+        reading: How the images are read.
         norm: linf or l2.
         out: Folder for the figures.
         eps: Radii to hold against the distances.
-        limit: Only the first so many training and test images.
         pairs: Nearest pairs to draw; 0 for no picture.
         workers: Threads; default one per processor.
-        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
     """
     from rich.console import Console
 
     from recuse.cli import datasets
     from recuse.cli.console import progress_display
-    from recuse.data import find_data_root
     from recuse.evaluation.geometry import separations
     from recuse.records.layout import separation_name
     from recuse.records.store import write_atomically
@@ -50,9 +50,11 @@ def separation(
     from recuse.report.page.blocks import Figure
     from recuse.report.page.figures import save_figure
 
-    splits = datasets.parts_of(data, find_data_root(data_root))
+    splits = datasets.parts_of(data, reading)
     with progress_display() as progress:
-        measured = separations(splits, norm, eps, limit=limit, workers=workers, progress=progress)
+        measured = separations(
+            splits, norm, eps, limit=reading.limit, workers=workers, progress=progress
+        )
     parts = {"train-train": measured.train, "test-train": measured.test}
     for kind, found in measured.found.items():
         path = out / f"nearest-{kind}-{norm}.png"
@@ -66,25 +68,35 @@ def separation(
     save_figure(Figure(f"separation-{norm}", title, chart), out, ("png",))
 
 
-def _first(split: "Split", limit: int | None) -> "Split":
-    return split if limit is None else split.head(limit)
+@option_group
+class Slopes:
+    """What is measured.
+
+    Attributes:
+        threat: Ball, for example linf:2/255.
+        output: Slopes of the logits or of the softmax.
+        steps: Ascent steps of a fifth of the radius.
+        batch_size: Images per forward pass.
+        seed: Of the random starts.
+    """
+
+    threat: str = "linf:2/255"
+    output: Literal["logits", "probabilities"] = "logits"
+    steps: int = 10
+    batch_size: int = 256
+    seed: int = 0
 
 
 def lipschitz(
-    data: Annotated[Positional[str], arg(metavar="DATA")],
+    data: DataSet,
     model: Annotated[
         Positional[tuple[str, ...]], arg(metavar="MODEL", help_behavior_hint="(one or more)")
     ],
     /,
-    threat: str = "linf:2/255",
+    reading: Reading = Reading(),
+    measured: Slopes = Slopes(),
     out: Path | None = None,
-    output: Literal["logits", "probabilities"] = "logits",
-    steps: int = 10,
-    limit: int | None = None,
-    batch_size: int = 256,
-    seed: int = 0,
-    data_root: Path | None = None,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Measure how fast models change near training and test images, beside their accuracy gap.
 
@@ -92,57 +104,57 @@ def lipschitz(
     ascent finds in the ball.
 
     Args:
-        data: A data set by name (recuse data list), a folder of images or a parquet file.
         model: Checkpoints, or names in the models folder (recuse models list).
-        threat: Ball, for example linf:2/255.
+        reading: How the images are read.
+        measured: What is measured.
         out: Write the numbers to this JSON file as well.
-        output: Slopes of the logits or of the softmax.
-        steps: Ascent steps of a fifth of the radius.
-        limit: Only the first so many images of each part.
-        batch_size: Images per forward pass.
-        seed: Of the random starts.
-        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
-        device: auto, cpu or cuda.
     """
     from recuse.cli import datasets, options
-    from recuse.cli.console import progress_display
-    from recuse.data import find_data_root
-    from recuse.evaluation.admission import admit
-    from recuse.evaluation.geometry import slopes
-    from recuse.geometry import Lipschitz
     from recuse.records.store import write_atomically
     from recuse.threat import Threat
 
-    root, ball = find_data_root(data_root), Threat.parse(threat)
-    splits = datasets.parts_of(data, root)
-    parts = {
-        name: _first(split, limit)
-        for name, split in {"train": splits.train, "test": splits.test}.items()
-    }
-    method = Lipschitz(steps=steps, output=output)
-    rows: list[dict[str, Any]] = []
+    ball = Threat.parse(measured.threat)
+    splits = datasets.parts_of(data, reading)
+    parts = {"train": reading.limited(splits.train), "test": reading.limited(splits.test)}
+    rows = []
     for reference in model:
-        loaded = options.model(reference, root)
-        # Training images are what it measures on, beside new ones.
-        admitted = admit(loaded.network, loaded.card, splits.test, allow_training_data=True)
-        network = admitted.network.to(options.device(device))
-        with progress_display() as progress:
-            found = slopes(
-                network,
-                parts,
-                ball,
-                method,
-                seed=seed,
-                batch_size=batch_size,
-                progress=progress,
-            )
-        gap = found["train"]["accuracy"] - found["test"]["accuracy"]
-        rows.append({"model": loaded.name, "weights": loaded.weights, **found, "gap": gap})
+        loaded = options.model(reference, reading.root)
+        rows.append(_slopes(loaded, parts, ball, measured, device))
     if out is not None:
-        settings = {"data": data, "threat": str(ball), "output": output, "steps": steps}
-        text = json.dumps({**settings, "seed": seed, "rows": rows}, indent=1)
-        write_atomically(out, text.encode())
+        settings = {"data": data, "threat": str(ball), "output": measured.output}
+        more = {"steps": measured.steps, "seed": measured.seed, "rows": rows}
+        write_atomically(out, json.dumps(settings | more, indent=1).encode())
     _print_slopes(rows)
+
+
+def _slopes(
+    loaded: "LoadedModel",
+    parts: "dict[str, Split]",
+    ball: "Threat",
+    measured: Slopes,
+    device: str,
+) -> dict[str, Any]:
+    """The row of one model."""
+    from recuse.cli import options
+    from recuse.cli.console import progress_display
+    from recuse.evaluation.admission import admit
+    from recuse.evaluation.geometry import slopes
+    from recuse.geometry import Lipschitz
+
+    # Training images are what it measures on, beside new ones.
+    admitted = admit(loaded.network, loaded.card, parts["test"], allow_training_data=True)
+    with progress_display() as progress:
+        found = slopes(
+            admitted.network.to(options.device(device)),
+            parts,
+            ball,
+            Lipschitz(steps=measured.steps, output=measured.output),
+            seed=measured.seed,
+            batch_size=measured.batch_size,
+            progress=progress,
+        )
+    gap = found["train"]["accuracy"] - found["test"]["accuracy"]
+    return {"model": loaded.name, "weights": loaded.weights, **found, "gap": gap}
 
 
 def _print_slopes(rows: list[dict[str, Any]]) -> None:

@@ -10,14 +10,34 @@ import io
 import os
 import re
 import sys
-import types
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
-from tyro.conf import arg
 from tyro.extras import SubcommandApp
 
 from recuse import __version__
+from recuse.cli import (
+    attack,
+    audit,
+    build,
+    cascade,
+    certify,
+    compose,
+    data,
+    evaluate,
+    geometry,
+    models,
+    paper,
+    predict,
+    records,
+    report,
+    run,
+    serve,
+    show,
+    train,
+    values,
+)
+from recuse.cli.arguments import readable
 from recuse.cli.console import console
 from recuse.errors import RecuseError
 
@@ -38,51 +58,28 @@ Verb = Callable[..., None]
 Verbs = dict[str, "Verb | Verbs"]
 
 
-def verbs() -> Verbs:
-    """Every command; a verb imports its heavy parts only when it runs."""
-    from recuse.cli import (
-        attack,
-        audit,
-        build,
-        cascade,
-        certify,
-        compose,
-        data,
-        evaluate,
-        geometry,
-        models,
-        paper,
-        predict,
-        records,
-        report,
-        run,
-        serve,
-        show,
-        train,
-        values,
-    )
-
-    return {
-        "run": run.run,
-        "train": train.train,
-        "audit": audit.audit,
-        "evaluate": evaluate.evaluate,
-        "certify": certify.certify,
-        "compose": compose.compose,
-        "build": build.build,
-        "predict": predict.predict,
-        "serve": serve.serve,
-        "attack": attack.attack,
-        "report": report.report,
-        "show": show.show,
-        "paper": paper.paper,
-        "values": values.values,
-        "cascade": {"search": cascade.search},
-        "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
-        "data": {"list": data.list_, "show": data.show, "crop": data.crop},
-        "models": {"list": models.list_, "show": models.show, "export": models.export},
-        "records": {"pack": records.pack, "upgrade": records.upgrade, "hash": records.hash_},
-    }
+# Every command; a verb imports its heavy parts only when it runs.
+VERBS: Verbs = {
+    "run": run.run,
+    "train": train.train,
+    "audit": audit.audit,
+    "evaluate": evaluate.evaluate,
+    "certify": certify.certify,
+    "compose": compose.compose,
+    "build": build.build,
+    "predict": predict.predict,
+    "serve": serve.serve,
+    "attack": attack.attack,
+    "report": report.report,
+    "show": show.show,
+    "paper": paper.paper,
+    "values": values.values,
+    "cascade": {"search": cascade.search},
+    "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
+    "data": {"list": data.list_, "show": data.show, "crop": data.crop},
+    "models": {"list": models.list_, "show": models.show, "export": models.export},
+    "records": {"pack": records.pack, "upgrade": records.upgrade, "hash": records.hash_},
+}
 
 
 def deferred(verb: Verb) -> Callable[..., Callable[[], None]]:
@@ -98,20 +95,6 @@ def deferred(verb: Verb) -> Callable[..., Callable[[], None]]:
     hints = get_type_hints(verb, include_extras=True)
     bind.__annotations__ = {n: readable(hint) for n, hint in hints.items() if n != "return"}
     return bind
-
-
-def readable(hint: Any) -> Any:
-    """A parameter's type with what ``--help`` says of it in words that a newcomer knows.
-
-    What may be left out is called by its type alone, not ``{None}|FLOAT``, and claims no default
-    of None: its description says what happens then.
-    """
-    inner, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-    kinds = get_args(inner) if get_origin(inner) in (Union, types.UnionType) else (inner,)
-    if type(None) in kinds and not any(isinstance(note, type(arg())) for note in notes):
-        (kind,) = (kind for kind in kinds if kind is not type(None))
-        notes.append(arg(metavar=kind.__name__.upper(), help_behavior_hint=""))
-    return Annotated[inner, *notes] if notes else inner
 
 
 def build_app(table: Verbs, *, brief: bool) -> SubcommandApp:
@@ -143,7 +126,7 @@ def parse(args: Sequence[str] | None) -> Callable[[], None]:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            call: Callable[[], None] = build_app(verbs(), brief=set(words) <= {"-h", "--help"}).cli(
+            call: Callable[[], None] = build_app(VERBS, brief=set(words) <= {"-h", "--help"}).cli(
                 args=words, description=DESCRIPTION, prog="recuse"
             )
     except SystemExit as stop:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from recuse.cli.arguments import DataRoot
+
 if TYPE_CHECKING:
     from recuse.models.cards import Card
 
@@ -46,13 +48,12 @@ def list_(data_root: Path | None = None) -> None:
 def show(
     model: Annotated[Positional[str], arg(metavar="MODEL")],
     /,
-    data_root: Path | None = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Show the card of a network: origin, architecture, input, threat, measured rates, digest.
 
     Args:
         model: A .safetensors checkpoint, or a name in the models folder (recuse models list).
-        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
     """
     from rich.console import Console
 
@@ -88,14 +89,13 @@ def export(
     model: Annotated[Positional[str], arg(metavar="MODEL")],
     out: Annotated[Positional[Path], arg(metavar="FILE.onnx")],
     /,
-    data_root: Path | None = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Write a network as ONNX, normalisation inside, any batch size; checked against the original.
 
     Args:
         model: A .safetensors checkpoint, or a name in the models folder (recuse models list).
         out: File to write.
-        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
     """
     from rich.console import Console
 

@@ -159,17 +159,6 @@ def annotation_layout(name: str) -> Layout:
     return name
 
 
-def role(name: str) -> str:
-    """What a model is in a composition: ``core``, ``robust`` or ``standard``.
-
-    Raises:
-        ConfigError: Anything else.
-    """
-    if name not in ROLES:
-        raise ConfigError(f"role {name!r} is unknown; take {', '.join(ROLES)}")
-    return name
-
-
 def precision(name: str) -> Precision:
     """``fp32`` or ``bf16``.
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from recuse.cli.arguments import Device
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -33,7 +35,7 @@ def predict(
     out: Path | None = None,
     explain: Path | None = None,
     seed: int | None = None,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Ask a system about images; one row an image, in order.
 
@@ -49,7 +51,6 @@ def predict(
         explain: For each image write a picture into this folder: the image, and the nearest one
             that its network answers otherwise.
         seed: Of the selectors' searches; by default nobody can foresee them.
-        device: auto, cpu or cuda.
     """
     from recuse.cli.console import console
     from recuse.errors import ConfigError

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from recuse.cli.arguments import DataRoot, Device, Repair
+
 
 def run(
     recipe: Annotated[Positional[str], arg(metavar="RECIPE")],
@@ -15,9 +17,9 @@ def run(
     epochs: int | None = None,
     limit: int | None = None,
     quick: bool = False,
-    repair: bool = False,
-    data_root: Path | None = None,
-    device: str = "auto",
+    repair: Repair = False,
+    data_root: DataRoot = None,
+    device: Device = "auto",
 ) -> None:
     """Train, attack, compose and report, as a recipe says.
 
@@ -34,10 +36,6 @@ def run(
         epochs: Training epochs.
         limit: Judge only the first so many test images.
         quick: The same steps at a size that shows only that they work, in less than two minutes.
-        repair: Judge again the images of damaged files of records; else they are named and the
-            command stops.
-        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
-        device: auto, cpu or cuda.
     """
     from recuse.cli import options
     from recuse.cli.console import console, progress_display

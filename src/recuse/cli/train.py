@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from recuse.cli.arguments import Device, NamedData, option_group
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -13,30 +15,70 @@ if TYPE_CHECKING:
     from recuse.training import TrainConfig
 
 
+@option_group
+class Fitting:
+    """What is minimised, and how.
+
+    Attributes:
+        objective: What is minimised: standard, adversarial, trades, mart, gairat, score, era, dga,
+            gaussian, macer, cra, ibp, ..., with fields such as era(beta=0.3, robust=mart).
+        threat: norm:eps of the adversarial examples.
+        epochs: Passes over the training images.
+        batch_size: Images per step.
+        lr: Peak learning rate.
+        schedule: Of the learning rate: constant, one_drop (a tenth after three quarters), step or
+            cosine, with fields such as step(milestones=[0.5, 0.8]).
+        augment: none, crop_flip, sign or autoaugment_cifar10.
+        average: Average of weights that is judged and kept: none, ema or swa.
+        clip_norm: Largest norm of the gradient.
+        precision: fp32, or bf16 for faster forwards with fp32 weights.
+        seed: Of weights, order and noise.
+    """
+
+    objective: str = "era"
+    threat: str = "linf:2/255"
+    epochs: int = 50
+    batch_size: int = 200
+    lr: float = 1e-3
+    schedule: str = "one_drop"
+    augment: str = "none"
+    average: str = "none"
+    clip_norm: float | None = None
+    precision: str = "fp32"
+    seed: int = 0
+
+    def config(self, extra_share: float) -> "TrainConfig":
+        """The same as values."""
+        from recuse.cli import options
+        from recuse.threat import Threat
+        from recuse.training import TrainConfig
+
+        return TrainConfig(
+            options.value(self.objective, "objective"),
+            Threat.parse(self.threat),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            schedule=options.value(self.schedule, "schedule"),
+            augment=options.value(self.augment, "augmentation"),
+            average=options.value(self.average, "average"),
+            clip_norm=self.clip_norm,
+            extra_share=extra_share,
+            precision=options.precision(self.precision),
+            seed=self.seed,
+        )
+
+
 def train(
     model: Annotated[Positional[str], arg(metavar="MODEL")],
     /,
     out: Path,
-    data: str | None = None,
-    train_on: str | None = None,
-    test_on: str | None = None,
-    objective: str = "era",
-    threat: str = "linf:2/255",
-    epochs: int = 50,
-    batch_size: int = 200,
-    lr: float = 1e-3,
-    schedule: str = "one_drop",
-    augment: str = "none",
-    average: str = "none",
-    clip_norm: float | None = None,
+    data: NamedData,
+    fitting: Fitting,
     extra: str | None = None,
     teacher: str | None = None,
     extra_share: float | None = None,
-    precision: str = "fp32",
-    seed: int = 0,
-    limit: int | None = None,
-    data_root: Path | None = None,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Train or fine-tune a model; a killed run goes on with the same command.
 
@@ -49,55 +91,20 @@ def train(
         model: Start from a .safetensors checkpoint or a name in the models folder; or draw fresh
             weights for an architecture such as resnet20 or small(size=32,dropout=0.2).
         out: Folder for the log and the checkpoint model.safetensors.
-        data: A data set by name (recuse data list), a folder of images or a parquet file; one that
-            does not come in parts is cut in three by a fixed seed.
-        train_on: Instead of data, a data set to train on, a tenth held out to validate.
-        test_on: With train_on, the data set that will be judged; no image may be in both.
-        objective: What is minimised: standard, adversarial, trades, mart, gairat, score, era, dga,
-            gaussian, macer, cra, ibp, ..., with fields such as era(beta=0.3, robust=mart).
-        threat: norm:eps of the adversarial examples.
-        epochs: Passes over the training images.
-        batch_size: Images per step.
-        lr: Peak learning rate.
-        schedule: Of the learning rate: constant, one_drop (a tenth after three quarters), step or
-            cosine, with fields such as step(milestones=[0.5, 0.8]).
-        augment: none, crop_flip, sign or autoaugment_cifar10.
-        average: Average of weights that is judged and kept: none, ema or swa.
-        clip_norm: Largest norm of the gradient.
+        data: Images to train on; a limit is of those, not of the images to validate.
+        fitting: What is minimised, and how.
         extra: Images without labels (a data set, folder or parquet file) for robust self-training.
         teacher: Accurate model that labels them, named as MODEL is.
         extra_share: Share of each batch that is extra; half by default.
-        precision: fp32, or bf16 for faster forwards with fp32 weights.
-        seed: Of weights, order and noise.
-        limit: Train on the first so many images only.
-        data_root: Folder with the data sets; by default the variable RECUSE_DATA.
-        device: auto, cpu or cuda.
     """
     from recuse.cli import datasets, options
-    from recuse.data import find_data_root
-    from recuse.threat import Threat
-    from recuse.training import TrainConfig
 
-    config = TrainConfig(
-        options.value(objective, "objective"),
-        Threat.parse(threat),
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        schedule=options.value(schedule, "schedule"),
-        augment=options.value(augment, "augmentation"),
-        average=options.value(average, "average"),
-        clip_norm=clip_norm,
-        extra_share=_share(extra, extra_share),
-        precision=options.precision(precision),
-        seed=seed,
-    )
-    root = find_data_root(data_root)
-    splits = datasets.to_train_on(datasets.Named(data, train_on, test_on), root)
-    network, card = options.trainable(model, splits.train, root, seed=seed)
+    config = fitting.config(_share(extra, extra_share))
+    splits = datasets.to_train_on(data)
+    network, card = options.trainable(model, splits.train, data.root, seed=config.seed)
     splits = datasets.counted_by(card, splits)
-    rows = splits.train if limit is None else splits.train.head(limit)
-    more = datasets.pseudo_labelled_data(extra, teacher, rows, root, device)
+    rows = data.limited(splits.train)
+    more = datasets.pseudo_labelled_data(extra, teacher, rows, data.root, device)
     _fit(network.to(options.device(device)), card, rows, splits.validation, config, out, more)
 
 

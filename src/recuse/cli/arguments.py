@@ -1,0 +1,174 @@
+"""Options that several commands share: the one home of their names, defaults and help texts.
+
+The parser gives every field of a dataclass an option of its own, and the class a heading.
+"""
+
+import types
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from recuse.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recuse.data import Split
+
+T = TypeVar("T")
+ROLES = ("core", "robust", "standard")
+
+
+def readable(hint: Any) -> Any:
+    """A parameter's type with what ``--help`` says of it in words that a newcomer knows.
+
+    What may be left out is called by its type alone, not ``{None}|FLOAT``, and claims no default
+    of None: its description says what happens then.
+    """
+    inner, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if is_dataclass(inner):
+        return Annotated[inner, *notes, OmitArgPrefixes]
+    kinds = get_args(inner) if get_origin(inner) in (Union, types.UnionType) else (inner,)
+    if type(None) in kinds and not any(isinstance(note, type(arg())) for note in notes):
+        (kind,) = (kind for kind in kinds if kind is not type(None))
+        notes.append(arg(metavar=kind.__name__.upper(), help_behavior_hint=""))
+    return Annotated[inner, *notes] if notes else inner
+
+
+@dataclass_transform(frozen_default=True)
+def option_group(cls: type[T]) -> type[T]:
+    """A frozen dataclass of options, of readable types."""
+    hints = get_type_hints(cls, include_extras=True)
+    cls.__annotations__ = {name: readable(hints[name]) for name in cls.__annotations__}
+    return dataclass(frozen=True)(cls)
+
+
+Model = Annotated[
+    Positional[str],
+    arg(
+        metavar="MODEL",
+        help="A .safetensors checkpoint, a name in the models folder (recuse models list), or "
+        "module:function that returns an nn.Module.",
+    ),
+]
+DataSet = Annotated[
+    Positional[str],
+    arg(
+        metavar="DATA",
+        help="A data set by name (recuse data list), a folder of images or a parquet file.",
+    ),
+]
+DataRoot = Annotated[
+    Path | None,
+    arg(
+        metavar="PATH",
+        help="Folder with the data sets; by default the variable RECUSE_DATA.",
+        help_behavior_hint="",
+    ),
+]
+Device = Annotated[str, arg(help="auto, cpu or cuda.")]
+Repair = Annotated[
+    bool,
+    arg(
+        help="Judge again the images of damaged files of records; else they are named and the "
+        "command stops."
+    ),
+]
+
+
+@option_group
+class Reading:
+    """How images are read.
+
+    Attributes:
+        limit: Only the first so many images of each part.
+    """
+
+    limit: int | None = None
+    data_root: DataRoot = None
+
+    @property
+    def root(self) -> Path | None:
+        """The data folder.
+
+        Raises:
+            DataError: It does not exist.
+        """
+        from recuse.data.roots import find_data_root
+
+        return find_data_root(self.data_root)
+
+    def limited(self, split: "Split") -> "Split":
+        """The first so many images."""
+        return split if self.limit is None else split.head(self.limit)
+
+
+@option_group
+class DataNames:
+    """Data as a person names them.
+
+    Attributes:
+        data: A data set by name (recuse data list), a folder of images or a parquet file; one that
+            does not come in parts is cut in three.
+        train_on: Instead of data, a data set to train on, or that the models were trained on; a
+            tenth of it is held out to validate.
+        test_on: Instead of data, a data set to judge whole, or its test part where it has one; no
+            image may be in train_on too.
+    """
+
+    data: str | None = None
+    train_on: str | None = None
+    test_on: str | None = None
+
+
+@option_group
+class NamedData(Reading, DataNames):
+    """Data that are named, and how they are read."""
+
+
+@option_group
+class Judging(Reading):
+    """What of a data set networks are judged on.
+
+    Attributes:
+        part: Of data, what to judge: test, validation, train or all.
+        allow_training_data: Judge images that a model's card says it was trained on.
+    """
+
+    part: str = "test"
+    allow_training_data: bool = False
+
+
+@option_group
+class JudgedData(Judging, NamedData):
+    """Data that networks are judged on."""
+
+
+@option_group
+class Recorded:
+    """Where rows are kept, and under which name.
+
+    Attributes:
+        out: Run folder; the rows go to its records folder.
+        name: Name in reports; by default the model's own.
+        role: core for the accurate model that always answers, robust for a stage before it.
+    """
+
+    out: Path
+    name: str | None = None
+    role: str = "robust"
+    repair: Repair = False
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ConfigError(f"role {self.role!r} is unknown; take {', '.join(ROLES)}")
