@@ -4,15 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from recuse.analysis.cascade_differences import cascade_over_core
 from recuse.analysis.cascade_pool import build_pool
 from recuse.analysis.cascade_splits import search_splits
-from recuse.analysis.mechanism_pool import MECHANISMS
+from recuse.analysis.mechanism_pool import MECHANISMS, SELECTING
+from recuse.analysis.verdicts import verdicts
 from recuse.errors import ConfigError, RecordError
+from recuse.evaluation.margins import largest_entropy
 from recuse.records.schema import Record, RecordMeta, make_record
+from recuse.systems.typed import read_selector
+from recuse.threat import Threat
 
 SAMPLES = 120
+NETWORK = {"net": torch.nn.Identity()}
 EPS = "1/255"
 
 
@@ -28,12 +34,26 @@ def network(name: str, seed: int, *, sure: float, moves: float, role: str) -> Re
         "confidence": np.maximum(p, 1 - p),
         f"robust@{EPS}": holds,
         "robust@2/255": holds & (least > 0.6),
+        "robust@3/255": holds & (least > 0.65),
         "margin": 2 * p - 1,
         f"worst_margin@{EPS}": 2 * least - 1,
         f"worst_confidence@{EPS}": 1 - least,
         f"least_confidence@{EPS}": least,
+        "entropy": -p * np.log(p) - (1 - p) * np.log(1 - p),
+        f"largest_entropy@{EPS}": largest_entropy(torch.from_numpy(least), 2).numpy(),
+        "score": p,
+        f"least_score@{EPS}": least,
+        f"largest_score@{EPS}": np.minimum(1, p + 0.1),
     }
-    meta = RecordMeta(name, "signs/test", "apgd-ce", "linf", (EPS, "2/255"), tags={"role": role})
+    # Of two classes the answer is that of p, and as an attack moves p to least, so it does 1 - p.
+    stable = np.where(right, least, np.maximum(p, 1 - p))
+    for radius in (EPS, "2/255"):
+        columns |= {
+            f"stable_margin@{radius}": np.where(columns[f"robust@{radius}"], 2 * stable - 1, -1),
+            f"stable_confidence@{radius}": np.where(columns[f"robust@{radius}"], stable, 0),
+        }
+    radii = (EPS, "2/255", "3/255")
+    meta = RecordMeta(name, "signs/test", "apgd-ce", "linf", radii, tags={"role": role})
     return make_record(meta, columns)
 
 
@@ -57,11 +77,12 @@ def test_every_system_counts_as_its_formula_says() -> None:
     frame, core = STAGE.frame, CORE.frame
     confidence, least = frame["confidence"].to_numpy(), frame[f"least_confidence@{EPS}"].to_numpy()
     for title, stage in zip(pool.names, pool.stages, strict=True):
-        if "softmax" in title:
+        if ": softmax" in title:
             threshold = float(title.partition("threshold=")[2].rstrip(")"))
             assert np.array_equal(stage.selects, confidence >= np.float32(threshold))
             assert np.array_equal(stage.surely_selects, least >= threshold)
-    assert sum("softmax" in title for title in pool.names) >= 15
+    for kind in SELECTING:
+        assert sum(f": {kind}(" in title for title in pool.names) >= 15
     p, q = (f[f"worst_margin@{EPS}"].to_numpy() for f in (frame, core))
     p0, q0 = (f["margin"].to_numpy() for f in (frame, core))
     sure = (core["accurate"] & core[f"robust@{EPS}"]).to_numpy()
@@ -78,9 +99,41 @@ def test_every_system_counts_as_its_formula_says() -> None:
     assert len(pool.mixtures) == 40
 
 
+def test_a_stage_is_named_as_its_selector_is_typed_and_counts_at_its_threshold() -> None:
+    pool, model, seen = pool_of(*MECHANISMS), verdicts(STAGE), set()
+    for title, stage in zip(pool.names, pool.stages, strict=True):
+        network, _, text = title.partition(": ")
+        assert network == "stage"
+        if text:
+            read_selector(text, Threat("linf", EPS), **NETWORK)
+        kind, _, setting = text.partition("(threshold=")
+        if kind in SELECTING:
+            seen.add(kind)
+            selecting = SELECTING[kind]
+            scores, threshold = selecting.scores(model, EPS), float(setting.rstrip(")"))
+            assert selecting.lowest < threshold < selecting.highest
+            assert np.array_equal(stage.selects, scores >= threshold)
+            assert not (stage.surely_selects & ~stage.selects).any()
+    assert seen == set(SELECTING)
+
+
+def test_every_radius_that_was_judged_with_its_sum_is_an_indicator() -> None:
+    pool = pool_of("any-radius")
+    assert pool.names == ("stage: indicator(radius=2/255)",)
+    (stage,) = pool.stages
+    assert np.array_equal(stage.selects, STAGE.frame["robust@2/255"])
+    assert np.array_equal(stage.surely_selects, STAGE.frame["robust@3/255"])
+    assert np.array_equal(stage.right_where_selecting, STAGE.frame["accurate"])
+    wide = build_pool((CORE, STAGE), dataset="signs", eps="2/255", mechanisms=("any-radius",))
+    assert wide.names == ("stage: narrow-indicator(radius=1/255)",)
+    safe = STAGE.frame["accurate"] & STAGE.frame["robust@2/255"]
+    assert np.array_equal(wide.stages[0].right_where_selecting, safe)
+
+
 def test_more_mechanisms_never_choose_worse_and_the_mixture_may_win() -> None:
     found = {}
-    for mechanisms in (("indicator",), ("indicator", "softmax"), MECHANISMS):
+    more = ("indicator", "softmax", "mixture", "one-hot-mixture")
+    for mechanisms in (more[:1], more[:2], more):
         result = search_splits(
             pool_of(*mechanisms), max_natural_loss=0.1, max_stages=2, splits=6, seed=0
         )
@@ -108,9 +161,12 @@ def test_what_any_attack_broke_has_no_margin_left() -> None:
 
 
 def test_bad_input_is_one_sentence() -> None:
-    with pytest.raises(ConfigError, match="'entropy' is unknown or has no sound count; known: ind"):
-        pool_of("entropy")
-    with pytest.raises(ConfigError, match="name indicator or softmax as well"):
+    with pytest.raises(ConfigError, match="'magic' is unknown; known: indicator, any-radius"):
+        pool_of("magic")
+    for name in ("cpr", "mixednuts"):
+        with pytest.raises(ConfigError, match=f"'{name}' has no sound count: it"):
+            pool_of(name)
+    with pytest.raises(ConfigError, match="name one of indicator, any-radius, softmax"):
         pool_of("mixture")
     bare = make_record(STAGE.meta, STAGE.frame.drop(f"least_confidence@{EPS}", "margin").to_dict())
     with pytest.raises(RecordError, match="evaluate --margins makes it"):

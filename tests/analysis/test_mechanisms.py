@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import minimum_filter
 
 from recuse.analysis.accounting import CoreVerdicts, StageVerdicts, sound_account
 from recuse.analysis.mechanisms import (
     confidence_stage,
+    entropy_stage,
     indicator_stage,
+    least_entropy,
     margin_stage,
     mixture_core,
     network_stage,
@@ -22,6 +25,7 @@ from recuse.analysis.mechanisms import (
     robust_softmax_stage,
     softmax_stage,
 )
+from recuse.evaluation.margins import largest_entropy
 
 SIDE, CLASSES, WIDTH = 24, 3, 12
 SEEDS = range(12)
@@ -144,6 +148,14 @@ def softmax(w: World):
     return top >= w.tau, softmax_stage(*verdicts(w), top, least, most, threshold=w.tau)
 
 
+def entropy(w: World):
+    p, y = w.first.p, w.first.y
+    of, tau = -(p * np.log(p)).sum(-1), 1.1 * (1 - w.tau)
+    least, most = w.first.confidence(w.eps, y), w.first.worst_confidence(w.eps)
+    largest = largest_entropy(torch.from_numpy(least), CLASSES).numpy()
+    return of <= tau, entropy_stage(*verdicts(w), of, largest, most, threshold=-tau)
+
+
 def network(w: World):
     lower, upper = worst(w.score, w.eps), -worst(-w.score, w.eps)
     return w.score >= 0, network_stage(*verdicts(w), w.score, lower, upper, threshold=0.0)
@@ -155,7 +167,7 @@ def decided(w: World):
 
 
 Mechanism = Callable[[World], tuple[np.ndarray, StageVerdicts]]
-EVERY: list[Mechanism] = [indicator, margin, robust_softmax, softmax, network, decided]
+EVERY: list[Mechanism] = [indicator, margin, robust_softmax, softmax, entropy, network, decided]
 LOOKING_AROUND: list[Mechanism] = [indicator, margin, robust_softmax]
 RADII = [(1, 1), (2, 2), (1, 2), (2, 1), (3, 1), (2, 0)]  # eps, rho
 
@@ -265,6 +277,31 @@ def test_what_a_mixture_promises_is_so_at_every_point_of_the_ball(share, eps) ->
     assert (counted > 100).all()
 
 
+def test_the_entropy_of_a_distribution_is_within_what_one_of_its_entries_leaves() -> None:
+    p = np.random.default_rng(0).dirichlet([0.3] * 5, size=4000)
+    of, first, top = -(p * np.log(p.clip(1e-300))).sum(1), p[:, 0], p.max(1)
+    most = largest_entropy(torch.from_numpy(first), 5).numpy()
+    assert (of <= most + 1e-12).all()
+    assert (least_entropy(top) <= of + 1e-9).all()
+    even = np.array([[0.7, *[0.1] * 3], [0.25] * 4])
+    reached = -(even * np.log(even)).sum(1)
+    assert largest_entropy(torch.tensor([0.7, 0.1]), 4).tolist() == pytest.approx(reached)
+    half = -2 * 0.4 * np.log(0.4) - 0.2 * np.log(0.2)
+    assert least_entropy(np.array([1.0, 0.5, 0.4])) == pytest.approx([0, np.log(2), half])
+
+
+@pytest.mark.parametrize("share", [0.55, 0.8, 0.95])
+def test_a_one_hot_mixture_asks_how_far_a_class_is_ahead_of_the_cores(share) -> None:
+    """The decision of MixedNUTS as a selector in front of the core."""
+    for seed in SEEDS:
+        w = world(seed)
+        p, core = w.first.p, w.second.answers
+        mixed = (share * p + (1 - share) * np.eye(CLASSES)[core]).argmax(-1)
+        ahead = p.max(-1) - np.take_along_axis(p, core[..., None], -1)[..., 0]
+        selected = ahead > (1 - share) / share
+        np.testing.assert_array_equal(mixed, np.where(selected, w.first.answers, core))
+
+
 def test_a_tie_of_a_one_hot_mixture_is_nobodys() -> None:
     """At one half, a class that is certain ties with the other network's answer."""
     yes = np.array([True])
@@ -285,6 +322,9 @@ def test_what_was_not_judged_promises_nothing() -> None:
     columns = {"surely": (unknown, high), "never": (high, unknown)}
     for least, most in columns.values():
         stage = softmax_stage(yes, yes, high, least, most, threshold=0.6)
+        assert not sound_account([stage], CoreVerdicts(yes, yes)).robust.any()
+    for least, most in columns.values():
+        stage = entropy_stage(yes, ~yes, high, least, most, threshold=-1.0)
         assert not sound_account([stage], CoreVerdicts(yes, yes)).robust.any()
     stage = network_stage(yes, ~yes, high, unknown, unknown, threshold=0.6)
     assert not sound_account([stage], CoreVerdicts(yes, yes)).robust.any()

@@ -119,21 +119,37 @@ def test_records_hold_them_and_do_not_depend_on_how_they_were_cut(tmp_path):
     found = verdicts(whole)
     order = [split.ids.index(i) for i in found.ids]
     p = net(split.images[order]).softmax(1).detach().numpy()
+    assert not found.accurate().all()
     own = p[np.arange(12), split.labels[order].numpy()]
     np.testing.assert_array_equal(found.values("margin") > 0, found.accurate())
     for radius in RADII:
-        assert (found.worst_margin(radius) <= found.values("margin") + 1e-6).all()
-        least, worst = found.least_confidence(radius), found.worst_confidence(radius)
+        assert (found.searched("worst_margin", radius) <= found.values("margin") + 1e-6).all()
+        least, worst, entropy, margin, stable = (
+            found.searched(kind, radius)
+            for kind in (
+                "least_confidence",
+                "worst_confidence",
+                "largest_entropy",
+                "stable_margin",
+                "stable_confidence",
+            )
+        )
+        right = found.accurate()
+        assert (margin[right] == found.searched("worst_margin", radius)[right]).all()
+        assert (stable[right] == least[right]).all()
+        assert (margin[~right] <= (p.max(1) - np.sort(p, 1)[:, -2])[~right] + 1e-6).all()
+        assert (stable[~right] <= p.max(1)[~right] + 1e-6).all()
+        assert (entropy >= found.values("entropy") - 1e-6).all()
         assert (least <= own + 1e-6).all()
-        assert (found.worst_margin(radius) >= least - worst - 1e-12).all()
+        assert (found.searched("worst_margin", radius) >= least - worst - 1e-12).all()
         # A margin below 0 somewhere is another answer somewhere, which no weaker attack may deny.
-        surely = found.worst_margin(radius) > 0
+        surely = found.searched("worst_margin", radius) > 0
         assert surely.any()
         assert (found.accurate() | ~surely).all()
     without, _, _ = judged(tmp_path / "without")
     assert without.meta.key != whole.meta.key
     with pytest.raises(RecordError, match="evaluate --margins makes it"):
-        verdicts(without).worst_margin(RADII[0])
+        verdicts(without).searched("worst_margin", RADII[0])
 
 
 def test_no_steps_are_no_search():

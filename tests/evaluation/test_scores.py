@@ -1,20 +1,16 @@
-"""What is measured of a network for thresholds: bounds that hold, and worsen with the radius."""
+"""What a comparison of ways to abstain measures beside records."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from recuse.composition import Stage
 from recuse.data import Digits
-from recuse.evaluation.scores import (
-    CONFIDENCE,
-    PLAIN,
-    attacked_columns,
-    certified_columns,
-    core_columns,
-    mixture_columns,
-    selection_columns,
-)
+from recuse.evaluation.score_stage import score_stage
+from recuse.evaluation.scores import confident_columns, mixture_columns
+from recuse.selectors import SelectionNetwork
+from recuse.threat import Threat
 
 RADII = ("0.003", "0.02")
 
@@ -34,36 +30,23 @@ def network(seed, classes=10):
     return nn.Sequential(nn.Flatten(), layers[0], nn.ReLU(), layers[1]).eval()
 
 
-def test_columns_of_an_attacked_network_agree_and_worsen_with_the_radius(images):
-    found = attacked_columns(network(0), images, RADII, 5, (CONFIDENCE, *PLAIN))
-    near, far = ({k: found[f"{k}@{r}"] for k in ("robust", "low_margin")} for r in RADII)
-    assert 0 < far["robust"].sum() < near["robust"].sum()
+def test_an_attack_made_for_confidence_finds_at_least_what_stops_at_the_first_success(images):
+    found = confident_columns(network(0), images, RADII, 5)
+    near, far = (found[f"wrong_confidence@{radius}"] for radius in RADII)
+    assert (near <= far).all()
     for radius in RADII:
-        robust, margin = found[f"robust@{radius}"], found[f"low_margin@{radius}"]
-        assert ((margin > 0) == robust).all()
-        assert (margin <= found["margin"]).all()
-        assert (found[f"low_confidence@{radius}"] <= found["confidence"] + 1e-6).all()
-        # An attack made for confidence finds at least what stops at the first success.
         sure, first = found[f"wrong_confidence@{radius}"], found[f"wrong_confidence_first@{radius}"]
         assert sure.mean() >= first.mean()
-    assert (far["low_margin"] <= near["low_margin"]).all()
-    assert not (far["robust"] & ~near["robust"]).any()
 
 
-def test_what_bounds_prove_no_attack_breaks(images):
-    model = network(0)
-    proven = certified_columns(model, images, RADII)
-    found = core_columns(model, images, RADII, 5)
-    assert any(proven[f"certified@{r}"].any() for r in RADII)
+def test_a_selection_score_lies_within_its_bounds(images, tmp_path):
+    stage = Stage(network(0), SelectionNetwork(network(1, classes=2)))
+    budget = Threat("linf", RADII[1])
+    found = score_stage(stage, budget, images, records=tmp_path, radii=RADII).frame
     for radius in RADII:
-        assert not (proven[f"certified@{radius}"] & ~found[f"robust@{radius}"]).any()
-
-
-def test_a_selection_score_lies_within_its_bounds(images):
-    found = selection_columns(network(1, classes=2), images, RADII)
-    for radius in RADII:
-        assert (found[f"lower@{radius}"] <= found["score"] + 1e-5).all()
-        assert (found["score"] <= found[f"upper@{radius}"] + 1e-5).all()
+        assert (found[f"least_score@{radius}"] <= found["score"] + 1e-5).all()
+        assert (found["score"] <= found[f"largest_score@{radius}"] + 1e-5).all()
+    assert (found["least_score@0.02"] < found["least_score@0.003"]).all()
 
 
 def test_the_ends_of_a_mixture_are_its_networks(images):

@@ -10,7 +10,6 @@ import pytest
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import verdicts
 from recuse.records.run_folder import read_run
-from recuse.records.store import read_parquet
 from recuse.report.study import study_of, write_study
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +70,7 @@ def test_every_page_knows_what_any_attack_broke_of_a_network():
     for name in ("1/255", "2/255"):
         column = f"robust@{name}"
         robust = core.frame.select("sample_id", known=column)
-        kept = read_parquet(RESULTS / "selectors" / "samples" / "cifar10_resnet56_std.parquet")
+        (kept,) = (model.frame for model in cores_of("selectors"))
         assert (
             kept.join(robust, on="sample_id").filter(pl.col(column) & ~pl.col("known")).is_empty()
         )

@@ -14,6 +14,7 @@ from recuse.selectors import (
     CertifiedIndicator,
     EntropyResponse,
     InnerSearch,
+    NarrowIndicator,
     RobustMargin,
     RobustnessIndicator,
     RobustSoftmaxResponse,
@@ -58,6 +59,7 @@ def by_votes(radius):
 # How each selector is built for a threshold, and the thresholds of its contract.
 CONTRACT = {
     "indicator": (lambda _: RobustnessIndicator(EPS, Apgd()), (0.5,)),
+    "narrow-indicator": (lambda _: NarrowIndicator(EPS, 0.01, Apgd()), (0.5,)),
     "robust-margin": (lambda t: RobustMargin(EPS, Apgd(), t), (0.0, 0.1, 0.4, 0.8, 0.99)),
     "softmax": (SoftmaxResponse, (0.5, 0.7, 0.95, 0.999)),
     "robust-softmax": (

@@ -1,7 +1,7 @@
 """Ways to abstain at their operating points, and what an adversary of each as a whole left."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -65,9 +65,9 @@ def attacked(
     settings: Sequence[Setting], tables: Tables, rows: pl.DataFrame
 ) -> list[AttackedSetting]:
     """Everything that was attacked."""
-    index = {name: row for row, name in enumerate(tables[CORE]["sample_id"].to_list())}
+    index = {name: row for row, name in enumerate(tables[CORE].ids)}
     chosen_on, _ = halves(len(index))
-    least = verdict(tables[CORE], "accurate")[chosen_on].mean() - NEAR
+    least = tables[CORE].accurate()[chosen_on].mean() - NEAR
     found = []
     for setting in settings:
         frame = rows.filter(eps=setting.eps, mechanism=setting.name, setting=setting.words).sort(
@@ -95,7 +95,7 @@ def refuted(tables: Tables, rows: pl.DataFrame) -> Tables:
 
     Thresholds are chosen on other rows than those attacked, so no choice depends on this.
     """
-    found = dict(tables)
+    found = dict(tables.networks)
     for mechanism, name in (("core alone", CORE), ("robust alone", ROBUST)):
         for eps in EPS:
             broken = rows.filter(
@@ -103,5 +103,6 @@ def refuted(tables: Tables, rows: pl.DataFrame) -> Tables:
             )
             hit = pl.col("sample_id").is_in(broken["sample_id"].implode())
             wider = [r for r in EPS if parse_radius(r) >= parse_radius(eps)]
-            found[name] = found[name].with_columns(pl.col(f"robust@{r}") & ~hit for r in wider)
-    return found
+            frame = found[name].frame.with_columns(pl.col(f"robust@{r}") & ~hit for r in wider)
+            found[name] = replace(found[name], frame=frame)
+    return replace(tables, networks=found)

@@ -9,8 +9,9 @@ from recuse.analysis.accounting import Difference, StageVerdicts
 from recuse.analysis.cascade_differences import cascade_over_cascade
 from recuse.analysis.cascade_pool import Pool, pool_of
 from recuse.analysis.cascade_splits import SearchResult, search_splits
-from recuse.analysis.mechanism_pool import INDICATOR, MECHANISMS, MIXTURE, ONE_HOT
+from recuse.analysis.mechanism_pool import INDICATOR, MECHANISMS, MIXTURES, mechanism_of
 from recuse.analysis.verdicts import Verdicts
+from recuse.errors import RecordError
 
 ALL = "all of them"
 # Natural accuracy against the core that may be given up while choosing.
@@ -45,6 +46,11 @@ class Frontier:
     pool: Pool
     searches: tuple[Searched, ...]
 
+    @property
+    def mechanisms(self) -> list[str]:
+        """Every mechanism that was searched alone."""
+        return [search.mechanism for search in self.at(self.searches[0].loss)][:-1]
+
     def at(self, loss: float) -> list[Searched]:
         """The mechanisms at one allowed loss."""
         return [search for search in self.searches if search.loss == loss]
@@ -61,20 +67,35 @@ def frontier(
     """Search the systems of each mechanism alone and of all together.
 
     Args:
-        networks: A core and robust networks, judged with their worst probabilities.
+        networks: A core and robust networks, judged with their worst probabilities; mechanisms
+            that ask for more than their records hold are left out.
         eps: The attacker's radius.
         losses: Natural accuracy that may be given up, one search each.
 
     Raises:
         RecordError: See :func:`recuse.analysis.cascade_pool.pool_of`.
     """
-    pool = pool_of(networks, eps=eps, mechanisms=MECHANISMS)
+    mechanisms = supported(networks, eps)
+    pool = pool_of(networks, eps=eps, mechanisms=mechanisms)
     searches = [
-        Searched(name, loss, _search(_only(pool, name), loss))
+        Searched(name, loss, _search(only(pool, name), loss))
         for loss in losses
-        for name in (*MECHANISMS, ALL)
+        for name in (*mechanisms, ALL)
     ]
     return Frontier(pool, tuple(searches))
+
+
+def supported(networks: Sequence[Verdicts], eps: str) -> tuple[str, ...]:
+    """The mechanisms for which the records of every network hold what they need."""
+
+    def counted(name: str) -> bool:
+        try:
+            pool = pool_of(networks, eps=eps, mechanisms=(INDICATOR, name), thresholds=1)
+        except RecordError:
+            return False
+        return name == INDICATOR or len(pool.names) > len(set(pool.networks)) or bool(pool.mixtures)
+
+    return tuple(name for name in MECHANISMS if counted(name))
 
 
 def _search(pool: Pool, loss: float) -> SearchResult:
@@ -83,18 +104,17 @@ def _search(pool: Pool, loss: float) -> SearchResult:
     )
 
 
-def _only(pool: Pool, mechanism: str) -> Pool:
+def only(pool: Pool, mechanism: str) -> Pool:
     """The systems of one mechanism; a mixture is one network and the core, no cascade."""
     if mechanism == ALL:
         return pool
-    if mechanism in (MIXTURE, ONE_HOT):
-        chosen = tuple(m for m in pool.mixtures if m[0].partition("(")[0] == mechanism)
+    if mechanism in MIXTURES:
+        chosen = tuple(m for m in pool.mixtures if mechanism_of(m[0]) == mechanism)
         return replace(pool, stages=tuple(map(_never, pool.stages)), mixtures=chosen)
-    # A stage behind its indicator is called as its network is.
     kept = [
         place
         for place, (name, network) in enumerate(zip(pool.names, pool.networks, strict=True))
-        if (name == network) == (mechanism == INDICATOR)
+        if mechanism_of(name, network) == mechanism
     ]
     return replace(
         pool,
@@ -111,4 +131,4 @@ def _never(stage: StageVerdicts) -> StageVerdicts:
     return StageVerdicts(stage.accurate, stage.robust, nowhere, nowhere, ~nowhere)
 
 
-__all__ = ["ALL", "LOSSES", "SPLITS", "Frontier", "Searched", "frontier"]
+__all__ = ["ALL", "LOSSES", "SPLITS", "Frontier", "Searched", "frontier", "only", "supported"]

@@ -1,40 +1,161 @@
-"""Every threshold of softmax response and every weight of a mixture, as systems of a search.
+"""Every threshold of every selector and every weight of a mixture, as systems of a search.
 
 A network judged with its worst probabilities stands for many stages, one a threshold, and together
 with the core for many mixtures, one a weight. All are counted soundly from the record alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from recuse.analysis.accounting import CoreVerdicts, StageVerdicts
 from recuse.analysis.compositions import core_of, stage_of
-from recuse.analysis.mechanisms import mixture_core, one_hot_mixture_core, softmax_stage
-from recuse.analysis.verdicts import Values, Verdicts
+from recuse.analysis.mechanisms import (
+    entropy_stage,
+    indicator_stage,
+    margin_stage,
+    mixture_core,
+    network_stage,
+    one_hot_mixture_core,
+    robust_softmax_stage,
+    softmax_stage,
+)
+from recuse.analysis.verdicts import Values, Verdicts, add_radii
 from recuse.errors import ConfigError
+from recuse.radius import parse_radius
 
-INDICATOR, SOFTMAX, MIXTURE, ONE_HOT = "indicator", "softmax", "mixture", "one-hot-mixture"
-MECHANISMS = (INDICATOR, SOFTMAX, MIXTURE, ONE_HOT)
+INDICATOR, ANY_RADIUS, SOFTMAX, MIXTURE = "indicator", "any-radius", "softmax", "mixture"
+ONE_HOT = "one-hot-mixture"
+HALF = 0.5
 _DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Selecting:
+    """A selector that has a threshold, counted from the record of a network.
+
+    Attributes:
+        scores: What thresholds are compared with, at the samples themselves.
+        stage: The network behind it, at an attacker's radius and a threshold.
+        lowest: Thresholds lie above it.
+        highest: ... and below it.
+    """
+
+    scores: Callable[[Verdicts, str], Values]
+    stage: Callable[[Verdicts, str, float], StageVerdicts]
+    lowest: float = -np.inf
+    highest: float = np.inf
+
+
+def robust_margin(model: Verdicts, eps: str, threshold: float) -> StageVerdicts:
+    """Indicator that asks for a probability margin over the ball of radius eps; 0 asks for none."""
+    if threshold <= 0:
+        return stage_of(model, eps)
+    return margin_stage(
+        model.accurate(),
+        model.robust(eps),
+        model.searched("stable_margin", eps),
+        model.searched("stable_margin", add_radii(eps, eps)),
+        threshold=threshold,
+    )
+
+
+def robust_softmax(model: Verdicts, eps: str, threshold: float) -> StageVerdicts:
+    """Softmax response over the ball of radius eps."""
+    return robust_softmax_stage(
+        model.accurate(),
+        model.robust(eps),
+        model.searched("stable_confidence", eps),
+        model.searched("stable_confidence", add_radii(eps, eps)),
+        threshold=threshold,
+    )
+
+
+def softmax(model: Verdicts, eps: str, threshold: float) -> StageVerdicts:
+    """Softmax response at the input."""
+    return softmax_stage(
+        model.accurate(),
+        model.robust(eps),
+        model.confidence(),
+        sure_confidence(model, eps),
+        model.searched("worst_confidence", eps),
+        threshold=threshold,
+    )
+
+
+def entropy(model: Verdicts, eps: str, threshold: float) -> StageVerdicts:
+    """Entropy at the input."""
+    return entropy_stage(
+        model.accurate(),
+        model.robust(eps),
+        model.values("entropy"),
+        model.searched("largest_entropy", eps),
+        model.searched("worst_confidence", eps),
+        threshold=threshold,
+    )
+
+
+def network(model: Verdicts, eps: str, threshold: float) -> StageVerdicts:
+    """Selection network, its decision bounded by intervals; the classifier attacked."""
+    return network_stage(
+        model.accurate(),
+        model.robust(eps),
+        model.values("score"),
+        model.searched("least_score", eps),
+        model.searched("largest_score", eps),
+        threshold=threshold,
+    )
+
+
+# By the name of the selector that is deployed.
+SELECTING: Mapping[str, Selecting] = {
+    SOFTMAX: Selecting(lambda model, _: model.confidence(), softmax, HALF, 1.0),
+    "entropy": Selecting(lambda model, _: -model.values("entropy"), entropy, -np.inf, 0.0),
+    "robust-margin": Selecting(
+        lambda model, eps: model.searched("stable_margin", eps), robust_margin, 0.0, 1.0
+    ),
+    "robust-softmax": Selecting(
+        lambda model, eps: model.searched("stable_confidence", eps), robust_softmax, HALF, 1.0
+    ),
+    "network": Selecting(lambda model, _: model.values("score"), network),
+}
+STAGES = (INDICATOR, ANY_RADIUS, *SELECTING)
+MIXTURES = (MIXTURE, ONE_HOT)
+MECHANISMS = (*STAGES, *MIXTURES)
+# What is known by name and has no sound count here.
+REFUSED = {
+    "cpr": "it is an indicator whose own ten steps no record holds; any-radius counts an indicator "
+    "of its radius, and recuse attack meets it as it is",
+    "mixednuts": "its map is not monotone, so that margins of the network bound nothing; judge the "
+    "mapped network, and take one-hot-mixture",
+}
 
 
 def check_mechanisms(names: Sequence[str]) -> tuple[str, ...]:
     """The mechanisms to search over, without repeats.
 
     Raises:
-        ConfigError: None, or one that is unknown.
+        ConfigError: None, one that is unknown, or one without a sound count.
     """
-    if unknown := [name for name in names if name not in MECHANISMS]:
+    for name in names:
+        if name in REFUSED:
+            raise ConfigError(f"mechanism {name!r} has no sound count: {REFUSED[name]}")
+        if name not in MECHANISMS:
+            raise ConfigError(f"mechanism {name!r} is unknown; known: {', '.join(MECHANISMS)}")
+    if not set(STAGES) & set(names):
         raise ConfigError(
-            f"mechanism {unknown[0]!r} is unknown or has no sound count; known: "
-            f"{', '.join(MECHANISMS)}"
-        )
-    if not {INDICATOR, SOFTMAX} & set(names):
-        raise ConfigError(
-            f"mixtures stand beside cascades here; name {INDICATOR} or {SOFTMAX} as well"
+            f"mixtures stand beside cascades here; name one of {', '.join(STAGES)} as well"
         )
     return tuple(dict.fromkeys(names))
+
+
+def mechanism_of(title: str, network: str = "") -> str:
+    """The mechanism of a stage or a mixture, by how :func:`stages_of` and others name it."""
+    kind, bracket, _ = title.removeprefix(f"{network}: ").partition("(")
+    if title == network:
+        return INDICATOR
+    return ANY_RADIUS if bracket and kind.endswith(INDICATOR) else kind
 
 
 def stages_of(
@@ -42,12 +163,14 @@ def stages_of(
 ) -> list[tuple[str, StageVerdicts]]:
     """A network behind each of its selectors, named as a person would type them.
 
+    A selection network belongs to one classifier; others are passed over.
+
     Args:
         name: Of the network.
         model: Judged at eps, and at twice eps for the indicator.
         eps: The attacker's radius.
         mechanisms: Names of selectors; mixtures are none.
-        count: Thresholds of softmax response.
+        count: Thresholds of each.
 
     Raises:
         RecordError: A radius or the worst probabilities were not judged.
@@ -55,15 +178,48 @@ def stages_of(
     found = []
     if INDICATOR in mechanisms:
         found.append((name, stage_of(model, eps)))
-    if SOFTMAX in mechanisms:
-        accurate, robust, confidence = model.accurate(), model.robust(eps), model.confidence()
-        least, worst = sure_confidence(model, eps), model.worst_confidence(eps)
-        for threshold in _thresholds(confidence, count):
-            stage = softmax_stage(
-                accurate, robust, confidence, least, worst, threshold=float(threshold)
-            )
-            found.append((f"{name}: softmax(threshold={threshold:g})", stage))
+    if ANY_RADIUS in mechanisms:
+        found += indicators(name, model, eps)
+    for kind, selecting in SELECTING.items():
+        if kind not in mechanisms or (kind == "network" and "score" not in model.frame.columns):
+            continue
+        for threshold in thresholds(selecting, model, eps, count):
+            stage = selecting.stage(model, eps, threshold)
+            found.append((f"{name}: {kind}(threshold={threshold:g})", stage))
     return found
+
+
+def indicators(name: str, model: Verdicts, eps: str) -> list[tuple[str, StageVerdicts]]:
+    """The network behind an indicator of each radius that was judged, and judged with eps added.
+
+    One narrower than eps is called so: a selected answer can be changed.
+    """
+    found = []
+    for radius in model.radii():
+        sure = add_radii(radius, eps)
+        if radius == eps or not model.has("robust", sure):
+            continue
+        narrow = parse_radius(radius) < parse_radius(eps)
+        stage = indicator_stage(
+            model.accurate(),
+            model.robust(eps),
+            model.robust(radius),
+            model.robust(sure),
+            narrow=narrow,
+        )
+        found.append((f"{name}: {'narrow-' * narrow}indicator(radius={radius})", stage))
+    return found
+
+
+def thresholds(selecting: Selecting, model: Verdicts, eps: str, count: int) -> list[float]:
+    """Thresholds that cut the samples within the selector's range into equal parts."""
+    scores = selecting.scores(model, eps)
+    sure = scores[scores > selecting.lowest]
+    if not sure.size:
+        return []
+    cuts = np.round(np.quantile(sure, np.linspace(0, 1, count + 2)[1:-1]), _DIGITS)
+    kept = np.unique(cuts[(cuts > selecting.lowest) & (cuts < selecting.highest)])
+    return [float(threshold) for threshold in kept]
 
 
 def mixtures_of(
@@ -76,7 +232,9 @@ def mixtures_of(
 ) -> list[tuple[str, CoreVerdicts]]:
     """A network mixed with the core at many weights above one half; each always answers.
 
-    The natural accuracy is a lower bound too: records hold margins, not whole distributions.
+    The natural accuracy is a lower bound too: records hold margins, not whole distributions. With
+    the core's bare answer the mixture decides as a stage does whose selector asks how far the
+    network's class is ahead of the core's.
 
     Args:
         names: Of both, as the mixture shall be called.
@@ -90,17 +248,18 @@ def mixtures_of(
         RecordError: The worst probabilities were not judged.
     """
     found = []
+    weights = _weights(np.linspace(0, 1, count + 2)[1:-1])
     if MIXTURE in mechanisms:
         near, far = sure_margin(model, eps), sure_margin(core, eps)
         at_x = model.values("margin"), core.values("margin")
-        for share in _weights(np.linspace(0, 1, count + 2)[1:-1]):
+        for share in weights:
             right = mixture_core(core.accurate(), *at_x, share=share).robust
             mixed = mixture_core(right, near, far, share=share)
             found.append((f"mixture({names}; {share:g})", mixed))
     if ONE_HOT in mechanisms:
         near, clean = sure_margin(model, eps), model.values("margin")
         answers = core.accurate()
-        for share in _weights(np.linspace(0, 1, count + 2)[1:-1]):
+        for share in weights:
             standing = CoreVerdicts(answers, np.ones_like(answers))
             right = one_hot_mixture_core(answers, clean, standing, share=share).robust
             mixed = one_hot_mixture_core(right, near, core_of(core, eps), share=share)
@@ -110,40 +269,36 @@ def mixtures_of(
     ]
 
 
-def _thresholds(confidence: Values, count: int) -> Values:
-    """Thresholds above one half that cut the samples into equal parts."""
-    sure = confidence[confidence > 0.5]
-    if not sure.size:
-        return np.zeros(0)
-    cuts = np.round(np.quantile(sure, np.linspace(0, 1, count + 2)[1:-1]), _DIGITS)
-    found: Values = np.unique(cuts[(cuts > 0.5) & (cuts < 1)])
-    return found
-
-
 def _weights(margins: Values) -> list[float]:
     """Weights at which the first network needs these margins to outvote the other."""
     return [float(weight) for weight in np.unique(np.round(1 / (1 + margins), _DIGITS))]
 
 
 def sure_margin(model: Verdicts, eps: str) -> Values:
-    """Worst margin, at most 0 where any attack changed the answer."""
-    margin = model.worst_margin(eps)
+    """Smallest margin of the label over the ball, at most 0 where any attack changed the answer."""
+    margin = model.searched("worst_margin", eps)
     return np.where(model.broken(eps), np.fmin(margin, 0.0), margin)
 
 
 def sure_confidence(model: Verdicts, eps: str) -> Values:
     """Least confidence, at most one half where any attack changed the answer."""
-    least = model.least_confidence(eps)
-    return np.where(model.broken(eps), np.fmin(least, 0.5), least)
+    least = model.searched("least_confidence", eps)
+    return np.where(model.broken(eps), np.fmin(least, HALF), least)
 
 
 __all__ = [
+    "ANY_RADIUS",
     "INDICATOR",
     "MECHANISMS",
     "MIXTURE",
+    "MIXTURES",
     "ONE_HOT",
+    "SELECTING",
     "SOFTMAX",
+    "STAGES",
+    "Selecting",
     "check_mechanisms",
+    "mechanism_of",
     "mixtures_of",
     "stages_of",
     "sure_confidence",

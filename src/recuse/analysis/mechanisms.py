@@ -129,6 +129,50 @@ def softmax_stage(
     )
 
 
+def entropy_stage(
+    accurate: Mask,
+    robust: Mask,
+    entropy: Values,
+    largest_entropy: Values,
+    worst_confidence: Values,
+    *,
+    threshold: float,
+) -> StageVerdicts:
+    """Entropy response: selects where the entropy at the input is at most minus the threshold.
+
+    Where no wrong class gets far, a wrong answer leaves no class far ahead: it is unsure, and the
+    stage abstains.
+
+    Args:
+        accurate: F(x) = y.
+        robust: rob_eps.
+        entropy: At x, in nats.
+        largest_entropy: The most within eps.
+        worst_confidence: Largest probability of a class other than y within eps.
+        threshold: Of the negative entropy, at most 0.
+    """
+    unsure = least_entropy(worst_confidence) > -threshold
+    return StageVerdicts(
+        accurate,
+        robust,
+        selects=entropy <= -threshold,
+        surely_selects=largest_entropy <= -threshold,
+        right_where_selecting=(accurate & robust) | unsure,
+    )
+
+
+def least_entropy(largest: Values) -> Values:
+    """Least entropy of a distribution none of whose probabilities exceeds a number in (0, 1].
+
+    As many classes as fit have that probability, and one has the rest.
+    """
+    most = np.clip(largest, 1e-9, 1.0)
+    full = np.floor(1 / most)
+    rest = np.clip(1 - full * most, 0.0, 1.0)
+    found: Values = -full * most * np.log(most) - rest * np.log(np.where(rest > 0, rest, 1.0))
+    return found
+
+
 def network_stage(
     accurate: Mask,
     robust: Mask,

@@ -1,38 +1,40 @@
 """Ways to abstain compared: operating points, chosen on every other image, and attacks on them.
 
-Needs no network and no image: what was measured of each network lies in ``samples``, which weight
+Needs no network and no image: what was measured of each network lies in the records, which weight
 of a mixture answers rightly where in ``samples/mixture.parquet``, and what the adversary did to
 each composition at its operating point in ``attacked.parquet``.
 """
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from recuse.analysis.accounting import CoreVerdicts
+from recuse.analysis.compositions import core_of
 from recuse.analysis.sweeps import (
     GRID,
     Point,
     Tables,
     best,
     compose,
-    core_of,
     mixture,
     sweep,
     sweep_pairs,
     verdict,
 )
-from recuse.analysis.verdicts import Mask
-from recuse.records.store import read_parquet
+from recuse.analysis.verdicts import Mask, Verdicts, verdicts
+from recuse.errors import RecordError
+from recuse.records.layout import SAMPLE_TABLES
+from recuse.records.schema import Record
+from recuse.records.store import read_parquet, read_records
 
 CORE, ROBUST, TRUNK = "cifar10_resnet56_std", "cifar10_resnet4b_adv2", "ibp_small"
 PUBLISHED = (ROBUST, "cifar10_cnn_a_mix", "cifar10_cnn_a_adv_alt")
 FINETUNED = ("era-0.1", "era-0.3", "era-1", "trades")
 NETS = ("select_adv2", "ace_ibp")
-MIXTURE = "mixture"
+MIXTURE, CONFIDENT = "mixture", "confident"
 EPS = ("1/255", "2/255")
 LOSS = 0.01
 # What still counts as keeping the core's natural accuracy, on the choosing half.
@@ -71,15 +73,29 @@ def pool(known: Container[str] = (*PUBLISHED, *FINETUNED)) -> tuple[str, ...]:
     return tuple(name for name in (*PUBLISHED, *FINETUNED) if name in known)
 
 
-def sample_tables(folder: Path) -> dict[str, pl.DataFrame]:
-    """The measured samples of every network, and of the mixtures.
+def read_tables(folder: Path) -> Tables:
+    """What a run measured of every network, and of the mixtures.
 
     Raises:
-        RecordError: One is missing that every comparison needs, or is damaged.
+        RecordError: What every comparison needs is missing, or is damaged.
     """
-    others = (name for name in pool() if (folder / f"{name}.parquet").is_file())
-    names = dict.fromkeys((CORE, ROBUST, *others, TRUNK, *NETS, MIXTURE))
-    return {name: read_parquet(folder / f"{name}.parquet") for name in names}
+    found: dict[str, Verdicts] = {}
+    for record in sorted(read_records(folder), key=lambda r: not r.meta.radii):
+        name = record.meta.model
+        found[name] = _joined(found[name], record) if name in found else verdicts(record)
+    if lacking := {CORE, ROBUST, TRUNK} - found.keys():
+        raise RecordError(f"{folder} holds no record of {min(lacking)!r}")
+    kept = (read_parquet(folder / SAMPLE_TABLES / f"{n}.parquet") for n in (MIXTURE, CONFIDENT))
+    return Tables(found, *kept)
+
+
+def _joined(known: Verdicts, record: Record) -> Verdicts:
+    """A network with the columns that another record of it adds."""
+    more = [name for name in record.frame.columns if name not in known.frame.columns]
+    frame = known.frame.join(
+        record.frame.select("sample_id", *more), on="sample_id", maintain_order="left"
+    )
+    return replace(known, frame=frame)
 
 
 def halves(count: int) -> tuple[Mask, Mask]:
@@ -112,12 +128,13 @@ def chosen_points(core: CoreVerdicts, thresholds: Candidates) -> dict[str, Point
 
 def candidates(tables: Tables, eps: str) -> Candidates:
     """Every threshold of every mechanism that the sound accounting can judge."""
-    singles = sweep(tables, CORE, eps, "robust margin", pool(tables))
-    pairs = sweep_pairs(tables, CORE, eps, "robust margin", pool(tables))
+    robust = pool(tables.networks)
+    singles = sweep(tables, CORE, eps, "robust margin", robust)
+    pairs = sweep_pairs(tables, CORE, eps, "robust margin", robust)
     return {
         "robust margin": singles,
         "cascade of two": [*pairs, *singles],
-        "softmax response": sweep(tables, CORE, eps, "softmax response", pool(tables)),
+        "softmax response": sweep(tables, CORE, eps, "softmax response", robust),
         "selection network": sweep(tables, CORE, eps, "selection network", [ROBUST]),
         "selection network (ACE-IBP)": sweep(tables, CORE, eps, "selection network", [TRUNK]),
     }
@@ -134,8 +151,8 @@ def entropy_point(tables: Tables) -> Point:
 
     Nothing was measured that bounds entropies over a ball, so there is no sound count.
     """
-    stage, fallback = tables[ROBUST], verdict(tables[CORE], "accurate")
-    score, right = stage["negative_entropy"].to_numpy(), verdict(stage, "accurate")
+    stage, fallback = tables[ROBUST], tables[CORE].accurate()
+    score, right = -stage.values("entropy"), stage.accurate()
     rows, _ = halves(len(score))
     wanted = fallback[rows].mean() - LOSS
     taus = np.quantile(score, np.linspace(0, 1, 10 * GRID, endpoint=False))
@@ -149,7 +166,7 @@ def mixture_setting(tables: Tables, eps: str) -> Setting:
     core = core_of(tables[CORE], eps)
     rows, _ = halves(len(core.accurate))
     wanted = core.accurate[rows].mean() - LOSS
-    right = {share: verdict(tables[MIXTURE], f"accurate@{share:g}") for share in SHARES}
+    right = {share: verdict(tables.mixture, f"accurate@{share:g}") for share in SHARES}
     share = max((s for s in SHARES if right[s][rows].mean() >= wanted), default=0.0)
     found = mixture(tables, ROBUST, CORE, eps, share)
     point = Point("mixture", (), (), right[share], right[share] & found.robust)
@@ -158,10 +175,10 @@ def mixture_setting(tables: Tables, eps: str) -> Setting:
 
 def reachable(tables: Tables, eps: str, thresholds: Candidates) -> Candidates:
     """Every setting that the sound accounting can judge; the core alone is one of each."""
-    core = compose(tables, CORE, eps, "indicator", [])
+    core, robust = compose(tables, CORE, eps, "indicator", []), pool(tables.networks)
     found = {
-        "indicator": sweep(tables, CORE, eps, "indicator", pool(tables)),
+        "indicator": sweep(tables, CORE, eps, "indicator", robust),
         **thresholds,
-        "softmax over the ball": sweep(tables, CORE, eps, "softmax over the ball", pool(tables)),
+        "softmax over the ball": sweep(tables, CORE, eps, "softmax over the ball", robust),
     }
     return {name: [*points, core] for name, points in found.items()}

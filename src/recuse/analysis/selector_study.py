@@ -13,12 +13,12 @@ from recuse.analysis.operating_points import (
     Candidates,
     candidates,
     reachable,
-    sample_tables,
+    read_tables,
     settings,
 )
 from recuse.analysis.sweeps import Point, Tables, best_on, stacked
 from recuse.analysis.verdicts import Mask
-from recuse.records.layout import ATTACKED_SYSTEMS, SAMPLE_TABLES
+from recuse.records.layout import ATTACKED_SYSTEMS
 from recuse.records.store import read_parquet
 
 SPLITS = 20
@@ -72,7 +72,7 @@ def read_study(folder: Path) -> Study:
         RecordError: Rows that are missing or damaged.
     """
     rows = read_parquet(folder / ATTACKED_SYSTEMS)
-    tables = refuted(sample_tables(folder / SAMPLE_TABLES), rows)
+    tables = refuted(read_tables(folder), rows)
     thresholds = {eps: candidates(tables, eps) for eps in EPS}
     chosen = [setting for eps in EPS for setting in settings(tables, eps, thresholds[eps])]
     points = {eps: reachable(tables, eps, thresholds[eps]) for eps in EPS}

@@ -1,6 +1,6 @@
 """Mechanisms as functions of a threshold, judged by the sound accounting on measured samples."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,22 +13,39 @@ from recuse.analysis.accounting import (
     paper_account,
     sound_account,
 )
-from recuse.analysis.mechanisms import (
-    indicator_stage,
-    margin_stage,
-    mixture_core,
-    network_stage,
-    robust_softmax_stage,
-    softmax_stage,
-)
-from recuse.analysis.verdicts import Mask, Values, add_radii
+from recuse.analysis.compositions import core_of, stage_of
+from recuse.analysis.mechanism_pool import SELECTING
+from recuse.analysis.mechanisms import mixture_core
+from recuse.analysis.verdicts import Mask, Values, Verdicts
 
-Tables = Mapping[str, pl.DataFrame]
-HALF = 0.5 + 1e-6
-SELECTS = {"cifar10_resnet4b_adv2": "select_adv2", "ibp_small": "ace_ibp"}
 GRID = 40
+# What the page calls a selector, and the selector; the indicator has no threshold.
+SELECTORS = {
+    "robust margin": "robust-margin",
+    "softmax response": "softmax",
+    "softmax over the ball": "robust-softmax",
+    "selection network": "network",
+}
 # Below one half a class may reach the threshold and not be the answer.
-LOWEST = {"robust margin": 0.0, "softmax response": HALF, "softmax over the ball": HALF}
+LOWEST = {"softmax": 0.5 + 1e-6, "robust-softmax": 0.5 + 1e-6, "robust-margin": 0.0}
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What was measured of every network.
+
+    Attributes:
+        networks: By name, all that any record says of it.
+        mixture: Whether each mixture answers rightly, by the robust network's weight.
+        confident: How sure of a wrong answer attacks of several kinds made one network.
+    """
+
+    networks: Mapping[str, Verdicts]
+    mixture: pl.DataFrame
+    confident: pl.DataFrame
+
+    def __getitem__(self, name: str) -> Verdicts:
+        return self.networks[name]
 
 
 @dataclass(frozen=True)
@@ -60,119 +77,43 @@ def verdict(table: pl.DataFrame, name: str) -> Mask:
     return table[name].to_numpy().astype(bool)
 
 
-def core_of(table: pl.DataFrame, eps: str) -> CoreVerdicts:
-    """The core's verdicts."""
-    return CoreVerdicts(verdict(table, "accurate"), verdict(table, f"robust@{eps}"))
-
-
-def indicator(tables: Tables, model: str, eps: str, _: float) -> StageVerdicts:
-    """Robustness indicator of radius eps; it has no threshold."""
-    t = tables[model]
-    return indicator_stage(
-        verdict(t, "accurate"),
-        verdict(t, f"robust@{eps}"),
-        selects=verdict(t, f"robust@{eps}"),
-        surely_selects=verdict(t, f"robust@{add_radii(eps, eps)}"),
-    )
-
-
-def robust_margin(tables: Tables, model: str, eps: str, tau: float) -> StageVerdicts:
-    """Indicator that asks for a probability margin of ``tau`` over the ball."""
-    if tau <= 0:
-        return indicator(tables, model, eps, tau)
-    t = tables[model]
-    return margin_stage(
-        verdict(t, "accurate"),
-        verdict(t, f"robust@{eps}"),
-        column(t, f"low_margin@{eps}"),
-        column(t, f"low_margin@{add_radii(eps, eps)}"),
-        threshold=tau,
-    )
-
-
-def softmax(tables: Tables, model: str, eps: str, tau: float) -> StageVerdicts:
-    """Softmax response at the input."""
-    t = tables[model]
-    right = verdict(t, "accurate")
-    return softmax_stage(
-        right,
-        verdict(t, f"robust@{eps}"),
-        column(t, "confidence"),
-        # Measured is the largest probability; where F(x) is wrong that of y is at most a half.
-        np.where(right, column(t, f"low_confidence@{eps}"), 0.0),
-        column(t, f"wrong_confidence@{eps}"),
-        threshold=tau,
-    )
-
-
-def softmax_ball(tables: Tables, model: str, eps: str, tau: float) -> StageVerdicts:
-    """Softmax response over the ball of radius eps; above one half it has the symmetry."""
-    t = tables[model]
-    return robust_softmax_stage(
-        verdict(t, "accurate"),
-        verdict(t, f"robust@{eps}"),
-        column(t, f"low_confidence@{eps}"),
-        column(t, f"low_confidence@{add_radii(eps, eps)}"),
-        threshold=tau,
-    )
-
-
-def network(tables: Tables, model: str, eps: str, tau: float) -> StageVerdicts:
-    """Selection network, its decision bounded by intervals; the classifier attacked."""
-    t, s = tables[model], tables[SELECTS[model]]
-    return network_stage(
-        verdict(t, "accurate"),
-        verdict(t, f"robust@{eps}"),
-        column(s, "score"),
-        column(s, f"lower@{eps}"),
-        column(s, f"upper@{eps}"),
-        threshold=tau,
-    )
+def stage_at(
+    tables: Tables, mechanism: str, model: str, eps: str, threshold: float
+) -> StageVerdicts:
+    """A network behind a selector."""
+    if mechanism == "indicator":
+        return stage_of(tables[model], eps)
+    return SELECTING[SELECTORS[mechanism]].stage(tables[model], eps, threshold)
 
 
 def mixture(tables: Tables, robust: str, standard: str, eps: str, share: float) -> CoreVerdicts:
     """Weighted probabilities of two networks, from the smallest margin of each over the ball."""
-    right = verdict(tables["mixture"], f"accurate@{share:g}")
+    right = verdict(tables.mixture, f"accurate@{share:g}")
     margins = [least_margin(tables[name], eps) for name in (robust, standard)]
     return mixture_core(right, *margins, share=share)
 
 
-def least_margin(table: pl.DataFrame, eps: str) -> Values:
+def least_margin(model: Verdicts, eps: str) -> Values:
     """Smallest margin of the true class over the ball; -1, which bounds any, where it is wrong.
 
     Where only robustness was measured, a robust answer has at least a margin of 0.
     """
-    right, robust = verdict(table, "accurate"), verdict(table, f"robust@{eps}")
-    if f"low_margin@{eps}" not in table.columns:
-        return np.where(right & robust, 0.0, -1.0)
-    return np.where(right, column(table, f"low_margin@{eps}"), -1.0)
-
-
-MECHANISMS: dict[str, Callable[[Tables, str, str, float], StageVerdicts]] = {
-    "indicator": indicator,
-    "robust margin": robust_margin,
-    "softmax response": softmax,
-    "softmax over the ball": softmax_ball,
-    "selection network": network,
-}
+    right = model.accurate()
+    if not model.has("stable_margin", eps):
+        return np.where(right & model.robust(eps), 0.0, -1.0)
+    return np.where(right, model.searched("stable_margin", eps), -1.0)
 
 
 def grid(tables: Tables, mechanism: str, model: str, eps: str) -> list[float]:
     """Thresholds worth looking at: quantiles of the scores that are compared with them."""
     if mechanism == "indicator":
         return [0.0]
-    if mechanism == "selection network":
-        table = tables[SELECTS[model]]
-        scores = np.concatenate([column(table, c) for c in ("score", f"lower@{eps}")])
-    else:
-        kinds = {
-            "robust margin": f"low_margin@{eps}",
-            "softmax response": "confidence",
-            "softmax over the ball": f"low_confidence@{eps}",
-        }
-        scores = column(tables[model], kinds[mechanism])
+    kind, table = SELECTORS[mechanism], tables[model]
+    scores = SELECTING[kind].scores(table, eps)
+    if kind == "network":
+        scores = np.concatenate([scores, table.searched("least_score", eps)])
     found = np.unique(np.quantile(scores, np.linspace(0, 1, GRID, endpoint=False)))
-    lowest = LOWEST.get(mechanism, -np.inf)
+    lowest = LOWEST.get(kind, -np.inf)
     return [float(tau) for tau in found if tau >= lowest]
 
 
@@ -181,7 +122,7 @@ def compose(
 ) -> Point:
     """A composition of stages that select alike, before the core."""
     chosen = list(stages)
-    parts = [MECHANISMS[mechanism](tables, model, eps, tau) for model, tau in chosen]
+    parts = [stage_at(tables, mechanism, model, eps, tau) for model, tau in chosen]
     account = sound_account(parts, core_of(tables[core], eps))
     return Point(
         mechanism,
@@ -194,7 +135,7 @@ def compose(
 
 def accounts_of(tables: Tables, core: str, eps: str, model: str) -> tuple[Account, Account]:
     """The indicator composition by the paper's accounting and by the sound one."""
-    stages, last = [indicator(tables, model, eps, 0.0)], core_of(tables[core], eps)
+    stages, last = [stage_of(tables[model], eps)], core_of(tables[core], eps)
     return paper_account(stages, last), sound_account(stages, last)
 
 

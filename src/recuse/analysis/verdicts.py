@@ -22,6 +22,8 @@ Mask = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
 # What a verdict rests on: an attack found nothing, or a proof.
 Kind = Literal["robust", "certified"]
+_BOUNDED = "bounds on a selection network's score stand beside it, as recuse run selectors does"
+_MAKERS = {"least_score": _BOUNDED, "largest_score": _BOUNDED}
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,27 +190,20 @@ class Verdicts:
         """
         return self.values(radius_column("adv_confidence", radius))
 
-    def worst_margin(self, radius: str | float) -> Values:
-        """Smallest p_y - max_other p found within ``radius``; NaN where nothing was searched.
+    def searched(self, kind: str, radius: str | float) -> Values:
+        """What a search or bounds found within ``radius``; NaN where nothing was searched.
+
+        Args:
+            kind: ``worst_margin``, ``stable_confidence``, ... as in the records.
+            radius: Of the ball.
 
         Raises:
-            RecordError: The radius was not searched for it.
+            RecordError: The record does not have it.
         """
-        return self._margins("worst_margin", radius)
-
-    def worst_confidence(self, radius: str | float) -> Values:
-        """Largest probability of a wrong class found within ``radius``, as :meth:`worst_margin`."""
-        return self._margins("worst_confidence", radius)
-
-    def least_confidence(self, radius: str | float) -> Values:
-        """Smallest probability of the label found within ``radius``, as :meth:`worst_margin`."""
-        return self._margins("least_confidence", radius)
-
-    def _margins(self, kind: str, radius: str | float) -> Values:
         if not self.has(kind, radius):
             raise RecordError(
                 f"{self._where} has no column {radius_column(kind, radius)!r}; "
-                "recuse evaluate --margins makes it"
+                + _MAKERS.get(kind, "recuse evaluate --margins makes it, at every --threat")
             )
         column = self.frame[radius_column(kind, radius)]
         return column.fill_null(float("nan")).to_numpy().astype(np.float64)

@@ -1,14 +1,17 @@
 """The worst probabilities within each judged ball, as columns of a record."""
 
+import math
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from recuse.arrays import Images, Logits
-from recuse.attacks import Margins, ProbabilityMargin
+from recuse.attacks import Margins, ProbabilityMargin, WorstCases
 from recuse.data.split import Split
 from recuse.random import SampleNoise
 from recuse.records.schema import radius_column
+from recuse.selectors import entropy
 from recuse.threat import Threat
 
 
@@ -36,23 +39,61 @@ def margin_columns(
     if margins is None:
         return {}
     threats = tuple(t for t in threats if not margins.radii or t.eps in margins.radii)
-    labels = batch.labels.to(x.device)
+    labels, answers = batch.labels.to(x.device), logits.argmax(1)
     noise = SampleNoise(seed, batch.ids, "margins")
     found, passes = margins(model, x, labels, threats, noise=noise, clean_logits=logits)
-    at_x = ProbabilityMargin()(logits.double(), labels)
+    # Of a right answer the searches above speak; of a wrong one it takes others.
+    wrong = (answers != labels).nonzero()[:, 0]
+    own = [(worst.margin.clone(), worst.least.clone()) for worst in found]
+    if len(wrong):
+        again, more = margins(
+            model,
+            x[wrong],
+            answers[wrong],
+            threats,
+            noise=noise.take(wrong.tolist()),
+            clean_logits=logits[wrong],
+        )
+        passes[wrong] += more
+        for (margin, least), worst in zip(own, again, strict=True):
+            margin[wrong], least[wrong] = worst.margin, worst.least
     columns: dict[str, Any] = {
-        "margin": (-at_x).cpu().numpy(),
+        "margin": (-ProbabilityMargin()(logits.double(), labels)).cpu().numpy(),
+        "entropy": entropy(logits.double()).cpu().numpy(),
         "margin_passes": passes.cpu().numpy(),
     }
-    for threat, worst in zip(threats, found, strict=True):
-        for kind, value in (
-            ("worst_margin", worst.margin),
-            ("worst_confidence", worst.confidence),
-            ("least_confidence", worst.least),
-        ):
+    for threat, worst, stable in zip(threats, found, own, strict=True):
+        for kind, value in _values(worst, *stable, logits.shape[1]).items():
             known = [None if v != v else v for v in value.tolist()]
             columns[radius_column(kind, threat.eps)] = known
     return columns
 
 
-__all__ = ["margin_columns"]
+def _values(
+    worst: WorstCases, stable_margin: Tensor, stable_confidence: Tensor, classes: int
+) -> dict[str, Tensor]:
+    return {
+        "worst_margin": worst.margin,
+        "worst_confidence": worst.confidence,
+        "least_confidence": worst.least,
+        "stable_margin": stable_margin,
+        "stable_confidence": stable_confidence,
+        "largest_entropy": largest_entropy(worst.least, classes),
+    }
+
+
+def largest_entropy(least: Tensor, classes: int) -> Tensor:
+    """Largest entropy of a distribution that gives one class at least so much.
+
+    The rest spread evenly; below an equal share nothing is bounded but by the number of classes.
+
+    Args:
+        least: Probability of the class, NaN where it is not known.
+        classes: Number of classes, at least two.
+    """
+    p = least.clamp_min(1 / classes)
+    own = torch.special.entr(p) + torch.special.entr(1 - p)
+    return own + (1 - p) * math.log(classes - 1)
+
+
+__all__ = ["largest_entropy", "margin_columns"]

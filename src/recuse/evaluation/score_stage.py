@@ -1,6 +1,8 @@
 """What a stage answers and how its selector scores it: what thresholds are chosen on."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +18,8 @@ from recuse.models.checkpoint import weights_sha256
 from recuse.modes import evaluation_mode
 from recuse.progress import Progress, silent
 from recuse.random import SampleNoise
-from recuse.records.schema import Record, RecordMeta, make_record
+from recuse.records.schema import Record, RecordMeta, make_record, radius_column
+from recuse.selectors import SelectionNetwork, selection_bounds
 from recuse.threads import suitable_threads
 from recuse.threat import Threat
 
@@ -29,6 +32,7 @@ def score_stage(
     split: Split,
     *,
     records: Path,
+    radii: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Record:
@@ -39,11 +43,12 @@ def score_stage(
         budget: The attacker's ball.
         split: Samples, with labels.
         records: Folder for the record.
+        radii: Balls in which the score of a selection network is bounded; none for other selectors.
         seed: Of the selector's searches, together with each sample's id.
         progress: Told after every batch.
 
     Returns:
-        The record: ``prediction``, ``accurate`` and ``score``.
+        The record: ``prediction``, ``accurate``, ``score``, and bounds at the radii.
 
     Raises:
         DataError: A model that does not fit the data.
@@ -62,6 +67,7 @@ def score_stage(
             settings={
                 "selector": selector_settings(stage.selector),
                 "data": fingerprint(split),
+                **({"bounded": list(radii)} if radii else {}),
             },
             seed=seed,
         )
@@ -69,7 +75,7 @@ def score_stage(
         job = Job(
             meta,
             answers({stage.name: model}, x),
-            lambda part: _score(stage, part, meta),
+            lambda part: _score(stage, part, meta, radii),
             task=f"score {stage.name}",
             size=size,
             threads=suitable_threads(model, x, size),
@@ -78,20 +84,23 @@ def score_stage(
 
 
 @torch.no_grad()
-def _score(stage: Stage, part: Split, meta: RecordMeta) -> Record:
+def _score(stage: Stage, part: Split, meta: RecordMeta, radii: Sequence[str]) -> Record:
     x = placed(stage.model, part.images, stage.name)
     logits, scores = ask(stage, x, SampleNoise(meta.seed, part.ids, "choose"))
     prediction = logits.argmax(1).cpu()
-    return make_record(
-        meta,
-        {
-            "sample_id": list(part.ids),
-            "label": part.labels.numpy(),
-            "prediction": prediction.numpy(),
-            "accurate": (prediction == part.labels).numpy(),
-            "score": scores.double().cpu().numpy(),
-        },
-    )
+    columns: dict[str, Any] = {
+        "sample_id": list(part.ids),
+        "label": part.labels.numpy(),
+        "prediction": prediction.numpy(),
+        "accurate": (prediction == part.labels).numpy(),
+        "score": scores.double().cpu().numpy(),
+    }
+    for radius in radii:
+        assert isinstance(stage.selector, SelectionNetwork)
+        bounds = selection_bounds(stage.selector.net, x, Threat(meta.norm, radius))
+        columns[radius_column("least_score", radius)] = bounds.lower.double().cpu().numpy()
+        columns[radius_column("largest_score", radius)] = bounds.upper.double().cpu().numpy()
+    return make_record(meta, columns)
 
 
 __all__ = ["SCORES", "score_stage"]

@@ -1,13 +1,12 @@
 """Ways to abstain on a run's networks: measured, chosen on half the images, attacked on the rest.
 
-What is measured of a network goes to ``samples/NAME.parquet``, what the adversary did to each
-composition at its operating point to ``attacked.parquet``: one row an image, which is all that the
-page needs.
+What is measured of a network is a record; of mixtures and of other attacks on confidence a table
+in ``samples``; and what the adversary did to each composition at its operating point goes to
+``attacked.parquet``: one row an image, which is all that the page needs.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from recuse.analysis.operating_points import (
+    CONFIDENT,
     CORE,
     EPS,
     MIXTURE,
@@ -26,23 +26,14 @@ from recuse.analysis.operating_points import (
     Setting,
     candidates,
     halves,
-    pool,
-    sample_tables,
+    read_tables,
     settings,
 )
 from recuse.attacks import Apgd, Dlr
 from recuse.composition import AdaptiveAdversary, Cascade, Core, ProbabilityMixture, Stage
 from recuse.data.split import Split, Splits
-from recuse.evaluation.scores import (
-    CONFIDENCE,
-    PLAIN,
-    Columns,
-    attacked_columns,
-    certified_columns,
-    core_columns,
-    mixture_columns,
-    selection_columns,
-)
+from recuse.evaluation.score_stage import score_stage
+from recuse.evaluation.scores import Columns, confident_columns, mixture_columns
 from recuse.models.checkpoint import load_checkpoint
 from recuse.models.prepared import prepare
 from recuse.progress import Progress
@@ -51,7 +42,7 @@ from recuse.random import SampleNoise
 from recuse.recipes.config import AbstentionPlan, RunConfig
 from recuse.recipes.run_location import RunLocation
 from recuse.recipes.selection_networks import attacked_right, certified_right, selection_network
-from recuse.records.layout import ATTACKED_SYSTEMS, SAMPLE_TABLES, UNFINISHED_SYSTEMS
+from recuse.records.layout import ATTACKED_SYSTEMS, RECORDS, SAMPLE_TABLES, UNFINISHED_SYSTEMS
 from recuse.records.parquet import parquet_bytes
 from recuse.records.store import read_parquet, write_atomically
 from recuse.selectors import (
@@ -63,9 +54,8 @@ from recuse.selectors import (
 )
 from recuse.threat import Threat
 
-RADII = ("1/255", "2/255", "4/255")
-# Beside them, for what a plain attack flatters.
-WIDEST = "8/255"
+# For what a plain attack flatters.
+RADII = ("1/255", "2/255", "4/255", "8/255")
 BATCH, CHUNK = 128, 25
 # Raised whenever the adversary gets stronger; 2: it knows the threshold of a margin.
 ADVERSARY = 2
@@ -87,8 +77,8 @@ def compare_abstention(
     if plan is None or (place.out / ATTACKED_SYSTEMS).is_file():
         return
     networks = _networks(config, plan, splits, place, progress)
-    _measure(networks, plan, splits.test, place.out / SAMPLE_TABLES, progress)
-    tables = sample_tables(place.out / SAMPLE_TABLES)
+    _measure(networks, plan, splits.test, place.out, progress)
+    tables = read_tables(place.out)
     todo = [s for eps in EPS for s in settings(tables, eps, candidates(tables, eps))]
     frames = []
     for number, setting in enumerate(todo):
@@ -117,44 +107,28 @@ def _networks(
 
 
 def _measure(
-    networks: Networks, plan: AbstentionPlan, split: Split, folder: Path, progress: Progress
+    networks: Networks, plan: AbstentionPlan, split: Split, out: Path, progress: Progress
 ) -> None:
-    """Attacks and bounds on every network, once per image; a network at a time is kept."""
-    work = _columns(networks, plan.steps)
+    """Selection networks on every image, and the tables; what is there is kept."""
+    for net, of in zip(NETS, (ROBUST, TRUNK), strict=True):
+        stage = Stage(networks[of], SelectionNetwork(networks[net]), of)
+        budget = Threat("linf", EPS[-1])
+        score_stage(stage, budget, split, records=out / RECORDS, radii=EPS, progress=progress)
+    robust, core = networks[ROBUST], networks[CORE]
+    work: dict[str, Callable[[Split], Columns]] = {
+        MIXTURE: lambda part: mixture_columns(robust, core, part, SHARES),
+        CONFIDENT: lambda part: confident_columns(robust, part, RADII, plan.steps),
+    }
     for number, (name, columns) in enumerate(work.items()):
-        progress("measure every network", number, len(work), name)
-        path = folder / f"{name}.parquet"
+        progress("measure mixtures and confidence", number, len(work), name)
+        path = out / SAMPLE_TABLES / f"{name}.parquet"
         if not path.is_file():
             frames = [
                 pl.DataFrame({"sample_id": part.ids, **columns(part)})
                 for part in split.batches(BATCH)
             ]
             write_atomically(path, parquet_bytes(pl.concat(frames)))
-    progress("measure every network", len(work), len(work), "")
-
-
-def _columns(known: Networks, steps: int) -> dict[str, Callable[[Split], Columns]]:
-    """What is measured of a batch, by name of the table."""
-
-    def trunk(part: Split) -> Columns:
-        network = known[TRUNK]
-        attacked = attacked_columns(network, part, RADII, steps)
-        return attacked | certified_columns(network, part, RADII)
-
-    kinds = (CONFIDENCE, *PLAIN)
-    core, robust = known[CORE], known[ROBUST]
-    return {
-        CORE: lambda part: core_columns(core, part, EPS, steps),
-        ROBUST: lambda part: attacked_columns(robust, part, (*RADII, WIDEST), steps, kinds),
-        **{
-            name: partial(lambda m, part: attacked_columns(m, part, RADII, steps), known[name])
-            for name in pool(known)
-            if name != ROBUST
-        },
-        TRUNK: trunk,
-        **{n: partial(lambda m, part: selection_columns(m, part, EPS), known[n]) for n in NETS},
-        MIXTURE: lambda part: mixture_columns(robust, core, part, SHARES),
-    }
+    progress("measure mixtures and confidence", len(work), len(work), "")
 
 
 def deployed(setting: Setting, networks: Networks, plan: AbstentionPlan) -> Cascade:

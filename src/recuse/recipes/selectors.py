@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
-from recuse.analysis.operating_points import CORE, FINETUNED, PUBLISHED, TRUNK
-from recuse.attacks import Pgd
+from recuse.analysis.operating_points import CORE, EPS, FINETUNED, PUBLISHED, TRUNK
+from recuse.attacks import Apgd, Dlr, Ensemble, Margins, Pgd
+from recuse.certify import Ibp
 from recuse.data import Cifar10, Source, Subset
+from recuse.evaluation import Evaluation, judged_radii
+from recuse.evaluation.certify_dataset import Certification
 from recuse.models.architectures import architecture
 from recuse.recipes.cifar10_small import cifar10_small
 from recuse.recipes.config import AbstentionPlan, Fresh, ModelPlan, Pretrained, RunConfig
@@ -25,7 +28,7 @@ def selectors(seed: int = 0, quick: bool = False) -> RunConfig:
     """Robust networks before one core, selected by every mechanism and attacked as a whole.
 
     Published networks, those that cifar10_small fine-tunes, one trained by interval bounds, and
-    two selection networks. What thresholds need is measured once; thresholds and weights are
+    two selection networks. What thresholds need is judged once; thresholds and weights are
     chosen on every other test image and attacked on the rest.
 
     Args:
@@ -47,6 +50,16 @@ def selectors(seed: int = 0, quick: bool = False) -> RunConfig:
         validation = replace(plan.training.validation, every=1)
         training = replace(plan.training, threat=TINY, epochs=1, validation=validation)
         plan = AbstentionPlan(training, steps=2, adversary_steps=1)
+    eps = tuple(Threat("linf", radius).eps for radius in EPS)
+    judged = Evaluation(
+        "linf",
+        judged_radii(eps),
+        Ensemble((Apgd(plan.steps), Apgd(plan.steps, Dlr()))),
+        seed=seed,
+        margins=Margins(plan.steps),
+    )
+    certified = Certification(Ibp(), eps)
+    trunk = replace(trunk, judgements=(judged, certified))
     small = {model.name: model for model in cifar10_small(seed=seed).models}
     models = (
         ModelPlan(CORE, Pretrained(CORE), None, {"role": "core"}),
@@ -57,7 +70,7 @@ def selectors(seed: int = 0, quick: bool = False) -> RunConfig:
         trunk,
     )
     return RunConfig(
-        "selectors", data, models, (), (), gallery=0, abstention=plan, page="selectors"
+        "selectors", data, models, (judged,), eps, gallery=0, abstention=plan, page="selectors"
     )
 
 

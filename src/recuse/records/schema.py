@@ -2,37 +2,7 @@
 
 Columns (all but ``sample_id`` may be absent or null when unknown):
 
-======================== ====== ============================================================
-``sample_id``            str    stable id, unique within the record
-``label``                i32    true class
-``prediction``           i32    F(x); null where a smoothed classifier abstained
-``accurate``             bool   F(x) = y (kept apart from ``label``: published logs lack labels)
-``confidence``           f32    softmax of F(x) at x
-``robust@R``             bool   no adversarial point found within R (``"1/255"``, ``"0.25"``);
-                                null where ``flat``: nothing was found without a usable gradient
-``broken_by``            i32    member of a composition that answered wrongly at the point found
-                                for it, the core last; null where none was found
-``flat``                 bool   some radius is not judged, for want of a usable gradient
-``adv_confidence@R``     f32    largest wrong-class or overall softmax found within R (APGDconf)
-``margin``               f64    p_y - max_other p at x, y the label
-``worst_margin@R``       f64    smallest p_y - max_other p found within R, y the label; null where
-                                nothing could be searched
-``worst_confidence@R``   f64    largest probability of a class other than the label found within R
-``least_confidence@R``   f64    smallest probability of the label found within R
-``certified@R``          bool   proven constant on the ball of radius R
-``recheck``              str    what further searches said where the attack's said robust, see
-                                :class:`Recheck`; null where none was asked
-``recheck_passes``       i32    forward and backward passes they spent
-``margin_passes``        i32    forward and backward passes these three cost, all radii together
-``radius``               f64    certified radius in ``meta.norm``
-``selected``             bool   a selector of its own accepted x
-``selected_robust@R``    bool   ... and no attack within R made it reject
-``selected_certified@R`` bool   ... provably
-``score``                f64    a selector's score at x; for certificates the radius
-``samples``              i64    noisy forward passes spent on a certificate
-``forwards``             i32    forward passes spent
-``backwards``            i32    backward passes to the input spent
-======================== ====== ============================================================
+======================== ====== =====================================================
 """
 
 import hashlib
@@ -62,6 +32,7 @@ COLUMNS: dict[str, type[pl.DataType]] = {
     "recheck": pl.String,
     "recheck_passes": pl.Int32,
     "margin": pl.Float64,
+    "entropy": pl.Float64,
     "margin_passes": pl.Int32,
     "broken_by": pl.Int32,
     "radius": pl.Float64,  # single precision may raise a radius, and so claim what is not proven
@@ -77,6 +48,11 @@ RADIUS_COLUMNS: dict[str, type[pl.DataType]] = {
     "worst_margin": pl.Float64,  # double precision: rounding must not promise more
     "worst_confidence": pl.Float64,
     "least_confidence": pl.Float64,
+    "stable_margin": pl.Float64,
+    "stable_confidence": pl.Float64,
+    "largest_entropy": pl.Float64,
+    "least_score": pl.Float64,
+    "largest_score": pl.Float64,
     "certified": pl.Boolean,
     "selected_robust": pl.Boolean,
     "selected_certified": pl.Boolean,

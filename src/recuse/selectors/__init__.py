@@ -15,6 +15,7 @@ from recuse.selectors.calibrate import (
 )
 from recuse.selectors.certified import CertifiedIndicator, CertifiedSelection
 from recuse.selectors.entropy import EntropyResponse, entropy
+from recuse.selectors.narrow import NarrowIndicator
 from recuse.selectors.robustness import (
     Reach,
     RobustMargin,
@@ -40,6 +41,7 @@ from recuse.selectors.surrogates import InnerSearch, worst_margin
 
 SELECTORS: dict[str, type[Selector]] = {
     "indicator": RobustnessIndicator,
+    "narrow-indicator": NarrowIndicator,
     "certified": CertifiedIndicator,
     "robust-margin": RobustMargin,
     "softmax": SoftmaxResponse,
@@ -61,6 +63,7 @@ __all__ = [
     "Coverage",
     "EntropyResponse",
     "InnerSearch",
+    "NarrowIndicator",
     "NaturalLoss",
     "Reach",
     "Risk",

@@ -4,7 +4,8 @@ Two radii meet here and must not be mixed up. The selector looks a radius ``rho`
 input it is given; the attacker has moved that input by up to ``eps``. Whether the selector
 *surely* selects is therefore a question about ``rho + eps``: the doubled radius at the default
 ``rho = eps``. A selector here is built from the attacker's budget, so the three radii are
-always at hand (:class:`Reach`), and a radius below the budget is refused.
+always at hand (:class:`Reach`), and a radius below the budget is refused: a selector with one is of
+another type (:class:`recuse.selectors.NarrowIndicator`), because it promises less.
 """
 
 from dataclasses import dataclass, field

@@ -63,7 +63,7 @@ def stage_verdicts(stage: Stage, judged: Sequence[Verdicts], judge: Judge) -> St
             own.stable("robust", eps),
             own.confidence(),
             sure_confidence(own, eps),
-            own.worst_confidence(eps),
+            own.searched("worst_confidence", eps),
             threshold=selector.threshold,
         )
     return _around(stage, own, judge)

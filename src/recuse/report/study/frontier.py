@@ -20,7 +20,12 @@ FIGURE = "frontier"
 ALLOWED = 0.025
 WORDS = {
     "indicator": "robustness indicator",
+    "any-radius": "indicators of other radii",
     "softmax": "softmax response",
+    "entropy": "entropy response",
+    "robust-margin": "robust margin",
+    "robust-softmax": "softmax response over the ball",
+    "network": "selection network",
     "mixture": "mixture of probabilities",
     "one-hot-mixture": "mixture with the core's bare answer",
     ALL: "all of them",

@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recuse.analysis.attacked_settings import AttackedSetting, leader
+from recuse.analysis.compositions import core_of
 from recuse.analysis.intervals import paired_difference, wilson_of
 from recuse.analysis.metrics import rate, robust_accuracy, robust_inaccuracy, selective_risk
 from recuse.analysis.operating_points import CORE, EPS, LOSS, ROBUST, TRUNK, Candidates, pool
 from recuse.analysis.selector_study import SPLITS, halves_at_random, rates_of_splits
 from recuse.analysis.sweeps import (
-    MECHANISMS,
     Tables,
     accounts_of,
     column,
-    core_of,
+    stage_at,
     verdict,
 )
 from recuse.analysis.verdicts import Mask, Values
@@ -109,13 +109,12 @@ def difference_table(found: Sequence[AttackedSetting]) -> Table:
 def single_table(tables: Tables) -> Table:
     """The networks by themselves."""
     rows = []
-    for name in (CORE, *pool(tables), TRUNK):
+    for name in (CORE, *pool(tables.networks), TRUNK):
         t = tables[name]
-        right = verdict(t, "accurate")
+        right = t.accurate()
         for eps in EPS:
-            robust = verdict(t, f"robust@{eps}")
-            certified = f"certified@{eps}"
-            proven = Rate(rate(verdict(t, certified) & right)) if certified in t.columns else None
+            robust = t.robust(eps)
+            proven = Rate(rate(t.certified(eps) & right)) if t.proves(eps) else None
             rates = Rate(robust_accuracy(right, robust)), Rate(robust_inaccuracy(right, robust))
             rows.append((name, eps, share(right), *rates, proven))
     columns = ("network", "eps", "natural", "robust", "robust inaccuracy", "certified right")
@@ -124,7 +123,7 @@ def single_table(tables: Tables) -> Table:
 
 def split_table(tables: Tables, points: Mapping[str, Candidates]) -> Table:
     """Chosen on one half, reported on the other, means over random halves."""
-    cuts = halves_at_random(len(tables[CORE]))
+    cuts = halves_at_random(tables[CORE].samples)
     rows = []
     for eps, mechanisms in points.items():
         core = core_of(tables[CORE], eps)
@@ -161,7 +160,7 @@ def selection_table(tables: Tables) -> Table:
     rows = []
     for model in (ROBUST, TRUNK):
         for eps in EPS:
-            stage = MECHANISMS["selection network"](tables, model, eps, 0.0)
+            stage = stage_at(tables, "selection network", model, eps, 0.0)
             sure, robust = stage.surely_selects, stage.robust & stage.accurate
             right = Rate(1 - selective_risk(robust, sure)) if sure.any() else None
             rows.append((model, eps, Rate(rate(stage.selects)), Rate(rate(sure)), right))
@@ -178,7 +177,7 @@ def paper_table(tables: Tables) -> Table:
     """The indicator composition by both accountings."""
     rows: list[tuple[Cell, ...]] = []
     for eps in EPS:
-        for model in pool(tables):
+        for model in pool(tables.networks):
             accounts = accounts_of(tables, CORE, eps, model)
             masks = (mask for a in accounts for mask in (a.natural, a.robust))
             rows.append((eps, model, *(Rate(rate(mask)) for mask in masks)))

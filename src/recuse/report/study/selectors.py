@@ -10,7 +10,7 @@ import polars as pl
 from recuse.analysis.attacked_settings import AttackedSetting, leader
 from recuse.analysis.fronts import pareto
 from recuse.analysis.intervals import paired_difference
-from recuse.analysis.operating_points import CORE, EPS, NEAR, ROBUST
+from recuse.analysis.operating_points import CORE, EPS, NEAR
 from recuse.analysis.selector_study import Study, read_study
 from recuse.analysis.sweeps import Point, Tables, column, verdict
 from recuse.records.layout import CONFIG, PAGE
@@ -30,7 +30,7 @@ from recuse.report.study.selector_tables import (
 )
 
 MADE = (
-    "`recuse report` makes this page from `samples` (what attacks and bounds say of each network) "
+    "`recuse report` makes this page from `records` (what attacks and bounds say of each network) "
     "and `attacked.parquet` (what the adversary did to each composition), one row an image; "
     "`recuse run selectors` trains, measures and attacks all of it anew."
 )
@@ -106,7 +106,7 @@ def sound_marks(eps: str, kinds: Mapping[str, list[Point]], any_of: AttackedSett
 
 def flattery_figure(tables: Tables) -> tuple[Figure, Table]:
     """Softmax response judged by two attacks, as the threshold and the radius grow."""
-    t, marks, rows = tables[ROBUST], [], []
+    t, marks, rows = tables.confident, [], []
     names = {
         "wrong_confidence": "confidence attack",
         "wrong_confidence_ce": "APGD, largest loss",
@@ -186,7 +186,7 @@ def summary(study: Study, config: Mapping[str, Any]) -> tuple[str, ...]:
     judged = sum(len(a.rows) for a in found if a.promised is not None)
     violations = sum(a.violations for a in found)
     return (
-        f"**Images.** {len(study.tables[CORE]):,} lossless CIFAR-10 test images; on every other "
+        f"**Images.** {study.tables[CORE].samples:,} lossless CIFAR-10 test images; on every other "
         f"one thresholds and weights are chosen, on the other {len(found[0].rows)} everything is "
         "reported and every composition attacked as a whole. **Networks.** A standard ResNet-56 "
         "as core, published and fine-tuned robust networks as stages.",
