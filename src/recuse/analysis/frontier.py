@@ -90,7 +90,7 @@ def supported(networks: Sequence[Verdicts], eps: str) -> tuple[str, ...]:
 
     def counted(name: str) -> bool:
         try:
-            pool = pool_of(networks, eps=eps, mechanisms=(INDICATOR, name), thresholds=1)
+            pool = pool_of(networks, eps=eps, mechanisms=(INDICATOR, name))
         except RecordError:
             return False
         return name == INDICATOR or len(pool.names) > len(set(pool.networks)) or bool(pool.mixtures)

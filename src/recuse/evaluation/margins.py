@@ -92,8 +92,10 @@ def largest_entropy(least: Tensor, classes: int) -> Tensor:
         classes: Number of classes, at least two.
     """
     p = least.clamp_min(1 / classes)
-    own = torch.special.entr(p) + torch.special.entr(1 - p)
-    return own + (1 - p) * math.log(classes - 1)
+    most: Tensor = (
+        torch.special.entr(p) + torch.special.entr(1 - p) + (1 - p) * math.log(classes - 1)
+    )
+    return most
 
 
 __all__ = ["largest_entropy", "margin_columns"]
