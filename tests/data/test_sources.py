@@ -16,11 +16,11 @@ import recuse.data as rooms
 from recuse.data.cifar import CIFAR10_ARCHIVE, Archive, Cifar10, Cifar100, read_archive, unpickle
 from recuse.data.decode import Decoding
 from recuse.data.folder import ImageFolder
-from recuse.data.gtsrb import Gtsrb, hold_out_tracks
+from recuse.data.gtsrb import Gtsrb, hold_out_tracks, sign_boxes
 from recuse.data.mnist import Mnist
 from recuse.data.parquet import ParquetFiles, read_table
 from recuse.data.sources import DATASETS, Source, find_data_root, source
-from recuse.errors import DataError
+from recuse.errors import ConfigError, DataError
 
 from .conftest import Writer, png, random_pixels
 
@@ -103,6 +103,49 @@ def test_without_a_folder_the_variable_names_it(
     assert len(ParquetFiles(Path("cifar10_jpeg_train.parquet")).load_pool()) == 40
     with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz is missing"):
         Cifar10(train="official").load()
+
+
+def test_mixed_cifar10_is_lossless_where_it_can_be(write_parquet: Writer, tmp_path: Path) -> None:
+    blobs = [png(p) for p in random_pixels(44, 8, 8, 3)]
+    labels = [i % 2 for i in range(40)]
+    write_parquet(blobs[:40], labels, file="cifar10_jpeg_test.parquet")
+    write_parquet(blobs[40:42], [1, 0], file="cifar10_lossless_test.parquet", index=[7, 2])
+    mixed = Cifar10(test="mixed").load_test(tmp_path)
+    jpeg, lossless = (Cifar10(test=kind).load_test(tmp_path) for kind in ("jpeg", "lossless"))
+    assert mixed.ids == jpeg.ids
+    assert torch.equal(mixed.labels, jpeg.labels)
+    assert torch.equal(mixed.images[[7, 2]], lossless.images)
+    same = (mixed.images == jpeg.images).flatten(1).all(dim=1)
+    assert (~same).nonzero().flatten().tolist() == [2, 7]
+    for index, label, says in ((40, 0, "no image 'cifar10/test/00040'"), (3, 0, "labels")):
+        file = "cifar10_lossless_test.parquet"
+        write_parquet(blobs[40:42], [label, 1], file=file, index=[index, 7])
+        with pytest.raises(DataError, match=says):
+            Cifar10(test="mixed").load_test(tmp_path)
+
+
+def test_slack_enlarges_the_boxes_of_signs_within_their_images(
+    write_parquet: Writer, tmp_path: Path
+) -> None:
+    pixels = random_pixels(3, 40, 40, 3)
+    box = {"x1": [10] * 3, "y1": [10, 0, 30], "x2": [29] * 3, "y2": [29, 39, 39]}
+    size = {"width": [40] * 3, "height": [40] * 3}
+    table = read_table(
+        write_parquet([png(p) for p in pixels], [0, 1, 0], file="signs.parquet", **box, **size)
+    )
+    tight = sign_boxes(table)
+    assert tight == [(10, 10, 30, 30), (10, 0, 30, 40), (10, 30, 30, 40)]
+    wide = sign_boxes(table, slack=0.5, seed=1)
+    for (x1, y1, x2, y2), (left, up, right, down) in zip(tight, wide, strict=True):
+        assert 0 <= left <= x1
+        assert 0 <= up <= y1
+        assert x2 <= right <= 40
+        assert y2 <= down <= 40
+        assert right - left == pytest.approx(30, abs=1)
+    assert wide == sign_boxes(table, slack=0.5, seed=1)
+    assert wide != sign_boxes(table, slack=0.5, seed=2)
+    with pytest.raises(ConfigError, match=r"slack is 0\.5 and crop is False"):
+        Gtsrb(slack=0.5)
 
 
 @pytest.mark.parametrize("image", ["img", "image"])

@@ -37,6 +37,7 @@ ROWS = {
     "swish_wide_resnet": models.SwishWideResNet(depth=10, width=1, size=8, classes=3),
 }
 BOTTLENECK = models.ResNet(depth=50, size=8)
+NARROW = (models.ResNet(size=8, width=5), models.PreActResNet(size=8, width=6))
 PARAMETERS = {  # published counts
     "resnet20": 269_722,
     "resnet56": 853_018,
@@ -69,7 +70,7 @@ def test_the_table_and_its_rows_hold_exactly_the_public_configs():
     assert {name: type(config) for name, config in ROWS.items()} == ARCHITECTURES
 
 
-@pytest.mark.parametrize("config", [*ROWS.values(), BOTTLENECK], ids=repr)
+@pytest.mark.parametrize("config", [*ROWS.values(), BOTTLENECK, *NARROW], ids=repr)
 class TestContract:
     def test_images_become_logits_one_image_at_a_time(self, config):
         network = build(config).eval()
@@ -225,3 +226,13 @@ def test_an_unknown_activation_is_refused():
 def test_text_settings_reach_the_config():
     config = parse_architecture("wide_resnet(depth=16, width=4, dropout=0.1)")
     assert config == models.WideResNet(depth=16, width=4, dropout=0.1)
+
+
+@pytest.mark.parametrize("kind", [models.ResNet, models.PreActResNet])
+def test_width_is_that_of_the_first_stage_and_doubles(kind):
+    network = kind(width=6, classes=3).build()
+    assert [m.out_channels for m in network if isinstance(m, nn.Conv2d)] == [6]
+    last = [getattr(network, f"layer{i}")[-1].conv2.out_channels for i in (1, 2, 3, 4)]
+    assert last == [6, 12, 24, 48]
+    with pytest.raises(ConfigError, match="width is 0"):
+        kind(width=0)

@@ -2,13 +2,14 @@ import pytest
 import torch
 from torch import nn
 
+from recuse.attacks.pgd import Pgd
 from recuse.certify.ibp import Margins
 from recuse.errors import CertificationError, ConfigError
 from recuse.losses import cross_entropy
 from recuse.random import SampleNoise, generator
 from recuse.threat import Threat
 from recuse.training.forward import Trainee
-from recuse.training.ibp import IbpTraining, worst_logits
+from recuse.training.ibp import IbpTraining, MtlIbp, Sabr, worst_logits
 from recuse.training.schedule import Ramp
 
 EPS = Threat("linf", 0.1)
@@ -99,3 +100,70 @@ def test_what_it_cannot_bound_is_refused():
         IbpTraining()(net, x, y, Threat("l2", 0.1), noise=noise)
     with pytest.raises(ConfigError, match="kappa"):
         IbpTraining(kappa=1.5)
+
+
+def by_hand(net, low, high, y):
+    """Worst cross-entropy of two layers: each ``f_c - f_y`` bounded, number by number."""
+    first, last = net[0], net[2]
+    values = []
+    for ends, label in zip(zip(low.tolist(), high.tolist(), strict=True), y.tolist(), strict=True):
+        hidden = []
+        for row, bias in zip(first.weight.tolist(), first.bias.tolist(), strict=True):
+            sides = [sorted((w * a, w * b)) for w, a, b in zip(row, *ends, strict=True)]
+            down, up = (bias + sum(side[i] for side in sides) for i in (0, 1))
+            hidden.append((max(down, 0.0), max(up, 0.0)))
+        worst = []
+        for c in range(3):
+            change = (last.weight[c] - last.weight[label]).tolist()
+            top = sum(max(w * a, w * b) for w, (a, b) in zip(change, hidden, strict=True))
+            worst.append(top + (last.bias[c] - last.bias[label]).item())
+        values.append(torch.tensor(worst, dtype=torch.float64).logsumexp(0))
+    return torch.stack(values)
+
+
+def uphill(net, x, y, start, eps, steps):
+    """PGD away from the label, written out."""
+    moved = start
+    for _ in range(steps):
+        leaf = moved.clone().requires_grad_()
+        loss = torch.nn.functional.cross_entropy(net(leaf), y, reduction="sum")
+        (grad,) = torch.autograd.grad(loss, leaf)
+        moved = (x + (moved + 0.5 * eps * grad.sign() - x).clamp(-eps, eps)).clamp(0, 1)
+    return moved.detach()
+
+
+ATTACK = Pgd(steps=3, step_size_relative=0.5)
+
+
+@pytest.mark.parametrize(("progress", "grown"), [(0.0, 0.0), (0.4, 0.05), (1.0, 0.1)])
+def test_mtl_ibp_blends_the_bound_with_an_adversarial_loss(progress, grown):
+    net, (x, y, noise) = network(), batch()
+    objective = MtlIbp(alpha=0.3, attack=ATTACK, ramp=Ramp(0.2, 0.6))
+    found = objective(Trainee(net), x, y, EPS, noise=noise, progress=progress)
+    start = Threat("linf", grown).random_start(x, noise.substream("attack"))
+    x_adv = uphill(net, x, y, start, grown, ATTACK.steps)
+    worst = by_hand(net, (x - grown).clamp(0, 1), (x + grown).clamp(0, 1), y)
+    adversarial = torch.nn.functional.cross_entropy(net(x_adv), y, reduction="none")
+    torch.testing.assert_close(found.total, 0.3 * worst + 0.7 * adversarial)
+    torch.testing.assert_close(found.parts["worst"], worst)
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_sabr_bounds_a_small_box_around_an_adversarial_point(share):
+    net, (x, y, noise) = network(), batch()
+    objective = Sabr(share=share, attack=ATTACK, ramp=Ramp())
+    found = objective(Trainee(net), x, y, EPS, noise=noise)
+    reach, half = (1 - share) * EPS.eps, share * EPS.eps
+    start = Threat("linf", reach).random_start(x, noise.substream("attack"))
+    centre = uphill(net, x, y, start, reach, ATTACK.steps)
+    worst = by_hand(net, (centre - half).clamp(0, 1), (centre + half).clamp(0, 1), y)
+    torch.testing.assert_close(found.total, worst)
+    whole = cross_entropy(worst_logits(net, x, y, EPS.eps), y)
+    assert bool((found.total <= whole + 1e-9).all())
+
+
+def test_weights_and_shares_outside_their_range_are_refused():
+    with pytest.raises(ConfigError, match="share"):
+        Sabr(share=0.0)
+    with pytest.raises(ConfigError, match="alpha"):
+        MtlIbp(alpha=-0.1)

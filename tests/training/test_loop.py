@@ -17,11 +17,12 @@ from recuse.attacks.pgd import Pgd
 from recuse.data import Digits, Gaussians
 from recuse.data.augment import CropFlip
 from recuse.errors import ConfigError, DataError, TrainingError
-from recuse.models import Mlp, build_seeded
+from recuse.models import Mlp, SmallConvNet, build_seeded
 from recuse.serialize import from_plain, to_plain
 from recuse.threat import Threat
 from recuse.training import (
     Checkpointing,
+    Constant,
     Cosine,
     Ema,
     Era,
@@ -37,9 +38,8 @@ from recuse.training import (
     pseudo_labelled,
     training_classes,
 )
-from recuse.training.run import best_rates
 from recuse.training.state import load_weights
-from recuse.training.validation import Rates
+from recuse.training.validation import Rates, best_rates, collapse
 
 QUICK = Pgd(steps=3, step_size_relative=0.5)
 BASE = TrainConfig(
@@ -438,3 +438,40 @@ def test_bf16_trains_fp32_weights_as_fp32_does(digits, tmp_path):
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert losses[1] != losses[0]
     assert losses[1][-1] < losses[1][0]
+
+
+def test_a_collapse_stops_training_and_keeps_what_was_before(digits, tmp_path, monkeypatch):
+    found = iter([Rates(0.9, 0.6, 0.1), Rates(0.9, 0.5, 0.1), Rates(0.95, 0.2, 0.0)] * 2)
+    monkeypatch.setattr("recuse.training.run.judge", lambda *_, **__: next(found))
+    judged = Validation(QUICK, limit=40, collapse=0.5)
+    config = replace(BASE, epochs=3, validation=judged, schedule=Constant())
+    said = r"fell from 60.0% after epoch 1 to 20.0% after epoch 3: .*attack alone; .*before are in"
+    with pytest.raises(TrainingError, match=said):
+        fit(net(), *digits, config, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "model.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    kept = fit(net(), *digits, replace(config, epochs=1), tmp_path / "one")
+    assert_same(load_weights(tmp_path / "best.safetensors"), load_weights(kept.best))
+    assert not collapse([], Rates(0.1, 0.0, 0.0), 1, 0.5)
+    with pytest.raises(ConfigError, match="collapse"):
+        Validation(collapse=1.0)
+
+
+def test_training_in_half_precision_goes_on_with_the_same_bits(digits, tmp_path):
+    class StoppedError(Exception):
+        pass
+
+    def stop(task, done, total, note=""):
+        if done == 6:
+            raise StoppedError
+
+    def start():
+        return build_seeded(SmallConvNet(channels=1, size=8), 0)
+
+    config = replace(BASE, precision="bf16", checkpointing=Checkpointing(steps=2))
+    whole = fit(start(), *digits, config, tmp_path / "a")
+    with pytest.raises(StoppedError):
+        fit(start(), *digits, config, tmp_path / "b", progress=stop)
+    rest = fit(start(), *digits, config, tmp_path / "b")
+    assert_same(weights(whole.model), weights(rest.model))
+    assert_same(load_weights(rest.last), weights(rest.model))

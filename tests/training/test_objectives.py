@@ -45,7 +45,11 @@ FRESH = {
     "macer": noise.Macer(k=3),
     "cra": noise.Cra(k=3),
     "ibp": ibp.IbpTraining(),
+    "mtl_ibp": ibp.MtlIbp(attack=QUICK),
+    "sabr": ibp.Sabr(attack=QUICK),
 }
+# Run in eval mode by interval bounds, which know no dropout.
+BOUNDED = ("ibp", "mtl_ibp", "sabr")
 # Every objective, and the robust one with every loss.
 CASES = FRESH | {name: adversarial.Robust(loss, QUICK) for name, loss in LOSSES.items()}
 # Forward, backward to activations, backward to weights, per sample, of the ten-step defaults
@@ -134,7 +138,10 @@ def test_config_survives_json(name):
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("batch_norm", ["train", "eval"])
 def test_contract(name, batch_norm):
-    model, objective = network(dropout=0.3 if name != "ibp" else 0.0), mode(CASES[name], batch_norm)
+    model, objective = (
+        network(dropout=0.3 if name not in BOUNDED else 0.0),
+        mode(CASES[name], batch_norm),
+    )
     modes = [m.training for m in model.modules()]
     statistics = {k: v.clone() for k, v in model.named_buffers()}
     terms = call(objective, model)
@@ -145,7 +152,7 @@ def test_contract(name, batch_norm):
     assert [m.training for m in model.modules()] == modes
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     moved = any(not torch.equal(v, statistics[k]) for k, v in model.named_buffers())
-    assert moved == (batch_norm == "train" and name != "ibp")
+    assert moved == (batch_norm == "train" and name not in BOUNDED)
     grads = torch.autograd.grad(terms.total.mean(), list(model.parameters()), allow_unused=True)
     assert any(g is not None and g.abs().sum() > 0 for g in grads)
 
@@ -163,7 +170,7 @@ def test_only_the_given_noise_is_drawn(name):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n != "ibp"])
+@pytest.mark.parametrize("name", [n for n in CASES if n not in BOUNDED])
 def test_the_prepared_copy_changes_nothing(name):
     model, objective = network(), mode(CASES[name], "eval")
     plain, fast = call(objective, model).total, call(objective, Trainee(model)).total
@@ -276,6 +283,22 @@ def test_the_literal_penalty_comes_closer_to_another_class():
     assert literal.mean() <= shared.mean() + 1e-6
 
 
+def test_the_penalty_may_see_a_larger_ball():
+    model = network()
+    x, y, draws = batch()
+    few = {"attack": Pgd(steps=1), "robust_attack": Pgd(steps=1)}
+    near, far = (
+        abstention.LiteralEra(reach=reach, **few)(model, x, y, THREAT, noise=draws)
+        for reach in (1.0, 2.0)
+    )
+    torch.testing.assert_close(near.parts["robust"], far.parts["robust"])
+    wide = abstention.LiteralEra(**few)(model, x, y, THREAT.doubled(), noise=draws)
+    torch.testing.assert_close(far.parts["penalty"], wide.parts["penalty"])
+    assert (near.parts["penalty"] - far.parts["penalty"]).abs().max() > 1e-6
+    with pytest.raises(ConfigError, match="reach"):
+        abstention.LiteralEra(reach=0.0)
+
+
 @pytest.mark.parametrize("robust", ROBUST_LOSSES)
 @pytest.mark.parametrize("outer", [abstention.Era, abstention.LiteralEra, abstention.Dga])
 def test_any_robust_loss_fits_inside(robust, outer):
@@ -367,3 +390,23 @@ def test_bf16_stays_close_and_weights_stay_fp32():
 def test_a_weight_that_rewards_the_robust_loss_is_refused(name, beta):
     with pytest.raises(ConfigError, match=r"beta is .*0 or more"):
         OBJECTIVES[name](beta=beta)
+
+
+def test_smoothing_spreads_a_share_of_the_label_over_all_classes():
+    model = network()
+    x, y, draws = batch()
+    for smoothed, plain in (
+        (adversarial.Standard("eval", smoothing=0.2), adversarial.Standard("eval")),
+        (
+            adversarial.Robust(adversarial.Adversarial(smoothing=0.2), QUICK, "eval"),
+            adversarial.Robust(adversarial.Adversarial(), QUICK, "eval"),
+        ),
+    ):
+        nowhere = Threat("linf", 0.0)
+        classes = [torch.full_like(y, c) for c in range(4)]
+        of_each = [plain(model, x, c, nowhere, noise=draws).total for c in classes]
+        own = plain(model, x, y, nowhere, noise=draws).total
+        found = smoothed(model, x, y, nowhere, noise=draws).total
+        torch.testing.assert_close(found, 0.8 * own + 0.2 * sum(of_each) / 4)
+    with pytest.raises(ConfigError, match="smoothing"):
+        adversarial.Adversarial(smoothing=1.0)

@@ -161,13 +161,14 @@ class Cifar10:
 
     Attributes:
         train: ``"jpeg"`` (all, JPEG quality 75), ``"lossless"`` (the first 1,017 of each
-            official file) or ``"official"`` (the published archive).
+            official file), ``"mixed"`` (all, lossless where there is a lossless one) or
+            ``"official"`` (the published archive).
         test: The same; report numbers on lossless or official test images.
         seed: Of the validation part, a tenth of the training rows, stratified.
     """
 
-    train: Literal["jpeg", "lossless", "official"] = "jpeg"
-    test: Literal["jpeg", "lossless", "official"] = "lossless"
+    train: Literal["jpeg", "lossless", "mixed", "official"] = "jpeg"
+    test: Literal["jpeg", "lossless", "mixed", "official"] = "lossless"
     seed: int = 0
 
     def load(self, data_root: Path | None = None) -> Splits:
@@ -184,9 +185,29 @@ class Cifar10:
         name = f"cifar10/{part}"
         if kind == "official":
             return read_archive(root, CIFAR10_ARCHIVE, train=part == "train", name=name)
+        if kind == "mixed":
+            whole, better = (self._part(root, known, part) for known in ("jpeg", "lossless"))
+            return with_images_of(better, whole)
         how = f"a parquet file of CIFAR-10 {part} images (img, label), or use the official archive"
         table = read_table(data_file(root, f"cifar10_{kind}_{part}.parquet", how=how))
         return table.split(name, Decoding(), prefix=name)
+
+
+def with_images_of(better: Split, whole: Split) -> Split:
+    """``whole`` with the images of ``better`` where ids agree.
+
+    Raises:
+        DataError: An id that ``whole`` has not, or another label under it.
+    """
+    rows = {name: row for row, name in enumerate(whole.ids)}
+    if unknown := [name for name in better.ids if name not in rows]:
+        raise DataError(f"{whole.name}: there is no image {unknown[0]!r} to replace")
+    places = torch.tensor([rows[name] for name in better.ids])
+    if bool((whole.labels[places] != better.labels).any()):
+        raise DataError(f"{whole.name}: images of one id have different labels in two files")
+    images = whole.images.clone()
+    images[places] = better.images
+    return Split(whole.name, images, whole.labels, whole.ids, whole.label_names)
 
 
 @dataclass(frozen=True)

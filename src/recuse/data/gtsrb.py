@@ -1,15 +1,17 @@
 """German traffic signs (GTSRB): 43 classes, whole images or their boxes, resized to a square."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from recuse.data.boxes import enlarged_box, place_of
 from recuse.data.decode import Box, Decoding
 from recuse.data.parquet import ImageTable, read_table
 from recuse.data.roots import data_file
 from recuse.data.split import Split, Splits
-from recuse.errors import DataError
+from recuse.errors import ConfigError, DataError
 from recuse.random import generator
 
 _HOW = (
@@ -29,12 +31,22 @@ class Gtsrb:
         size: Side to resize to (bilinear, with antialiasing).
         crop: Crop to the sign's box first. The published networks for 32x32 signs see whole
             images, hence the default.
-        seed: Of the choice of tracks.
+        seed: Of the choice of tracks, and of how the slack is split.
+        slack: How much of the box's width and height to add in all, split at random between the
+            two sides (the images hold about a fifth around the box); needs ``crop``.
     """
 
     size: int = 32
     crop: bool = False
     seed: int = 0
+    slack: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.slack < math.inf) or (self.slack and not self.crop):
+            raise ConfigError(
+                f"slack is {self.slack} and crop is {self.crop}; boxes that are cropped to grow by "
+                "a finite share of 0 or more"
+            )
 
     def load(self, data_root: Path | None = None) -> Splits:
         """The three parts."""
@@ -50,20 +62,32 @@ class Gtsrb:
         return self._split(table, "gtsrb/test")
 
     def _split(self, table: ImageTable, name: str) -> Split:
-        boxes = sign_boxes(table) if self.crop else None
+        boxes = sign_boxes(table, slack=self.slack, seed=self.seed) if self.crop else None
         return table.split(name, Decoding(size=self.size), prefix=name, boxes=boxes)
 
 
-def sign_boxes(table: ImageTable) -> list[Box]:
-    """The signs' boxes, right and lower edge exclusive.
+def sign_boxes(table: ImageTable, *, slack: float = 0.0, seed: int = 0) -> list[Box]:
+    """The signs' boxes, right and lower edge exclusive, enlarged within their images.
+
+    Args:
+        table: One row per image, with columns of the box and of the image's size.
+        slack: How much of the box's width and height to add in all.
+        seed: Of how the slack of each image is split between its two sides.
 
     Raises:
         DataError: The table has no box columns.
     """
-    names = ("x1", "y1", "x2", "y2")
+    names = ("x1", "y1", "x2", "y2", *(("width", "height") if slack else ()))
     if missing := [name for name in names if name not in table.frame.columns]:
-        raise DataError(f"{table.path}: no box column {', '.join(missing)}")
-    return [(x1, y1, x2 + 1, y2 + 1) for x1, y1, x2, y2 in table.frame.select(names).rows()]
+        raise DataError(f"{table.path}: no column {', '.join(missing)}")
+    boxes: list[Box] = []
+    for row, (x1, y1, x2, y2, *size) in enumerate(table.frame.select(names).rows()):
+        box = (x1, y1, x2 + 1, y2 + 1)
+        if slack:
+            alpha = place_of(f"{table.path.stem}/{row:05d}", seed)
+            box = enlarged_box(box, alpha, slack=slack, size=(size[0], size[1]))
+        boxes.append(box)
+    return boxes
 
 
 def hold_out_tracks(

@@ -7,12 +7,13 @@ from torch.nn import functional
 from recuse.arrays import Labels, Logits, PerSample
 
 
-def cross_entropy(logits: Logits, y: Labels) -> PerSample:
+def cross_entropy(logits: Logits, y: Labels, *, smoothing: float = 0.0) -> PerSample:
     """Negative log-probability of the label, one number per sample.
 
     Args:
         logits: Scores of each class.
         y: Class indices.
+        smoothing: Share of the label that is spread evenly over all classes.
 
     Returns:
         ``-log softmax(logits)_y``.
@@ -27,7 +28,7 @@ def cross_entropy(logits: Logits, y: Labels) -> PerSample:
         raise ValueError(
             f"{y.numel()} labels for {logits.shape[0]} rows of logits; give one per row"
         )
-    return functional.cross_entropy(logits, y.long(), reduction="none")
+    return functional.cross_entropy(logits, y.long(), reduction="none", label_smoothing=smoothing)
 
 
 def miss_probability(logits: Logits, y: Labels) -> PerSample:

@@ -63,6 +63,7 @@ class PreActResNet:
         dropout: Rate between the convolutions of every block.
         final_norm: Batch norm and ReLU before pooling.
         activated_shortcut: See :class:`PreActBlock`.
+        width: Channels of the first stage; each further stage has twice as many.
 
     Source: He et al., ECCV 2016.
     """
@@ -74,11 +75,14 @@ class PreActResNet:
     dropout: float = 0.0
     final_norm: bool = False
     activated_shortcut: bool = False
+    width: int = 64
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
         if self.depth not in STAGES:
             raise ConfigError(f"depth {self.depth} is unknown; take {sorted(STAGES)}")
+        if self.width < 1:
+            raise ConfigError(f"width is {self.width}; give 1 channel or more")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -87,10 +91,11 @@ class PreActResNet:
 
     def build(self) -> nn.Module:
         """A network with fresh weights."""
-        layers: OrderedDict[str, nn.Module] = OrderedDict(conv1=conv3x3(self.channels, 64))
-        inputs = 64
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        layers["conv1"] = conv3x3(self.channels, self.width)
+        inputs = self.width
         for i, count in enumerate(STAGES[self.depth]):
-            width, blocks = 64 * 2**i, []
+            width, blocks = self.width * 2**i, []
             for j in range(count):
                 stride = 2 if i and not j else 1
                 blocks.append(

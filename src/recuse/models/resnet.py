@@ -193,6 +193,7 @@ class ResNet:
         size: Height and width of the input.
         classes: Number of classes.
         dropout: Rate before the last convolution of every block.
+        width: Channels of the first stage; each further stage has twice as many.
     """
 
     depth: int = 18
@@ -200,11 +201,14 @@ class ResNet:
     size: int = 32
     classes: int = 10
     dropout: float = 0.0
+    width: int = 64
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
         if self.depth not in STAGES:
             raise ConfigError(f"depth {self.depth} is unknown; take {sorted(STAGES)}")
+        if self.width < 1:
+            raise ConfigError(f"width is {self.width}; give 1 channel or more")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -215,12 +219,12 @@ class ResNet:
         """A network with fresh weights."""
         block, counts = STAGES[self.depth]
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        layers["conv1"] = conv3x3(self.channels, 64)
-        layers["bn1"] = nn.BatchNorm2d(64)
+        layers["conv1"] = conv3x3(self.channels, self.width)
+        layers["bn1"] = nn.BatchNorm2d(self.width)
         layers["relu"] = nn.ReLU()
-        inputs = 64
+        inputs = self.width
         for i, count in enumerate(counts):
-            width, blocks = 64 * 2**i, []
+            width, blocks = self.width * 2**i, []
             for j in range(count):
                 blocks.append(block(inputs, width, 2 if i and not j else 1, self.dropout))
                 inputs = width * block.expansion

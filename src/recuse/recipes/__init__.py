@@ -5,6 +5,7 @@ from inspect import signature
 
 from recuse.errors import ConfigError
 from recuse.recipes.certified import certified
+from recuse.recipes.cifar10 import cifar10
 from recuse.recipes.cifar10_small import cifar10_small
 from recuse.recipes.config import (
     CompositionPlan,
@@ -20,6 +21,7 @@ from recuse.recipes.digits import digits
 from recuse.recipes.frontier import frontier
 from recuse.recipes.gaussians import gaussians
 from recuse.recipes.geometry import geometry
+from recuse.recipes.gtsrb import gtsrb
 from recuse.recipes.losses import losses
 from recuse.recipes.pipeline import run
 from recuse.recipes.run_location import RunLocation
@@ -29,6 +31,8 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "digits": digits,
     "gaussians": gaussians,
     "cifar10_small": cifar10_small,
+    "cifar10": cifar10,
+    "gtsrb": gtsrb,
     "certified": certified,
     "geometry": geometry,
     "losses": losses,

@@ -139,7 +139,9 @@ class LiteralEra:
 
     The robust loss is taken at the point its own attack finds, the penalty at the point closest
     to another class. Costs two attacks. Attributes as in :class:`Era`; ``robust_attack`` is that
-    of the robust loss, ``attack`` that of the penalty.
+    of the robust loss, ``attack`` that of the penalty, which sees the ball of ``reach`` times the
+    threat's radius: an indicator of radius rho is sound where answers do not change within
+    rho + eps, so that wrong answers are to change within that.
     """
 
     beta: float = 1.0
@@ -150,9 +152,12 @@ class LiteralEra:
     detach: bool = False
     batch_norm: BatchNorm = "eval"
     ramp: Ramp = Ramp()
+    reach: float = 1.0
 
     def __post_init__(self) -> None:
         check_beta(self.beta)
+        if not self.reach > 0:
+            raise ConfigError(f"reach is {self.reach}; give a multiple of the radius above 0")
 
     def __call__(
         self,
@@ -189,9 +194,10 @@ class LiteralEra:
             counter = StepCounter(self.robust.ascent(clean, y), y)
             begin = self.robust.start(x, threat, first, noise.substream("attack"))
             x_rob = first.perturb(attacked, x, threat, counter, noise=NO_NOISE, start=begin)
-            begin = attack.begin(x, threat, noise.substream("penalty"))
+            reached = threat.scaled(self.reach)
+            begin = attack.begin(x, reached, noise.substream("penalty"))
             x_pen = attack.perturb(
-                attacked, x, threat, away_from_prediction(clean), noise=NO_NOISE, start=begin
+                attacked, x, reached, away_from_prediction(clean), noise=NO_NOISE, start=begin
             )
         inputs = [x, x_rob, x_pen] if shared is None else [x_rob, x_pen]
         outputs = loss_logits(model, torch.cat(inputs), mode).chunk(len(inputs))

@@ -8,6 +8,7 @@ from torch import nn
 
 from recuse.arrays import Images, Labels, Logits, PerSample
 from recuse.attacks.pgd import Pgd
+from recuse.errors import ConfigError
 from recuse.losses import (
     cross_entropy,
     js_divergence,
@@ -36,15 +37,30 @@ from recuse.training.robust import (
 JITTER = 0.001
 
 
+def check_smoothing(smoothing: float) -> None:
+    """Refuse a share of the label that leaves none of it.
+
+    Raises:
+        ConfigError: Outside [0, 1).
+    """
+    if not 0 <= smoothing < 1:
+        raise ConfigError(f"smoothing is {smoothing}; give a share of the label in [0, 1)")
+
+
 @dataclass(frozen=True)
 class Standard:
     """Cross-entropy on clean inputs; no attack.
 
     Attributes:
         batch_norm: Statistics used by batch norm.
+        smoothing: Share of each label that is spread over all classes.
     """
 
     batch_norm: BatchNorm = "train"
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_smoothing(self.smoothing)
 
     def __call__(
         self,
@@ -58,7 +74,7 @@ class Standard:
     ) -> LossTerms:
         """``CE(f(x), y)``; the threat plays no part."""
         logits = loss_logits(model, x, self.batch_norm)
-        total = cross_entropy(logits, y)
+        total = cross_entropy(logits, y, smoothing=self.smoothing)
         return LossTerms(total, {"natural": total.detach()}, logits.detach().argmax(dim=1) == y)
 
 
@@ -86,8 +102,16 @@ def close_by(x: Images, threat: Threat, attack: Pgd, noise: SampleNoise) -> Imag
 class Adversarial:
     """Adversarial training (AT): cross-entropy at the point that maximises it.
 
+    Attributes:
+        smoothing: Share of each label that is spread over all classes.
+
     Source: Madry et al., ICLR 2018.
     """
+
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_smoothing(self.smoothing)
 
     looks_at_clean: ClassVar[bool] = False
     ascent = staticmethod(away_from_the_label)
@@ -95,7 +119,7 @@ class Adversarial:
 
     def loss(self, pair: Pair) -> PerSample:
         """``CE(f(x_adv), y)``."""
-        return cross_entropy(pair.logits_adv, pair.y)
+        return cross_entropy(pair.logits_adv, pair.y, smoothing=self.smoothing)
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,22 @@ class Validation:
         every: Epochs between judgements; the last epoch is always judged.
         limit: Judge the first this many images; all if ``None``.
         batch_size: Images per attack.
+        collapse: Stop where robust accuracy falls below this share of the best of all epochs, as
+            it does within one epoch where training with an attack of one step has learned to
+            defeat that attack alone; 0 for never.
     """
 
     attack: Attack = Pgd(steps=10)
     every: int = 1
     limit: int | None = None
     batch_size: int = 256
+    collapse: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.collapse < 1:
+            raise ConfigError(
+                f"collapse is {self.collapse}; give a share of the best robust accuracy in [0, 1)"
+            )
         if min(self.every, self.batch_size, self.limit or 1) < 1 or self.limit == 0:
             raise ConfigError(
                 f"validation every {self.every} epochs, on {self.limit} images in batches of "

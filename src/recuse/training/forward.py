@@ -33,7 +33,10 @@ class Trainee(nn.Module):
 
     def __init__(self, network: nn.Module, precision: Precision = "fp32") -> None:
         super().__init__()
-        self.network = network
+        # The layout in which convolutions in bf16 are fastest.
+        self.network = (
+            network.to(memory_format=torch.channels_last) if precision == "bf16" else network
+        )
         self.precision = precision
         # In a tuple, so that the copy's weights are not parameters of this module.
         self._copy: tuple[PreparedCopy] = (prepared_copy(network, precision=precision),)

@@ -1,10 +1,11 @@
-"""Certified training by interval bounds: the worst logits any point of the ball could have."""
+"""Certified training by interval bounds: of the whole ball, or of what an attack finds in it."""
 
 from dataclasses import dataclass
 
 from torch import nn
 
 from recuse.arrays import Images, Labels, Logits
+from recuse.attacks.pgd import Pgd
 from recuse.attacks.verify import evaluation_mode
 from recuse.certify.ibp import Margins, require_linf
 from recuse.errors import ConfigError
@@ -12,7 +13,8 @@ from recuse.losses import cross_entropy
 from recuse.random import SampleNoise
 from recuse.results import LossTerms
 from recuse.threat import Threat
-from recuse.training.forward import Trainee
+from recuse.training.forward import Trainee, attack_view
+from recuse.training.robust import NO_NOISE
 from recuse.training.schedule import Ramp
 
 
@@ -79,4 +81,118 @@ class IbpTraining:
         return LossTerms(total, parts, logits.detach().argmax(1) == y)
 
 
-__all__ = ["IbpTraining", "worst_logits"]
+@dataclass(frozen=True)
+class MtlIbp:
+    """A little of the worst case of interval bounds in adversarial training.
+
+    ``alpha * CE(worst, y) + (1 - alpha) * CE(f(x_adv), y)``; the radius of both rises from 0 to
+    the threat's along the ramp. The network is run in eval mode, as by :class:`IbpTraining`.
+
+    Attributes:
+        alpha: Weight of the worst logits that bounds allow, in [0, 1].
+        attack: PGD away from the label.
+        ramp: When the radius moves.
+
+    Source: De Palma et al., "Expressive Losses for Verified Robustness via Convex Combinations",
+    ICLR 2024.
+    """
+
+    alpha: float = 0.02
+    attack: Pgd = Pgd(steps=3, step_size_relative=0.5)
+    ramp: Ramp = Ramp(0.05, 0.6)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise ConfigError(f"alpha {self.alpha} is not in [0, 1], the weight of the bounds")
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        progress: float = 1.0,
+    ) -> LossTerms:
+        """The two cross-entropies.
+
+        Raises:
+            CertificationError: As for :class:`IbpTraining`.
+        """
+        require_linf(threat)
+        grown = threat.scaled(self.ramp(progress))
+        x_adv = away_from_label(model, x, y, grown, self.attack, noise)
+        network = model.network if isinstance(model, Trainee) else model
+        with evaluation_mode(network):
+            adversarial = cross_entropy(network(x_adv), y)
+            worst = cross_entropy(worst_logits(network, x, y, grown.eps), y)
+        parts = {"adversarial": adversarial.detach(), "worst": worst.detach()}
+        return LossTerms(self.alpha * worst + (1 - self.alpha) * adversarial, parts)
+
+
+@dataclass(frozen=True)
+class Sabr:
+    """Interval bounds of a small box around an adversarial point, instead of the whole ball.
+
+    The attack stays ``share`` of the radius away from the ball's surface, so that the box around
+    what it finds, of that half width, lies within the ball. The radius rises along the ramp. The
+    network is run in eval mode, as by :class:`IbpTraining`.
+
+    Attributes:
+        share: Half width of the box as a share of the radius, in (0, 1].
+        attack: PGD away from the label.
+        ramp: When the radius moves.
+
+    Source: Müller et al., "Certified Training: Small Boxes are All You Need", ICLR 2023.
+    """
+
+    share: float = 0.1
+    attack: Pgd = Pgd(steps=3, step_size_relative=0.5)
+    ramp: Ramp = Ramp(0.05, 0.6)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"share {self.share} is not in (0, 1], the part of the radius")
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Images,
+        y: Labels,
+        threat: Threat,
+        *,
+        noise: SampleNoise,
+        progress: float = 1.0,
+    ) -> LossTerms:
+        """``CE(worst, y)`` over the small box.
+
+        Raises:
+            CertificationError: As for :class:`IbpTraining`.
+        """
+        require_linf(threat)
+        grown = threat.scaled(self.ramp(progress))
+        centre = away_from_label(model, x, y, grown.scaled(1 - self.share), self.attack, noise)
+        network = model.network if isinstance(model, Trainee) else model
+        with evaluation_mode(network):
+            worst = cross_entropy(worst_logits(network, centre, y, self.share * grown.eps), y)
+        return LossTerms(worst, {"worst": worst.detach()})
+
+
+def away_from_label(
+    model: nn.Module, x: Images, y: Labels, threat: Threat, attack: Pgd, noise: SampleNoise
+) -> Images:
+    """The last point of PGD on the cross-entropy, found on the network as it is deployed."""
+    start = attack.begin(x, threat, noise.substream("attack"))
+    with attack_view(model) as attacked:
+        return attack.perturb(
+            attacked,
+            x,
+            threat,
+            lambda logits: cross_entropy(logits, y),
+            noise=NO_NOISE,
+            start=start,
+        )
+
+
+__all__ = ["IbpTraining", "MtlIbp", "Sabr", "worst_logits"]

@@ -5,7 +5,7 @@ from recuse.attacks.pgd import Pgd
 from recuse.protocols import Objective
 from recuse.training.abstention import Dga, Era, LiteralEra
 from recuse.training.adversarial import Adversarial, Mart, Robust, Score, ScoreJs, Standard, Trades
-from recuse.training.ibp import IbpTraining
+from recuse.training.ibp import IbpTraining, MtlIbp, Sabr
 from recuse.training.noise import Cra, Gaussian, Macer
 from recuse.training.reweighted import GEOMETRY_WEIGHTS, Gairat, GairTrades
 from recuse.training.robust import RobustLoss
@@ -21,6 +21,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "macer": Macer,
     "cra": Cra,
     "ibp": IbpTraining,
+    "mtl_ibp": MtlIbp,
+    "sabr": Sabr,
 }
 ROBUST_LOSSES: dict[str, type[RobustLoss]] = {
     "adversarial": Adversarial,
@@ -54,7 +56,9 @@ __all__ = [
     "LiteralEra",
     "Macer",
     "Mart",
+    "MtlIbp",
     "Robust",
+    "Sabr",
     "Score",
     "ScoreJs",
     "Standard",

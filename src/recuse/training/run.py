@@ -29,7 +29,7 @@ from recuse.training.state import (
     save_weights,
 )
 from recuse.training.steps import add_to, differentiate
-from recuse.training.validation import Rates, judge
+from recuse.training.validation import Rates, best_rates, collapse, judge
 
 # A look at the loss makes a GPU wait, so there it is looked at only every so many steps.
 LOOK_EVERY = 25
@@ -239,6 +239,11 @@ class TrainingRun:
         state = self.averager.averaged(self.network)
         if number % config.validation.every == 0 or number == config.epochs:
             rates = self.judged(state)
+            if said := collapse(position.history, rates, number, config.validation.collapse):
+                raise TrainingError(
+                    f"{self.files.name}: {said}; give it more steps, or lower lr "
+                    f"({config.lr:g}); the weights of before are in {self.files.folder}"
+                )
             row |= asdict(rates)
             if rates.better_than(best_rates(position.history)):
                 position.best_epoch = number
@@ -270,16 +275,6 @@ class TrainingRun:
         """Write weights, in one process."""
         if self.processes.writes:
             save_weights(path, state)
-
-
-def best_rates(history: list[Row]) -> Rates | None:
-    """The best judgement so far."""
-    best: Rates | None = None
-    for row in history:
-        if "robust_inaccuracy" in row:
-            rates = Rates(row["natural_accuracy"], row["robust_accuracy"], row["robust_inaccuracy"])
-            best = rates if rates.better_than(best) else best
-    return best
 
 
 @contextmanager

@@ -136,7 +136,9 @@ def load_state(path: Path, identity: str) -> dict[str, Any] | None:
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write bare weights as safetensors."""
-    write_atomically(path, serialize({k: v.detach().cpu().clone() for k, v in state.items()}))
+    write_atomically(
+        path, serialize({k: v.detach().cpu().contiguous().clone() for k, v in state.items()})
+    )
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from recuse.models.prepared import prepare
 from recuse.random import SampleNoise
 from recuse.threat import Threat
 from recuse.training.config import Validation
+from recuse.training.state import Row
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,29 @@ def judge(network: nn.Module, split: Split, threat: Threat, how: Validation, *, 
         robust.append(~broken.cpu())
     acc, rob = torch.cat(accurate).numpy(), torch.cat(robust).numpy()
     return Rates(natural_accuracy(acc), robust_accuracy(acc, rob), robust_inaccuracy(acc, rob))
+
+
+def best_rates(history: list[Row]) -> Rates | None:
+    """The best judgement so far."""
+    best: Rates | None = None
+    for row in history:
+        if "robust_inaccuracy" in row:
+            rates = Rates(row["natural_accuracy"], row["robust_accuracy"], row["robust_inaccuracy"])
+            best = rates if rates.better_than(best) else best
+    return best
+
+
+def collapse(history: list[Row], rates: Rates, epoch: int, share: float) -> str:
+    """How robust accuracy fell below a share of its best of all epochs; empty where it did not.
+
+    Training with an attack of one step may come to defeat that attack alone, within one epoch.
+    """
+    judged = [row for row in history if "robust_accuracy" in row]
+    best = max(judged, key=lambda row: row["robust_accuracy"], default=None)
+    if best is None or rates.robust_accuracy >= share * best["robust_accuracy"]:
+        return ""
+    return (
+        f"robust accuracy on validation fell from {best['robust_accuracy']:.1%} after epoch "
+        f"{best['epoch']} to {rates.robust_accuracy:.1%} after epoch {epoch}: the network "
+        "withstands its training attack alone"
+    )

@@ -14,7 +14,13 @@ from recuse.report.study.certified import write_certified
 from recuse.report.study.frontier import write_frontier
 from recuse.report.study.geometry import write_geometry
 from recuse.report.study.losses import write_losses
-from recuse.report.study.runs import write_cifar10_small, write_digits, write_gaussians
+from recuse.report.study.runs import (
+    write_cifar10,
+    write_cifar10_small,
+    write_digits,
+    write_gaussians,
+    write_gtsrb,
+)
 from recuse.report.study.selectors import write_selectors
 
 # Name of a study -> writes the page of the rows in the first folder into the second.
@@ -22,7 +28,9 @@ STUDIES: dict[str, Callable[[Path, Path], None]] = {
     "certified": write_certified,
     "digits": write_digits,
     "gaussians": write_gaussians,
+    "cifar10": write_cifar10,
     "cifar10_small": write_cifar10_small,
+    "gtsrb": write_gtsrb,
     "geometry": write_geometry,
     "losses": write_losses,
     "selectors": write_selectors,

@@ -17,7 +17,7 @@ from recuse.records.store import write_atomically
 from recuse.report.run.advice_text import advice_in_full, advice_rule
 from recuse.report.study.markdown import difference, share, table
 
-START, BASELINE = "adversarial", "trades"
+START = "adversarial"
 MADE = "`recuse report` makes this page from the records beside it, which"
 CIFAR = f"""# CIFAR-10, a small robust network
 
@@ -30,6 +30,20 @@ DIGITS = f"""# Digits, the demo
 {MADE}
 `recuse run digits` wrote: a small network on 8×8 digits, trained by the standard loss (*core*),
 by TRADES, and by ERA at several β from there.
+"""
+GTSRB = f"""# GTSRB, a core and robust networks trained here
+
+{MADE}
+`recuse run gtsrb` wrote: a core, a network trained adversarially in one step an image
+(*adversarial*), and that fine-tuned by TRADES and by ERA at several β at equal cost. The number at
+the end of a name is the training radius in 255ths.
+"""
+CIFAR_TRAINED = f"""# CIFAR-10, robust networks trained here
+
+{MADE}
+`recuse run cifar10` wrote: a published core, a network trained adversarially in one step an image
+(*adversarial*), and that fine-tuned by TRADES and by ERA at several β at equal cost. The number at
+the end of a name is the training radius in 255ths.
 """
 COMPOSED = """
 **Adversary.** APGD-40 with cross entropy on each network at {radii}.
@@ -53,6 +67,16 @@ on, as in the paper's Figure 1: these numbers show what a loss aims at, not how 
 def write_cifar10_small(rows: Path, out: Path) -> None:
     """Write the page of the CIFAR-10 run."""
     _write(out, compositions(read_run(rows), CIFAR))
+
+
+def write_cifar10(rows: Path, out: Path) -> None:
+    """Write the page of the CIFAR-10 networks trained here."""
+    _write(out, compositions(read_run(rows), CIFAR_TRAINED))
+
+
+def write_gtsrb(rows: Path, out: Path) -> None:
+    """Write the page of the traffic signs."""
+    _write(out, compositions(read_run(rows), GTSRB))
 
 
 def write_digits(rows: Path, out: Path) -> None:
@@ -111,10 +135,13 @@ def networks(found: dict[str, Verdicts], run: RunFolder, eps: str) -> list[str]:
 
 
 def differences(found: dict[str, Verdicts], eps: str) -> list[str]:
-    """Robust networks against those they are compared with: the start, if any, and TRADES."""
+    """Robust networks against those they are compared with: the start, if any, and TRADES.
+
+    The TRADES of a network is the one trained at its radius.
+    """
     rows = []
-    references = [name for name in (START, BASELINE) if name in found]
     for name in found:
+        references = [other for other in (START, _trades(found, name)) if other in found]
         for other in references:
             if name not in ("core", references[0], other):
                 pairs = [
@@ -123,6 +150,13 @@ def differences(found: dict[str, Verdicts], eps: str) -> list[str]:
                 cells = [difference(paired_difference(*pair)) for pair in pairs]
                 rows.append([f"{name} − {other}", *cells])
     return table(["difference", "robust", "robust inaccuracy"], rows)
+
+
+def _trades(found: dict[str, Verdicts], name: str) -> str:
+    """The network trained by TRADES at the radius of another."""
+    radius = found[name].meta.tags.get("trained_at")
+    of = [n for n, m in found.items() if m.meta.tags.get("loss") == "trades"]
+    return next((n for n in of if found[n].meta.tags.get("trained_at") == radius), "")
 
 
 def right(model: Verdicts, eps: str) -> Mask:
@@ -158,4 +192,10 @@ def _write(out: Path, text: str) -> None:
     write_atomically(out / PAGE, text.encode())
 
 
-__all__ = ["write_cifar10_small", "write_digits", "write_gaussians"]
+__all__ = [
+    "write_cifar10",
+    "write_cifar10_small",
+    "write_digits",
+    "write_gaussians",
+    "write_gtsrb",
+]

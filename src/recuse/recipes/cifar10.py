@@ -1,0 +1,39 @@
+"""CIFAR-10: a robust network from scratch, then TRADES and ERA from it, beside published cores."""
+
+from recuse.data import Cifar10, Source, Subset
+from recuse.data.augment import CropFlip
+from recuse.models import ResNet
+from recuse.recipes.config import Fresh, ModelPlan, Pretrained, RunConfig
+from recuse.recipes.real_images import judged, robust_networks
+
+CORE = "cifar10_resnet56_std"
+BETAS: tuple[float, ...] = (0.3, 1.0, 0.1, 3.0)
+RADII = ("2/255", "4/255")
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+WIDTH = 32
+
+
+def cifar10(seed: int = 0, quick: bool = False) -> RunConfig:
+    """Train a robust network, and fine-tune it by TRADES and ERA at two radii, at equal cost.
+
+    Trained on the JPEG training images, lossless where there is a lossless one; judged on the
+    lossless test images, in front of a published core.
+
+    Args:
+        seed: Of weights, order, noise and attacks.
+        quick: A few images, a narrow network, one radius and one beta.
+    """
+    data: Source = Cifar10(train="mixed", test="lossless")
+    radii, betas, width, epochs = RADII, BETAS, WIDTH, (12, 2)
+    if quick:
+        data = Subset(Cifar10(train="lossless"), 400, 100, 20)
+        radii, betas, width, epochs = RADII[:1], BETAS[:1], 4, (1, 1)
+    start = Fresh(ResNet(width=width), mean=MEAN, std=STD)
+    plans = (
+        ModelPlan("core", Pretrained(CORE), None, {"role": "core", "loss": "standard"}),
+        *robust_networks(start, radii, betas, epochs, CropFlip(), seed=seed),
+    )
+    return judged("cifar10", data, plans, seed=seed)
+
+
+__all__ = ["cifar10"]
