@@ -202,3 +202,18 @@ def test_sign_standard_moves_a_dot_no_further_than_its_settings() -> None:
     limit = 4 * math.sqrt(2) + 6.4 + 0.5
     assert ((centre - 32).abs() <= limit).all()
     assert (centre - 32).abs().max() > 4
+
+
+def test_zoom_resizes_about_the_centre_and_leaves_every_other_draw_alone() -> None:
+    picture = torch.zeros(1, 3, 32, 32)
+    picture[:, :, 12:20, 12:20] = 1.0
+    twice = rotate_shift(picture, torch.zeros(1), torch.zeros(1, 2), torch.tensor([2.0]))
+    half = rotate_shift(picture, torch.zeros(1), torch.zeros(1, 2), torch.tensor([0.5]))
+    assert float(twice.sum() / picture.sum()) == pytest.approx(4, rel=0.02)
+    assert float(half.sum() / picture.sum()) == pytest.approx(0.25, rel=0.02)
+    assert torch.equal(twice[:, :, 10:22, 10:22], torch.ones(1, 3, 12, 12))
+    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    noise = SampleNoise(3, tuple("abcdef"))
+    plain, zoomed = (SignStandard(zoom=zoom)(images, noise) for zoom in (0.0, 1e-6))
+    torch.testing.assert_close(plain, zoomed, atol=1e-4, rtol=0)
+    assert not torch.equal(SignStandard(zoom=0.3)(images, noise), plain)

@@ -72,12 +72,14 @@ class SignStandard:
         jitter: Largest change of a colour factor.
         degrees: Largest rotation either way.
         translate: Largest shift, as a share of the side.
+        zoom: Largest factor of size either way, less 1; the paper changes no sizes.
     """
 
     padding: int = 4
     jitter: float = 0.1
     degrees: float = 15.0
     translate: float = 0.1
+    zoom: float = 0.0
 
     def __call__(self, images: Images, noise: SampleNoise) -> Images:
         """Augment RGB images, NCHW."""
@@ -85,7 +87,11 @@ class SignStandard:
         draw = noise.substream("sign").uniform(images.new_empty(len(images), 9))
         x = jitter_colour(x, 1 + self.jitter * (2 * draw[:, :3] - 1), draw[:, 3:6].argsort(dim=1))
         angle = self.degrees * (2 * draw[:, 6] - 1)
-        return rotate_shift(x, angle, self.translate * (2 * draw[:, 7:9] - 1))
+        shift = self.translate * (2 * draw[:, 7:9] - 1)
+        if not self.zoom:
+            return rotate_shift(x, angle, shift)
+        size = noise.substream("zoom").uniform(images.new_empty(len(images), 1))[:, 0]
+        return rotate_shift(x, angle, shift, (1 + self.zoom) ** (2 * size - 1))
 
 
 @dataclass(frozen=True)
@@ -162,13 +168,16 @@ def jitter_colour(images: Images, factors: Tensor, order: Tensor) -> Images:
     return out
 
 
-def rotate_shift(images: Images, degrees: Tensor, shift: Tensor) -> Images:
-    """Rotate about the centre, then shift; bilinear, black outside.
+def rotate_shift(
+    images: Images, degrees: Tensor, shift: Tensor, factor: Tensor | None = None
+) -> Images:
+    """Rotate about the centre and resize, then shift; bilinear, black outside.
 
     Args:
         images: NCHW.
         degrees: Per row; positive turns clockwise on the screen.
         shift: ``[batch, 2]``: right and down, as a share of width and height.
+        factor: Of size, per row; above 1 enlarges what is seen. None for no resizing.
 
     Returns:
         Images of the same shape.
@@ -179,6 +188,8 @@ def rotate_shift(images: Images, degrees: Tensor, shift: Tensor) -> Images:
     # The grid maps output to input, in coordinates -1..1 per axis: undo the shift, turn back.
     ratio = height / width
     matrix = torch.stack([cos, sin * ratio, -sin / ratio, cos], dim=1).view(-1, 2, 2)
+    if factor is not None:
+        matrix = matrix / factor.view(-1, 1, 1)
     offset = -(matrix @ (2 * shift).unsqueeze(2))
     theta = torch.cat([matrix, offset], dim=2)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)

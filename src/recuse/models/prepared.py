@@ -112,7 +112,7 @@ def prepared_copy(
         raise ConfigError(f"precision {precision!r} is unknown; take 'fp32' or 'bf16'")
     folded = fold_batchnorm(model)
     if channels_last:
-        _store_channels_last(folded.module)
+        store_channels_last(folded.module)
     module = folded.module if precision == "fp32" else _in_bf16(folded.module)
     if isinstance(folded.module, torch.fx.GraphModule):
         fuse_activations(folded.module)
@@ -151,7 +151,8 @@ def suited_precision(model: nn.Module) -> Precision:
     return "bf16" if large and device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
-def _store_channels_last(module: nn.Module) -> None:
+def store_channels_last(module: nn.Module) -> None:
+    """Lay the weights of convolutions out as a CPU multiplies them fastest, in place."""
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.dim() == IMAGE_DIMS:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)

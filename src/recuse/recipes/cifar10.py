@@ -8,7 +8,7 @@ from recuse.recipes.real_images import judged, robust_networks
 
 CORE = "cifar10_resnet56_std"
 BETAS: tuple[float, ...] = (0.3, 1.0, 0.1, 3.0)
-RADII = ("2/255", "4/255")
+RADII: tuple[str, ...] = ("2/255", "4/255")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WIDTH = 32
 

@@ -10,7 +10,7 @@ from recuse.training import Standard
 
 BETAS: tuple[float, ...] = (0.3, 1.0, 0.1, 3.0)
 # The indicator is sound at 2/255 where the stage is robust at twice that.
-RADII = ("4/255", "2/255")
+RADII: tuple[str, ...] = ("4/255", "2/255")
 MEAN, STD = (0.33, 0.30, 0.32), (0.27, 0.26, 0.27)
 CORE_WIDTH, WIDTH = 32, 16
 
@@ -27,11 +27,11 @@ def gtsrb(seed: int = 0, quick: bool = False) -> RunConfig:
     """
     # Frames of one track look alike: ten of each say as much as thirty.
     data = Subset(Gtsrb(crop=True, slack=0.2), validation=430)
-    radii, betas, widths, epochs = RADII, BETAS, (CORE_WIDTH, WIDTH), (20, 20, 5)
+    radii, betas, widths, epochs = RADII, BETAS, (CORE_WIDTH, WIDTH), (20, 24, 5)
     if quick:
         data = Subset(data.source, 430, 43, 43)
         radii, betas, widths, epochs = RADII[-1:], BETAS[:1], (4, 4), (1, 1, 1)
-    first, augment = Threat("linf", radii[0]), SignStandard(padding=2, jitter=0.4)
+    first, augment = Threat("linf", radii[0]), SignStandard(padding=2, jitter=0.7, zoom=0.2)
     starts = [Fresh(ResNet(width=width, classes=43), mean=MEAN, std=STD) for width in widths]
     core = training(Standard(smoothing=0.1), first, epochs[0], augment, seed=seed)
     plans = (

@@ -1,6 +1,7 @@
 """What the studies of real images share: one adversarial training, fine-tunings of equal cost."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from recuse.attacks import Apgd, Pgd
 from recuse.data import Source
@@ -37,7 +38,7 @@ def robust_networks(
     """
     adversarial = Robust(Adversarial(smoothing=0.1), ONE_STEP)
     first = training(adversarial, Threat("linf", radii[0]), epochs[0], augment, seed=seed)
-    tags = {"role": "robust", "loss": "at", "trained_at": radii[0]}
+    tags: dict[str, Any] = {"role": "robust", "loss": "at", "trained_at": radii[0]}
     plans = [ModelPlan("adversarial", start, first, tags, seed=seed)]
     objectives: dict[str, Objective] = {"trades": Robust(attack=THREE_STEPS, batch_norm="eval")}
     objectives |= {f"era-{beta:g}": Era(beta=beta, attack=THREE_STEPS) for beta in betas}

@@ -17,7 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from recuse.arrays import Images, Logits
 from recuse.attacks.verify import evaluation_mode, full_precision
-from recuse.models.prepared import Precision, PreparedCopy, prepared_copy
+from recuse.models.prepared import Precision, PreparedCopy, prepared_copy, store_channels_last
 
 BatchNorm = Literal["train", "eval"]
 
@@ -33,10 +33,9 @@ class Trainee(nn.Module):
 
     def __init__(self, network: nn.Module, precision: Precision = "fp32") -> None:
         super().__init__()
-        # The layout in which convolutions in bf16 are fastest.
-        self.network = (
-            network.to(memory_format=torch.channels_last) if precision == "bf16" else network
-        )
+        self.network = network
+        if precision == "bf16":
+            store_channels_last(network)
         self.precision = precision
         # In a tuple, so that the copy's weights are not parameters of this module.
         self._copy: tuple[PreparedCopy] = (prepared_copy(network, precision=precision),)
