@@ -16,6 +16,7 @@ from recuse.composition import AdaptiveAdversary
 from recuse.errors import ConfigError
 from recuse.evaluation.attack_cascade import CascadeAttack
 from recuse.evaluation.certify_dataset import Certification
+from recuse.models.checkpoint import load_checkpoint, weights_sha256
 from recuse.recipes import RECIPES, CompositionPlan, RunLocation, config_classes, recipe, run
 from recuse.recipes.config import RunConfig
 from recuse.records.layout import COMPOSITION_RATES
@@ -156,6 +157,26 @@ def test_a_network_that_others_start_from_need_not_be_judged(tmp_path: Path) -> 
     plans = (core, replace(trades, judgements=()), era)
     run(in_few_steps(replace(config, models=plans, gallery=0)), RunLocation(tmp_path))
     assert frames(tmp_path).keys() == {"core", era.name}
+
+
+def test_a_checkpoint_in_half_precision_says_what_was_measured_of_it(tmp_path: Path) -> None:
+    config = recipe("digits", quick=True, epochs=1, limit=10)
+    plans = (config.models[0], replace(config.models[1], half=True))
+    place = RunLocation(tmp_path)
+    run(in_few_steps(replace(config, models=plans, gallery=0)), place)
+    sizes = [place.checkpoint(name).stat().st_size for name in ("core", "trades")]
+    assert sizes[1] < 0.6 * sizes[0]
+    network, card = load_checkpoint(place.checkpoint("trades"))
+    (record,) = (r for r in read_records(tmp_path) if r.meta.model == "trades")
+    assert record.meta.weights == card.sha256 == weights_sha256(network)
+    right = record.frame["accurate"]
+    assert card.accuracy["natural_accuracy"] == right.mean()
+    assert card.accuracy["robust_accuracy@linf:0.1"] == (right & record.frame["robust@0.1"]).mean()
+    assert card.notes["measured on"] == "10 images of digits/test"
+    assert card.notes["recipe"] == "digits"
+    before = place.checkpoint("trades").read_bytes()
+    run(in_few_steps(replace(config, models=plans, gallery=0)), place)
+    assert place.checkpoint("trades").read_bytes() == before
 
 
 @pytest.mark.slow

@@ -80,6 +80,8 @@ class ModelPlan:
         judgements: What it is judged by, one after the other: an attack on certificates meets
             those before it. Absent for the run's own, empty for a network that others only start
             from.
+        half: Round the weights of layers to 16 bits once trained: what is judged, and what others
+            start from, is then what takes half the space.
     """
 
     name: str
@@ -89,6 +91,7 @@ class ModelPlan:
     data: Source | None = None
     seed: int = 0
     judgements: tuple[Judgement, ...] | None = None
+    half: bool = False
 
 
 @dataclass(frozen=True)

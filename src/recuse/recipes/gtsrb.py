@@ -35,7 +35,9 @@ def gtsrb(seed: int = 0, quick: bool = False) -> RunConfig:
     starts = [Fresh(ResNet(width=width, classes=43), mean=MEAN, std=STD) for width in widths]
     core = training(Standard(smoothing=0.1), first, epochs[0], augment, seed=seed)
     plans = (
-        ModelPlan("core", starts[0], core, {"role": "core", "loss": "standard"}, seed=seed),
+        ModelPlan(
+            "core", starts[0], core, {"role": "core", "loss": "standard"}, seed=seed, half=True
+        ),
         *robust_networks(starts[1], radii, betas, epochs[1:], augment, seed=seed),
     )
     return judged("gtsrb", data, plans, seed=seed)

@@ -1,9 +1,12 @@
 """The networks of a run: where their weights come from, and what their cards say."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
+from recuse.analysis.verdicts import verdicts
 from recuse.data import Split, Splits
 from recuse.models.architectures import build_seeded
 from recuse.models.cards import Card, TrainedOn, card_for
@@ -12,9 +15,10 @@ from recuse.models.normalize import normalized
 from recuse.models.zoo import load_model
 from recuse.progress import Progress
 from recuse.random import stable_seed
-from recuse.recipes.config import Earlier, Fresh, ModelPlan
+from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
 from recuse.recipes.run_location import RunLocation
 from recuse.records.layout import TRAINING
+from recuse.records.schema import Record
 from recuse.training import TrainConfig, fit
 
 
@@ -36,7 +40,7 @@ def obtain(
             name=plan.name,
             progress=progress,
         ).model
-    save_checkpoint(path, model, card)
+    save_checkpoint(path, model, card, half=plan.half)
     return load_checkpoint(path)
 
 
@@ -61,6 +65,44 @@ def starting_point(plan: ModelPlan, splits: Splits, place: RunLocation) -> tuple
     if plan.train is None:
         return model, replace(card, name=plan.name)
     return model, describe(card, plan.name, plan.train, splits.train)
+
+
+def keep_rates(
+    config: RunConfig, plan: ModelPlan, records: Sequence[Record], place: RunLocation
+) -> None:
+    """Write what was measured of a network into the card of its checkpoint, and how it was made.
+
+    Certificates and attacks on them are left to their own records.
+
+    Args:
+        config: The run.
+        plan: The model.
+        records: What it was judged by, of these weights.
+        place: Where its checkpoint lies.
+    """
+    path = place.checkpoint(plan.name)
+    model, card = load_checkpoint(path)
+    rates: dict[str, float] = {}
+    searched = [found for found in map(verdicts, records) if found.labelled and found.radii()]
+    for found in searched:
+        right = found.accurate()
+        rates["natural_accuracy"] = float(right.mean())
+        for radius in found.radii():
+            for kind, of in (("accuracy", right), ("inaccuracy", ~right)):
+                rate = float((of & found.robust(radius)).mean())
+                rates[f"robust_{kind}@{found.meta.norm}:{radius}"] = rate
+    if not searched:
+        return
+    first = searched[0]
+    notes: dict[str, Any] = {
+        "measured on": f"{first.samples:,} images of {first.meta.dataset}",
+        "measured by": ", ".join(dict.fromkeys(found.meta.method for found in searched)),
+    }
+    if plan.train is not None:
+        notes |= {"recipe": config.recipe, "seed": plan.train.seed}
+    described = replace(card, accuracy=rates, notes={**card.notes, **notes})
+    if described != card:
+        save_checkpoint(path, model, described, half=plan.half)
 
 
 def describe(
@@ -92,4 +134,4 @@ def describe(
     )
 
 
-__all__ = ["describe", "obtain", "starting_point"]
+__all__ = ["describe", "keep_rates", "obtain", "starting_point"]

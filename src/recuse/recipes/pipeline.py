@@ -30,7 +30,7 @@ from recuse.recipes.config import (
 from recuse.recipes.environment import environment, keep_threads
 from recuse.recipes.gallery import write_gallery
 from recuse.recipes.measure import measure_geometry
-from recuse.recipes.obtain import obtain
+from recuse.recipes.obtain import keep_rates, obtain
 from recuse.recipes.regions import write_regions
 from recuse.recipes.run_location import RunLocation
 from recuse.records.configs import config_text, is_older
@@ -128,6 +128,7 @@ def judge(
     records: list[Record] = []
     for judgement in judgements:
         records.append(ask(judgement, network, splits.test, plan, records, place, progress))
+    keep_rates(config, plan, records, place)
     return records
 
 

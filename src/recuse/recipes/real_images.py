@@ -39,7 +39,7 @@ def robust_networks(
     adversarial = Robust(Adversarial(smoothing=0.1), ONE_STEP)
     first = training(adversarial, Threat("linf", radii[0]), epochs[0], augment, seed=seed)
     tags: dict[str, Any] = {"role": "robust", "loss": "at", "trained_at": radii[0]}
-    plans = [ModelPlan("adversarial", start, first, tags, seed=seed)]
+    plans = [ModelPlan("adversarial", start, first, tags, seed=seed, half=True)]
     objectives: dict[str, Objective] = {"trades": Robust(attack=THREE_STEPS, batch_norm="eval")}
     objectives |= {f"era-{beta:g}": Era(beta=beta, attack=THREE_STEPS) for beta in betas}
     for radius in radii:
@@ -50,7 +50,13 @@ def robust_networks(
             if isinstance(objective, Era):
                 tags["beta"] = objective.beta
             plans.append(
-                ModelPlan(f"{name}-{radius.partition('/')[0]}", Earlier("adversarial"), train, tags)
+                ModelPlan(
+                    f"{name}-{radius.partition('/')[0]}",
+                    Earlier("adversarial"),
+                    train,
+                    tags,
+                    half=True,
+                )
             )
     return tuple(plans)
 
