@@ -18,9 +18,9 @@ from recuse.data.augment import (
 from recuse.data.autoaugment import CIFAR10_POLICY, OPERATIONS, apply_policy, apply_step
 from recuse.data.digits import Digits
 from recuse.data.gaussians import Gaussians
-from recuse.data.torchvision_shim import load_torchvision
 from recuse.errors import ConfigError
 from recuse.random import SampleNoise
+from recuse.torchvision_shim import load_torchvision
 
 IDS = tuple(f"x/{i}" for i in range(24))
 

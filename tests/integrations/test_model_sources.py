@@ -7,12 +7,14 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from recuse.data.torchvision_shim import load_torchvision
 from recuse.errors import ConfigError, DataError
 from recuse.integrations.hub_models import pull_checkpoint, push_checkpoint
 from recuse.integrations.onnx import export_onnx
-from recuse.integrations.timm import timm_model
-from recuse.models import SmallConvNet, card_for, save_checkpoint
+from recuse.integrations.timm import load_timm
+from recuse.models import SmallConvNet, card_for, load_checkpoint, save_checkpoint, weights_sha256
+from recuse.models.importing import import_weights
+from recuse.models.timm_network import TimmNetwork
+from recuse.torchvision_shim import load_torchvision
 
 needs_timm = pytest.mark.skipif(find_spec("timm") is None, reason="timm is missing (extra hub)")
 SMALL = SmallConvNet(channels=1, size=8)
@@ -49,27 +51,53 @@ def checkpoint(tmp_path):
     return path, model, save_checkpoint(path, model, card)
 
 
-@needs_timm
-def test_a_timm_network_sees_images_in_zero_to_one(tmp_path):
+@pytest.fixture
+def unfetched(monkeypatch):
+    """timm gives fresh weights where it would fetch its own."""
     load_torchvision(purpose="timm")
     import timm
 
-    torch.manual_seed(0)
-    bare = timm.create_model("resnet10t", num_classes=5).eval()
-    torch.save(bare.state_dict(), tmp_path / "w.pt")
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **how: create(name, **how))
+    return create
+
+
+@needs_timm
+def test_a_timm_network_sees_images_in_zero_to_one(unfetched, tmp_path):
     before = torch.get_rng_state()
-    model = timm_model("resnet10t", classes=5, weights=tmp_path / "w.pt")
+    model, card = load_timm("resnet10t")
     assert torch.equal(torch.get_rng_state(), before)
-    x = torch.rand(2, 3, 64, 64)
+    assert card.architecture == TimmNetwork("resnet10t", 3, 176, 1000)
+    assert card.sha256 == weights_sha256(model)
+    bare = unfetched("resnet10t").eval()
+    bare.load_state_dict(model.network.state_dict())
     mean = torch.tensor(bare.pretrained_cfg["mean"]).view(3, 1, 1)
     std = torch.tensor(bare.pretrained_cfg["std"]).view(3, 1, 1)
+    x = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(model(x), bare((x - mean) / std))
+    written = save_checkpoint(tmp_path / "t.safetensors", model, card)
+    loaded, read = load_checkpoint(tmp_path / "t.safetensors")
+    assert read == written
+    assert torch.equal(loaded(x), model(x))
+
+
+@needs_timm
+@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
+def test_weights_of_a_timm_network_are_imported(name, unfetched, tmp_path):
+    settings = {"img_size": 32} if name.startswith("vit") else {}
+    bare = unfetched(name, num_classes=5, **settings).eval()
+    torch.save({"state_dict": bare.state_dict()}, tmp_path / "w.pt")
+    arch, normalise = f"timm:{name}(size=32)", ((0.5,) * 3, (0.25,) * 3)
+    model, card = import_weights(tmp_path / "w.pt", "w", arch=arch, normalise=normalise)
+    assert card.architecture == TimmNetwork(name, 3, 32, 5)
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(model(x), bare((x - 0.5) / 0.25))
 
 
 @needs_timm
 def test_an_unknown_timm_model_is_named():
-    with pytest.raises(ConfigError, match="no_such_net"):
-        timm_model("no_such_net", classes=2)
+    with pytest.raises(ConfigError, match="timm has no model 'resnet_no'; it has, for example"):
+        load_timm("resnet_no")
 
 
 def test_the_hub_gives_back_the_function_that_was_uploaded(checkpoint, monkeypatch):
@@ -119,7 +147,7 @@ def test_onnx_answers_as_the_network_does(tmp_path):
     [
         ("onnxscript", "onnx", lambda path: export_onnx(SMALL.build(), (1, 8, 8), path)),
         ("huggingface_hub", "hub", lambda path: pull_checkpoint("a/b", "c.safetensors")),
-        ("timm", "hub", lambda path: timm_model("resnet18", classes=2)),
+        ("timm", "hub", lambda path: load_timm("resnet18")),
     ],
 )
 def test_a_missing_package_names_its_extra(package, extra, call, without, tmp_path):

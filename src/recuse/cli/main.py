@@ -50,7 +50,7 @@ GROUPS = {
     "cascade": "Find the best cascade in a pool of judged models.",
     "geometry": "Measure how far classes are apart and how smooth a model is.",
     "data": "List and show data sets; cut detection data into classification sets.",
-    "models": "List, show and export networks.",
+    "models": "List, import, show and export networks.",
     "records": "Pack, convert and compare what runs have found.",
 }
 
@@ -77,7 +77,12 @@ VERBS: Verbs = {
     "cascade": {"search": cascade.search},
     "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
     "data": {"list": data.list_, "show": data.show, "crop": data.crop},
-    "models": {"list": models.list_, "show": models.show, "export": models.export},
+    "models": {
+        "list": models.list_,
+        "import": models.import_,
+        "show": models.show,
+        "export": models.export,
+    },
     "records": {"pack": records.pack, "upgrade": records.upgrade, "hash": records.hash_},
 }
 

@@ -11,16 +11,12 @@ if TYPE_CHECKING:
     from recuse.models.cards import Card
 
 
-def list_(data_root: Path | None = None) -> None:
+def list_(data_root: DataRoot = None) -> None:
     """List the networks that can be named, and the architectures that can be trained.
 
     These are the networks in the models folder (variable RECUSE_MODELS, or a folder models in or
     beside the data folder) and, in a checkout, the project's own. What cannot be read is listed
     with the reason.
-
-    Args:
-        data_root: Folder with the data sets, in or beside which the folder models lies; by
-            default the variable RECUSE_DATA.
     """
     from rich.console import Console
     from rich.table import Table
@@ -45,6 +41,56 @@ def list_(data_root: Path | None = None) -> None:
     console.print(f"architectures: {', '.join([*ARCHITECTURES, *NAMED_SIZES])}")
 
 
+def import_(
+    file: Annotated[Positional[Path], arg(metavar="FILE")],
+    /,
+    name: str,
+    arch: str | None = None,
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    normalisation: bool = True,
+    labels: Path | None = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Make a checkpoint with a card of foreign weights, in the models folder.
+
+    Takes a .pt, .pth or .safetensors file of named tensors: a state dict, plain or under a key
+    such as state_dict, model or net, with or without module. before its names, with or without
+    the normalisation inside. Files are read as tensors alone, never as code.
+
+    Args:
+        file: The weights.
+        name: What the model is called from then on, wherever a MODEL is taken.
+        arch: Its architecture (recuse models list), with settings such as resnet18(classes=43), or
+            timm:NAME; settings that are left out, and the architecture where it is, are read from
+            names and shapes.
+        mean: Of its normalisation, one number per channel in units of [0, 1]; by default what the
+            file holds.
+        std: Likewise.
+        normalisation: --no-normalisation says that it takes images in [0, 1] as they are.
+        labels: File with the names of its classes, one per line or a JSON list.
+    """
+    from recuse.cli.datasets import say
+    from recuse.data import find_data_root
+    from recuse.errors import ConfigError
+    from recuse.models import models_folder, save_checkpoint
+    from recuse.models.importing import import_weights, place_for, read_labels
+
+    if bool(mean) != bool(std) or (mean and not normalisation):
+        raise ConfigError("give --mean and --std, or --no-normalisation, or none of them")
+    path = place_for(name, models_folder(find_data_root(data_root)))
+    network, card = import_weights(
+        file,
+        name,
+        arch=arch,
+        normalise=(mean, std) if mean or not normalisation else None,
+        labels=read_labels(labels) if labels else (),
+    )
+    save_checkpoint(path, network, card)
+    say(f"{path}: {card.architecture}, {_inside(card)}")
+    say(f"now {name} names it: recuse evaluate {name} --data ...")
+
+
 def show(
     model: Annotated[Positional[str], arg(metavar="MODEL")],
     /,
@@ -66,8 +112,7 @@ def show(
         "architecture": repr(card.architecture),
         "parameters": f"{count:,}",
         "input": f"{card.preprocessing.shape} in [{card.preprocessing.low:g}, "
-        f"{card.preprocessing.high:g}], mean {card.preprocessing.mean}, "
-        f"std {card.preprocessing.std} inside",
+        f"{card.preprocessing.high:g}], {_inside(card)}",
         "labels": ", ".join(card.label_names) or "-",
         "training": card.training or "-",
         "trained on": "-"
@@ -105,6 +150,12 @@ def export(
     network, card = load_model(model, data_root=data_root)
     error = export_onnx(network, card.preprocessing.shape, out)
     Console(soft_wrap=True).print(f"{out}: logits differ by at most {error:.1e}", markup=False)
+
+
+def _inside(card: "Card") -> str:
+    """What a network does to an image first."""
+    mean, std = card.preprocessing.mean, card.preprocessing.std
+    return f"mean {mean}, std {std} inside" if mean else "no normalisation inside"
 
 
 def _row(card: "Card") -> tuple[str, ...]:

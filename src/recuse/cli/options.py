@@ -17,9 +17,8 @@ from recuse.errors import ConfigError
 from recuse.models.architectures import (
     ARCHITECTURES,
     NAMED_SIZES,
-    architecture,
     build_seeded,
-    parse_call,
+    parse_architecture,
 )
 from recuse.models.cards import Card, card_for
 from recuse.models.checkpoint import weights_sha256
@@ -127,8 +126,7 @@ def trainable(ref: str, data: Split, root: Path | None, *, seed: int) -> tuple[n
     """
     name = ref.partition("(")[0]
     if name in ARCHITECTURES or name in NAMED_SIZES:
-        family, settings = parse_call(ref)
-        config = architecture(family, **{"classes": data.classes, **settings})
+        config = parse_architecture(ref, classes=data.classes)
         network = build_seeded(config, stable_seed(seed, "weights"))
         return normalized(network, (), ()), card_for(ref, config)
     return load_model(ref, data_root=root)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recuse.data.torchvision_shim import load_torchvision
+from recuse.torchvision_shim import load_torchvision
 
 _BINS = 10
 _SIGNED = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"} | {

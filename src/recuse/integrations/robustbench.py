@@ -4,16 +4,15 @@ Get a file from RobustBench, name its entry, and attack the network like any oth
 are read from the file.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from recuse.errors import ConfigError
 from recuse.models.architectures import Architecture
 from recuse.models.cards import Card, card_for
-from recuse.models.checkpoint import blank, load_state, read_state_dict, weights_sha256
+from recuse.models.foreign import load_foreign
 from recuse.models.manifest import CIFAR10_LABELS
 from recuse.models.preact_resnet import PreActResNet
 from recuse.models.resnet import ResNet
@@ -78,8 +77,6 @@ ENTRIES: dict[str, Entry] = {
         eps="0.5",
     ),
 }
-_NORMALISATION = ("mu", "sigma", "mean", "std", "mean_cuda", "std_cuda")
-_UNUSED = "sub_block1."  # in the TRADES family's files, never reached by their forward pass
 
 
 def load_robustbench(path: Path, entry: str) -> tuple[nn.Module, Card]:
@@ -109,20 +106,4 @@ def load_robustbench(path: Path, entry: str) -> tuple[nn.Module, Card]:
         eps=known.eps,
         label_names=CIFAR10_LABELS,
     )
-    model = blank(card)
-    load_state(model.get_submodule("network"), network_tensors(read_state_dict(path)), path)
-    return model.eval(), card.with_sha256(weights_sha256(model))
-
-
-def network_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that the forward pass uses, under the names of the bare network.
-
-    Drops the prefix ``model.``, the normalisation buffers (the entry states them) and the block
-    that the TRADES code stores and never runs.
-    """
-    bare = {name.removeprefix("model."): tensor for name, tensor in state.items()}
-    return {
-        name: tensor
-        for name, tensor in bare.items()
-        if name not in _NORMALISATION and not name.startswith(_UNUSED)
-    }
+    return load_foreign(path, card)

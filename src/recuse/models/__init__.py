@@ -11,12 +11,12 @@ from recuse.models.architectures import (
 from recuse.models.cards import Card, Preprocessing, card_for
 from recuse.models.checkpoint import (
     load_checkpoint,
-    load_foreign,
     read_card,
     save_checkpoint,
     weights_sha256,
 )
 from recuse.models.convnet import GtsrbLeNet, SmallConvNet, TradesSmallCnn
+from recuse.models.foreign import load_foreign
 from recuse.models.mlp import Mlp
 from recuse.models.normalize import Normalize, normalized
 from recuse.models.preact_resnet import PreActResNet

@@ -13,8 +13,9 @@ from recuse.models.mlp import Mlp
 from recuse.models.preact_resnet import PreActResNet
 from recuse.models.resnet import CifarResNet, ResNet
 from recuse.models.resnet4b import ResNet4b
+from recuse.models.timm_network import TimmNetwork, timm_config
 from recuse.models.wide_resnet import SwishWideResNet, WideResNet
-from recuse.values import Call, Number, parse_value
+from recuse.vocabulary import Family, Vocabulary
 
 
 @runtime_checkable
@@ -62,6 +63,9 @@ NAMED_SIZES: dict[str, tuple[str, dict[str, int]]] = {
     "wrn_28_10": ("wide_resnet", {"depth": 28, "width": 10}),
     "wrn_40_10": ("wide_resnet", {"depth": 40, "width": 10}),
 }
+TIMM = "timm:"
+_KINDS: dict[str, type[Architecture]] = {**ARCHITECTURES, "timm": TimmNetwork}
+_VOCABULARY = Vocabulary((Family("architecture", _KINDS, Architecture),))
 
 
 def architecture(name: str, **settings: Any) -> Architecture:
@@ -79,8 +83,7 @@ def architecture(name: str, **settings: Any) -> Architecture:
     """
     family, sizes = NAMED_SIZES.get(name, (name, {}))
     if family not in ARCHITECTURES:
-        known = ", ".join([*ARCHITECTURES, *NAMED_SIZES])
-        raise ConfigError(f"architecture {name!r} is unknown; known: {known}")
+        raise unknown_architecture(name)
     kind = ARCHITECTURES[family]
     known_settings = [f.name for f in fields(kind)]  # type: ignore[arg-type]
     if unknown := set(settings) - set(known_settings):
@@ -90,39 +93,48 @@ def architecture(name: str, **settings: Any) -> Architecture:
     return kind(**{**sizes, **settings})
 
 
-def parse_call(text: str) -> tuple[str, dict[str, int | float]]:
-    """Read ``"name"`` or ``"name(key=number, ...)"``; nothing is evaluated.
-
-    Raises:
-        ConfigError: Anything else.
-
-    >>> parse_call("small(pad=1,flat=2048)")
-    ('small', {'pad': 1, 'flat': 2048})
-    """
-    written = parse_value(text.lower())
-    if not isinstance(written, Call):
-        raise ConfigError(f"architecture {text!r} is not of the form name(key=number, ...)")
-    settings: dict[str, int | float] = {}
-    for key, entry in written.settings:
-        if not isinstance(entry, Number):
-            raise ConfigError(f"architecture {text!r}: {key} takes a number")
-        settings[key] = entry.value
-    return written.name, settings
-
-
-def parse_architecture(text: str) -> Architecture:
+def parse_architecture(text: str, **given: object) -> Architecture:
     """The config written as text, for example ``"wide_resnet(depth=28,width=4,dropout=0.1)"``.
 
+    ``timm:NAME`` is a network of timm, at the size and the classes that timm made it for.
+
+    Args:
+        text: A name, or a name with settings.
+        **given: Settings that the context knows, where the text leaves them out and the
+            architecture has them.
+
     Raises:
-        ConfigError: See :func:`parse_call` and :func:`architecture`.
+        ConfigError: An unknown name or setting, a wrong type, or a size that cannot be built.
+
+    >>> parse_architecture("resnet20(dropout=0.1)", classes=43)
+    CifarResNet(depth=20, channels=3, size=32, classes=43, dropout=0.1)
     """
-    name, settings = parse_call(text)
-    return architecture(name, **settings)
+    name, bracket, rest = text.strip().lower().partition("(")
+    name = name.strip()
+    if name.startswith(TIMM):
+        made = timm_config(name.removeprefix(TIMM))
+        channels, size = made["input_size"][:2]
+        made_for = {"channels": channels, "size": size, "classes": made["num_classes"]}
+        settled: dict[str, object] = {**made_for, **given, "name": name.removeprefix(TIMM)}
+        family = "timm"
+    else:
+        family, sizes = NAMED_SIZES.get(name, (name, {}))
+        settled = {**given, **sizes}
+        if family not in ARCHITECTURES:
+            raise unknown_architecture(name)
+    found: Architecture = _VOCABULARY.read(f"{family}{bracket}{rest}", "architecture", **settled)
+    return found
+
+
+def unknown_architecture(name: str) -> ConfigError:
+    """The error for a name that is none."""
+    known = ", ".join([*ARCHITECTURES, *NAMED_SIZES])
+    return ConfigError(f"architecture {name!r} is unknown; known: {known}, and {TIMM}NAME of timm")
 
 
 def architecture_classes() -> Mapping[str, type]:
     """The configs by class name, as ``recuse.serialize.from_plain`` needs them."""
-    return {kind.__name__: kind for kind in ARCHITECTURES.values()}
+    return {kind.__name__: kind for kind in _KINDS.values()}
 
 
 def build_seeded(config: Architecture, seed: int) -> nn.Module:

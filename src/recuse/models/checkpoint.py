@@ -1,11 +1,10 @@
-"""Networks on disk: safetensors with the card inside, and foreign PyTorch state dicts.
+"""Networks on disk: safetensors with the card inside.
 
 A checkpoint holds no code. It is written whole or not at all, and what is loaded is the
 function that was saved, bit for bit: the digest of its weights is checked.
 """
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -125,22 +124,31 @@ def blank(card: Card) -> nn.Module:
 def _read(path: Path, *, weights: bool) -> tuple[Card, dict[str, Tensor]]:
     if not path.is_file():
         raise DataError(f"checkpoint {path} does not exist")
+    metadata, state = read_tensors(path, weights=weights)
+    return _card(metadata, path), state
+
+
+def read_tensors(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata of a safetensors file and, if asked for, its tensors.
+
+    Raises:
+        DataError: Truncated, or not a safetensors file.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {k: file.get_tensor(k) for k in file.keys()} if weights else {}  # noqa: SIM118
+            names = file.keys() if weights else ()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{path} is truncated or not a safetensors file ({error}); get it again"
         ) from error
-    return _card(metadata, path), state
 
 
 def _card(metadata: Mapping[str, str], path: Path) -> Card:
     name, _, number = metadata.get("format", "").partition("-")
     if name != NAME or not number.isdecimal() or "card" not in metadata:
         raise DataError(
-            f"{path} holds no model card; foreign weights are loaded by load_foreign with a card"
+            f"{path} holds no model card; recuse models import makes a checkpoint of such weights"
         )
     if int(number) > FORMAT:
         raise DataError(
@@ -155,63 +163,6 @@ def _card(metadata: Mapping[str, str], path: Path) -> Card:
         return Card.from_json(text)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def load_foreign(path: Path, card: Card) -> tuple[nn.Module, Card]:
-    """Load a foreign PyTorch state dict into the network that ``card`` describes.
-
-    The file is read as plain tensors only, never as code. Wrappers such as ``{"state_dict": …}``
-    and the prefix ``module.`` are removed; normalisation comes from the card.
-
-    Args:
-        path: A ``.pt``, ``.pth`` or ``.th`` file whose keys are those of the bare architecture.
-        card: Architecture and normalisation; a digest in it is checked.
-
-    Returns:
-        The network in eval mode on the CPU, and the card with the digest of its weights.
-
-    Raises:
-        DataError: Missing, damaged or unsafe file, keys that do not fit, or a wrong digest.
-    """
-    model = blank(card)
-    load_state(model.get_submodule("network"), read_state_dict(path), path)
-    digest = weights_sha256(model)
-    if card.sha256 and card.sha256 != digest:
-        raise DataError(
-            f"{path} holds weights with SHA-256 {digest[:12]}…, expected {card.sha256[:12]}…"
-        )
-    return model.eval(), card.with_sha256(digest)
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a foreign PyTorch file, without wrappers and the prefix ``module.``.
-
-    Raises:
-        DataError: Missing, damaged or unsafe file, or anything but named tensors in it.
-    """
-    loaded = _torch_load(path)
-    for key in ("state_dict", "model_state_dict", "model", "net"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise DataError(f"{path} is not a state dict of tensors")
-    return {str(k).removeprefix("module."): v for k, v in loaded.items()}
-
-
-def _torch_load(path: Path) -> object:
-    if not path.is_file():
-        raise DataError(f"weights {path} do not exist")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise DataError(
-            f"{path} holds more than plain tensors and is not loaded; save its state dict alone"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            f"{path} is truncated or not a PyTorch file ({reason}); get it again"
-        ) from error
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
@@ -231,11 +182,16 @@ def require_state(
     Raises:
         DataError: Keys or shapes that do not fit; the sentence names the first.
     """
-    counters = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")}
-    complete = {**counters, **state}
+    complete = with_counters(state, expected)
     if complaint := state_difference(complete, expected):
         raise DataError(f"{path} does not fit the architecture: {complaint}")
     return complete
+
+
+def with_counters(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` with the expected counters of batch norm, which play no part in any answer."""
+    counters = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")}
+    return {**counters, **state}
 
 
 def state_difference(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:

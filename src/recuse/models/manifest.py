@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Mapping
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
 from recuse.errors import ConfigError, DataError, RecuseError
-from recuse.models.architectures import Architecture, architecture, parse_call
+from recuse.models.architectures import Architecture, architecture, parse_architecture
 from recuse.models.cards import Card, card_for
+from recuse.values import Call, parse_value
 
 MANIFEST = "manifest.json"
 CIFAR10_LABELS = (
@@ -86,14 +88,17 @@ def foreign_architecture(text: str) -> Architecture:
     >>> foreign_architecture("small(pad=1,flat=1568,cin=1)")
     SmallConvNet(channels=1, size=28, classes=10, dropout=0.0)
     """
-    name, settings = parse_call(text)
-    if name == "small" and "flat" in settings:
-        side = (settings.pop("flat") / 32) ** 0.5
-        if settings.pop("pad", 1) != 1 or side != int(side):
-            raise ConfigError(f"architecture {text!r}: only pad=1 and flat=32·side² are known")
-        settings["size"] = 4 * int(side)
-        settings["channels"] = settings.pop("cin", 3)
-    return architecture(name, **settings)
+    written = parse_value(text.lower())
+    if not isinstance(written, Call) or written.name != "small":
+        return parse_architecture(text)
+    settings = {key: getattr(value, "value", None) for key, value in written.settings}
+    if "flat" not in settings:
+        return parse_architecture(text)
+    flat, pad, channels = (settings.pop(*key) for key in (("flat",), ("pad", 1), ("cin", 3)))
+    side = isqrt(flat // 32) if isinstance(flat, int) and flat > 0 else 0
+    if pad != 1 or 32 * side**2 != flat:
+        raise ConfigError(f"architecture {text!r}: only pad=1 and flat=32·side² are known")
+    return architecture("small", **settings, channels=channels, size=4 * side)
 
 
 def _accuracies(entry: Mapping[str, Any]) -> dict[str, float]:

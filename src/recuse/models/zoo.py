@@ -9,7 +9,8 @@ from torch import nn
 
 from recuse.errors import ConfigError, DataError, RecuseError
 from recuse.models.cards import Card
-from recuse.models.checkpoint import SUFFIX, load_checkpoint, load_foreign, read_card
+from recuse.models.checkpoint import SUFFIX, load_checkpoint, read_card
+from recuse.models.foreign import load_foreign
 from recuse.models.manifest import MANIFEST, foreign_card, manifest_entries
 
 DATA_VARIABLE, MODELS_VARIABLE = "RECUSE_DATA", "RECUSE_MODELS"
@@ -90,13 +91,13 @@ def show_model(ref: str, *, data_root: Path | None = None) -> Card:
 def model_names(*, data_root: Path | None = None) -> tuple[str, ...]:
     """Names of the networks in the models folder, sorted; whether each can be read is not asked."""
     return tuple(
-        sorted(name for name, e in _entries(models_folder(data_root)).items() if not e.fault)
+        sorted(name for name, e in entries_of(models_folder(data_root)).items() if not e.fault)
     )
 
 
 def model_entries(*, data_root: Path | None = None) -> tuple[Entry, ...]:
     """Everything in the models folder, then the project's own networks, each sorted by name."""
-    found = _entries(models_folder(data_root)), _entries(OWN_FOLDER, OWN)
+    found = entries_of(models_folder(data_root)), entries_of(OWN_FOLDER, OWN)
     return tuple(entries[name] for entries in found for name in sorted(entries))
 
 
@@ -125,7 +126,7 @@ def _entry(ref: str, data_root: Path | None) -> Entry:
         return Entry(ref, Path(ref))
     own = ref.startswith(OWN)
     folder = OWN_FOLDER if own else models_folder(data_root)
-    entries = _entries(folder, OWN if own else "")
+    entries = entries_of(folder, OWN if own else "")
     if ref in entries:
         return entries[ref]
     known = ", ".join(sorted(name for name, entry in entries.items() if not entry.fault)) or "none"
@@ -140,7 +141,7 @@ def _entry(ref: str, data_root: Path | None) -> Entry:
     )
 
 
-def _entries(folder: Path, prefix: str = "") -> dict[str, Entry]:
+def entries_of(folder: Path, prefix: str = "") -> dict[str, Entry]:
     """What a folder holds by how it is asked for; what cannot be read hides nothing else."""
     found = [Entry(f"{prefix}{path.stem}", path) for path in folder.glob(f"*{SUFFIX}")]
     manifest = folder / MANIFEST
