@@ -9,9 +9,17 @@ import inspect
 import io
 import os
 import re
+import signal
 import sys
+<<<<<<< HEAD
 from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
+=======
+import threading
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+>>>>>>> 843a307 (A sweep: a recipe at every combination of settings, a run folder each; SIGTERM stops as Ctrl-C does and exits with 3)
 
 from tyro.extras import SubcommandApp
 
@@ -166,10 +174,32 @@ def one_sentence(text: str) -> str:
     return told
 
 
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which cleans up on its way out as Ctrl-C does."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM stop the block as Ctrl-C would; in a thread, signals are the caller's."""
+
+    def stop(number: int, frame: object) -> None:
+        raise TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run one command; see ``recuse --help``."""
     try:
-        parse(args)()
+        with terminable():
+            parse(args)()
     except BrokenPipeError:  # whoever read our output has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except RecuseError as error:
@@ -179,6 +209,6 @@ def main(args: Sequence[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename else ""
         complain(f"{where}{error.strerror or error}")
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         complain("stopped; the same command goes on from what is finished")
-        sys.exit(130)
+        sys.exit(3 if isinstance(stop, TerminatedError) else 130)
