@@ -24,8 +24,10 @@ from recuse.errors import ConfigError
 
 if TYPE_CHECKING:
     from recuse.data import Split
+    from recuse.engine import Engine
 
 T = TypeVar("T")
+ENGINES = ("local", "ray")
 ROLES = ("core", "robust", "standard")
 
 
@@ -172,3 +174,41 @@ class Recorded:
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise ConfigError(f"role {self.role!r} is unknown; take {', '.join(ROLES)}")
+
+
+@option_group
+class Computing:
+    """Where it is computed; the rows are the same.
+
+    Attributes:
+        engine: local, on this machine, or ray, on a Ray cluster.
+        workers: Pieces computed at the same time, each in a process of its own; one local worker
+            is this process.
+        address: HOST:PORT of the Ray cluster, or auto for one that runs here; by default one is
+            started on this machine.
+        shard_size: Images of a piece, which is what the loss of a worker costs; by default a batch.
+    """
+
+    engine: str = "local"
+    workers: int = 1
+    address: str | None = None
+    shard_size: int | None = None
+
+    def chosen(self, *, patience: float = 600.0) -> "Engine":
+        """The engine that computes; a worker may be silent for so many seconds.
+
+        Raises:
+            ConfigError: An unknown engine, an address for the local one, or too few workers.
+        """
+        from recuse.engine import InProcess, Processes, RayTasks, Retries
+
+        if self.engine not in ENGINES:
+            raise ConfigError(f"engine {self.engine!r} is unknown; take {' or '.join(ENGINES)}")
+        retries = Retries(patience=patience)
+        if self.engine == "ray":
+            return RayTasks(self.workers, self.address, self.shard_size, retries=retries)
+        if self.address is not None:
+            raise ConfigError("an address is one of a Ray cluster; add --engine ray")
+        if self.workers == 1:
+            return InProcess(self.shard_size)
+        return Processes(self.workers, self.shard_size, retries)

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from recuse.cli.arguments import Device, JudgedData, Repair
+from recuse.cli.arguments import Computing, Device, JudgedData, Repair
 
 if TYPE_CHECKING:
     from recuse.composition import Cascade
     from recuse.data import Split
+    from recuse.engine import Engine
     from recuse.evaluation.attack_cascade import CascadeAttack
     from recuse.records.schema import Record
 
@@ -29,6 +30,7 @@ def attack(
     seed: int = 0,
     repair: Repair = False,
     device: Device = "auto",
+    computing: Computing = Computing(),
 ) -> None:
     """Attack robust models behind their selectors and a core as one system.
 
@@ -48,6 +50,7 @@ def attack(
         search: Gradient steps of the adversary towards each of its goals.
         restarts: Its starts per goal.
         seed: Of all randomness.
+        computing: Where it is computed; the rows are the same.
     """
     from recuse.analysis.attacked import attacked_rates
     from recuse.attacks import Apgd
@@ -58,7 +61,7 @@ def attack(
     from recuse.records.run_folder import keep_compositions, read_compositions
     from recuse.threat import Threat
 
-    budget = Threat.parse(threat)
+    budget, engine = Threat.parse(threat), computing.chosen()
     adversary = AdaptiveAdversary(steps=search, restarts=restarts, attacks=(Apgd(),))
     plan = CascadeAttack(adversary, seed=seed, limit=data.limit)
     decides = options.value(selector, "selector", budget=budget)
@@ -67,13 +70,19 @@ def attack(
     answering = tuple(Stage(network, decides, name, card) for network, name, card in first)
     cascade = Cascade(answering, Core(*last), budget)
     read_compositions(out / COMPOSITION_RATES)  # a file of something else is told before the work
-    record = _attacked(cascade, judged.split, plan, out, repair=repair)
+    record = _attacked(cascade, judged.split, plan, out, repair=repair, engine=engine)
     keep_compositions(out / COMPOSITION_RATES, [attacked_rates(record)])
     _print(record)
 
 
 def _attacked(
-    cascade: "Cascade", split: "Split", plan: "CascadeAttack", out: Path, *, repair: bool
+    cascade: "Cascade",
+    split: "Split",
+    plan: "CascadeAttack",
+    out: Path,
+    *,
+    repair: bool,
+    engine: "Engine",
 ) -> "Record":
     from recuse.cli.console import progress_display
     from recuse.evaluation.attack_cascade import attack_cascade
@@ -82,7 +91,7 @@ def _attacked(
     records = out / COMPOSITION_RECORDS
     with progress_display() as progress:
         return attack_cascade(
-            cascade, split, plan, records=records, repair=repair, progress=progress
+            cascade, split, plan, records=records, repair=repair, engine=engine, progress=progress
         )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recuse.cli.arguments import Device, JudgedData, Model, Recorded, option_group
+from recuse.cli.arguments import Computing, Device, JudgedData, Model, Recorded, option_group
 
 if TYPE_CHECKING:
     from recuse.evaluation.certify_dataset import Certification
@@ -61,6 +61,7 @@ def certify(
     proving: Proving,
     record: Recorded = Recorded(Path("runs/certify")),
     device: Device = "auto",
+    computing: Computing = Computing(),
 ) -> None:
     """Prove, per image, that the answer is the same on a whole ball, and keep one row per image.
 
@@ -73,13 +74,14 @@ def certify(
         data: Images to judge, and how they are read.
         proving: What is proven, and how.
         record: Where the rows are kept, and under which name.
+        computing: Where it is computed; the rows are the same.
     """
     from recuse.cli import datasets
     from recuse.cli.console import progress_display
     from recuse.evaluation.certify_dataset import certify_dataset
     from recuse.records.layout import RECORDS
 
-    certification = proving.certification(data.limit)
+    certification, engine = proving.certification(data.limit), computing.chosen()
     judged = datasets.to_judge(data, (model,), device)
     ((network, name, _),) = judged.members
     with progress_display() as progress:
@@ -91,6 +93,7 @@ def certify(
             records=record.out / RECORDS,
             tags={"role": record.role, **judged.tags},
             repair=record.repair,
+            engine=engine,
             progress=progress,
         )
     print_certificates(found)

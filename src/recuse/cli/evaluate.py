@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recuse.cli.arguments import Device, JudgedData, Model, Recorded, option_group
+from recuse.cli.arguments import Computing, Device, JudgedData, Model, Recorded, option_group
 
 if TYPE_CHECKING:
     from recuse.evaluation import Evaluation
@@ -60,6 +60,7 @@ def evaluate(
     prepared: bool = True,
     precision: str = "auto",
     device: Device = "auto",
+    computing: Computing = Computing(),
 ) -> None:
     """Attack a model and keep, per image, at which radii it breaks.
 
@@ -76,6 +77,7 @@ def evaluate(
         precision: bf16 tries a short attack on a copy in bf16 first and the full one on what that
             leaves; every verdict is given in fp32 and none is weaker. auto does so for large
             networks on a GPU; on a processor it pays where nearly all inputs break.
+        computing: Where it is computed; the rows are the same.
     """
     from recuse.cli import datasets, options
     from recuse.cli.console import progress_display
@@ -83,7 +85,7 @@ def evaluate(
     from recuse.evaluation import evaluate as run
     from recuse.records.layout import RECORDS
 
-    evaluation = searching.evaluation(data.limit)
+    evaluation, engine = searching.evaluation(data.limit), computing.chosen()
     judged = datasets.to_judge(data, (model,), device)
     ((network, name, _),) = judged.members
     with progress_display() as progress:
@@ -97,6 +99,7 @@ def evaluate(
             prepared=prepared,
             precision=options.screen_precision(precision, network),
             repair=record.repair,
+            engine=engine,
             progress=progress,
         )
     print_summary([found])

@@ -11,15 +11,9 @@ import os
 import re
 import signal
 import sys
-<<<<<<< HEAD
-from collections.abc import Callable, Sequence
-from typing import Any, get_type_hints
-=======
 import threading
-import types
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
->>>>>>> 843a307 (A sweep: a recipe at every combination of settings, a run folder each; SIGTERM stops as Ctrl-C does and exits with 3)
+from typing import Any, get_type_hints
 
 from tyro.extras import SubcommandApp
 
@@ -42,6 +36,7 @@ from recuse.cli import (
     run,
     serve,
     show,
+    sweep,
     train,
     values,
 )
@@ -69,6 +64,7 @@ Verbs = dict[str, "Verb | Verbs"]
 # Every command; a verb imports its heavy parts only when it runs.
 VERBS: Verbs = {
     "run": run.run,
+    "sweep": sweep.sweep,
     "train": train.train,
     "audit": audit.audit,
     "evaluate": evaluate.evaluate,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from recuse.cli.arguments import DataRoot, Device, Repair
+from recuse.cli.arguments import Computing, DataRoot, Device, Repair
 
 
 def run(
@@ -20,6 +20,7 @@ def run(
     repair: Repair = False,
     data_root: DataRoot = None,
     device: Device = "auto",
+    computing: Computing = Computing(),
 ) -> None:
     """Train, attack, compose and report, as a recipe says.
 
@@ -36,6 +37,7 @@ def run(
         epochs: Training epochs.
         limit: Judge only the first so many test images.
         quick: The same steps at a size that shows only that they work, in less than two minutes.
+        computing: Where networks are judged; the rows are the same.
     """
     from recuse.cli import options
     from recuse.cli.console import console, progress_display
@@ -54,6 +56,7 @@ def run(
         find_data_root(data_root),
         str(options.device(device)),
         repair,
+        computing.chosen(),
     )
     with progress_display() as progress:
         report = carry_out(config, place, progress=progress)

@@ -156,6 +156,7 @@ def ask(
             judgement,
             records=place.out / CERTIFICATE_ATTACKS,
             repair=place.repair,
+            engine=place.engine,
             progress=progress,
         )
     judge_by: Callable[..., Record] = (
@@ -169,6 +170,7 @@ def ask(
         records=place.out / RECORDS,
         tags=plan.tags,
         repair=place.repair,
+        engine=place.engine,
         progress=progress,
     )
 
@@ -193,6 +195,7 @@ def attack_composition(
         plan.attack,
         records=place.out / COMPOSITION_RECORDS,
         repair=place.repair,
+        engine=place.engine,
         progress=progress,
     )
     keep_compositions(place.out / COMPOSITION_RATES, [attacked_rates(record)])

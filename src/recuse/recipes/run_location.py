@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from recuse.engine import Engine, InProcess
 from recuse.models.checkpoint import SUFFIX
 from recuse.records.layout import CHECKPOINTS
 
@@ -16,12 +17,14 @@ class RunLocation:
         data_root: The data folder, if any.
         device: To train and attack on.
         repair: Judge again what damaged shards of records held.
+        engine: Where networks are judged.
     """
 
     out: Path
     data_root: Path | None = None
     device: str = "cpu"
     repair: bool = False
+    engine: Engine = InProcess()
 
     def checkpoint(self, name: str) -> Path:
         """Where a model of the run is kept."""
