@@ -27,7 +27,7 @@ def gtsrb(seed: int = 0, quick: bool = False) -> RunConfig:
     """
     # Frames of one track look alike: ten of each say as much as thirty.
     data = Subset(Gtsrb(crop=True, slack=0.2), validation=430)
-    radii, betas, widths, epochs = RADII, BETAS, (CORE_WIDTH, WIDTH), (20, 24, 5)
+    radii, betas, widths, epochs = RADII, BETAS, (CORE_WIDTH, WIDTH), (16, 24, 5)
     if quick:
         data = Subset(data.source, 430, 43, 43)
         radii, betas, widths, epochs = RADII[-1:], BETAS[:1], (4, 4), (1, 1, 1)
