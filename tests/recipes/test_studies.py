@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from recuse.attacks import Apgd
 from recuse.errors import ConfigError, RecordError
 from recuse.evaluation.attack_certificates import CertificateAttack
-from recuse.recipes import ModelPlan, RunConfig, RunLocation, recipe, run
+from recuse.models.checkpoint import load_checkpoint
+from recuse.recipes import Earlier, ModelPlan, RunConfig, RunLocation, recipe, run
 from recuse.records.layout import CERTIFICATE_ATTACKS, PAGE, REPORT, SLOPES
 from recuse.records.store import read_records
 from recuse.report.study import write_study
+from recuse.threat import Threat
+from recuse.training import Standard
+
+THREAT = Threat("linf", "2/255")
 
 
 def tiny(config: RunConfig, epochs: int = 1) -> RunConfig:
@@ -68,6 +74,35 @@ def test_the_geometry_study_measures_what_is_missing_and_writes_its_page(tmp_pat
     (tmp_path / SLOPES).write_text(json.dumps(slopes | {"rows": [marked]}))
     run(config, place)
     assert json.loads((tmp_path / SLOPES).read_text())["rows"] == [marked, second]
+
+
+@pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
+def test_what_is_compared_on_real_images_costs_the_same(name: str) -> None:
+    for config in (recipe(name), recipe(name, quick=True)):
+        tuned = [plan for plan in config.models if plan.start == Earlier("adversarial")]
+        assert {plan.tags["loss"] for plan in tuned} == {"trades", "era"}
+        assert len({replace(p.train, objective=Standard(), threat=THREAT) for p in tuned}) == 1
+        assert len({plan.train.objective.attack for plan in tuned}) == 1
+        assert {plan.train.threat.radius for plan in tuned} == {
+            plan.tags["trained_at"] for plan in tuned
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
+def test_studies_of_real_images_train_and_write_their_page(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    config = recipe(name, quick=True, limit=6)
+    short = tuple(replace(j, attack=Apgd(steps=3), recheck=None) for j in config.judgements)
+    place = RunLocation(tmp_path, shared_data)
+    run(replace(config, judgements=short, gallery=0), place)
+    text = (tmp_path / PAGE).read_text()
+    assert "| era-0.3-2 − trades-2 |" in text
+    assert "| trades-2 − adversarial |" in text
+    _, card = load_checkpoint(place.checkpoint("era-0.3-2"))
+    assert card.notes["measured on"] == f"6 images of {name}/test"
+    assert card.trained_on.names == (f"{name}/train",)
 
 
 def test_a_damaged_measurement_is_one_sentence(tmp_path: Path) -> None:
