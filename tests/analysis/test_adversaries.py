@@ -1,9 +1,17 @@
 """What an attack on the composition adds to the attacks on its members."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 
+from recuse.analysis.attacked_pool import attacked_pool
+from recuse.analysis.cascade_splits import search_splits
 from recuse.analysis.composing import compose_records
+from recuse.analysis.networks import gather
+from recuse.analysis.verdicts import verdicts
+from recuse.errors import RecordError
 from recuse.records.schema import Record, RecordMeta, joint_weights, make_record
 
 IDS = [f"{i:02d}" for i in range(10)]
@@ -91,3 +99,73 @@ def test_an_attack_on_something_else_says_nothing(changes: dict[str, object]) ->
     assert found.attacked is None
     assert found.sound == pytest.approx(0.8)
     assert "attacked" not in found.as_dict()
+
+
+def labelled(record: Record, labels: list[int], **changes: object) -> Record:
+    frame = record.frame.with_columns(label=pl.Series(labels, dtype=pl.Int32))
+    meta = replace(record.meta, **changes)
+    return make_record(meta, frame.to_dict())
+
+
+def test_an_attack_on_a_part_of_the_images_counts_where_the_samples_are_the_same() -> None:
+    whole = [labelled(record, list(range(10))) for record in models()]
+    settings = {"data": "part", "selectors": [{"kind": "RobustnessIndicator", "radius": None}]}
+    broken = attack([False, True, True], IDS[:3], settings=settings)
+    for labels, sound in (([0, 1, 2], 0.7), ([0, 1, 9], 0.8)):
+        met = labelled(broken, labels)
+        (only,) = compose_records(whole, eps="1/255", attacks=[met])
+        assert only.rates.sound == pytest.approx(sound)
+    (unknown,) = compose_records(models(), eps="1/255", attacks=[broken])
+    assert unknown.rates.sound == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("selector", "threshold", "silent", "wrong"),
+    [
+        ("SoftmaxResponse", 0.7, ("least_confidence", 0.7), ("worst_confidence", 0.7)),
+        ("EntropyResponse", -0.5, ("largest_entropy", 0.5), ("worst_confidence", np.exp(-0.5))),
+    ],
+)
+def test_what_broke_a_stage_with_a_threshold_bounds_every_other_threshold(
+    selector, threshold, silent, wrong
+) -> None:
+    """The adversary found more than the searches of the network by itself had."""
+    stage, core = models()
+    numbers = {"least_confidence": 0.9, "worst_confidence": 0.1, "largest_entropy": 0.2}
+    columns = {f"{kind}@1/255": [value] * 10 for kind, value in numbers.items()}
+    judged = make_record(stage.meta, stage.frame.to_dict() | columns)
+    settings = {"data": "d", "selectors": [{"kind": selector, "threshold": threshold}]}
+    met = attack([False, False, True], IDS[:3], settings=settings, tags={"members": [STAGE, CORE]})
+    met = make_record(met.meta, met.frame.to_dict() | {"broken_by": [0, 1, None]})
+    found, _ = gather([verdicts(judged), verdicts(core)], [met])
+    for (kind, value), row in ((wrong, 0), (silent, 1)):
+        known = found.searched(kind, "1/255")
+        assert known[row] == pytest.approx(value)
+        assert (np.delete(known, row) == numbers[kind]).all()
+    # Strictly beyond the threshold: there it abstained.
+    assert found.searched(silent[0], "1/255")[1] != value
+    assert found.robust("1/255").tolist() == [False, *[True] * 7, False, False]
+
+
+def test_systems_are_chosen_by_what_an_adversary_left_of_each() -> None:
+    names = [{"kind": "SoftmaxResponse", "threshold": t} for t in (0.6, 0.9)]
+    left = ([True] * 4 + [False] * 4, [True] * 6 + [False] * 2)
+    attacks = [
+        attack(rows, IDS[:8], settings={"data": "d", "selectors": [name]})
+        for name, rows in zip(names, left, strict=True)
+    ]
+    for record in attacks:
+        record.frame.insert_column(1, pl.Series("accurate", [True] * 8))
+    pool = attacked_pool(models(), attacks, dataset="signs", eps="1/255")
+    (weak, _), (strong, _) = pool.mixtures
+    assert (pool.samples, pool.count, pool.mechanisms) == (8, "attacked", ())
+    assert weak == "other → names: SoftmaxResponse(threshold=0.6)"
+    found = search_splits(pool, max_natural_loss=0.0, max_stages=1, splits=9)
+    assert {split.mixture for split in found.splits} <= {weak, strong}
+    assert sum(split.mixture == strong for split in found.splits) > 4
+    with pytest.raises(RecordError, match="recuse attack does it"):
+        attacked_pool(models(), [], dataset="signs", eps="1/255")
+    apart = [attacks[0], attack([True], IDS[8:9], settings=attacks[1].meta.settings)]
+    apart[1].frame.insert_column(1, pl.Series("accurate", [True]))
+    with pytest.raises(RecordError, match="share no sample"):
+        attacked_pool(models(), apart, dataset="signs", eps="1/255")

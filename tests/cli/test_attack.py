@@ -10,6 +10,7 @@ from recuse.cli.main import main
 from recuse.models import Mlp
 from recuse.models.cards import card_for
 from recuse.models.checkpoint import save_checkpoint
+from recuse.records.store import read_records
 
 SELECTOR = "indicator(attack=apgd(steps=3))"
 
@@ -51,4 +52,67 @@ def test_members_that_do_not_fit_are_one_sentence(
     assert stop.value.code == 2
     assert said.startswith("recuse: 'stage' knows 10 classes but 'core' knows 9")
     assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"stages": ["stage: softmax(threshold=0.3)"], "mixture": None},
+        {"stages": ["stage: entropy(threshold=-1.5)", "stage"], "mixture": None},
+        {"stages": [], "mixture": "one-hot-mixture(stage, core; 0.8)"},
+    ],
+    ids=("softmax", "two", "mixture"),
+)
+def test_the_system_that_a_search_found_is_attacked_and_refuted_rows_flow_back(
+    chosen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [f"{n}={saved(tmp_path, n, seed=s)}" for s, n in enumerate(("stage", "core"))]
+    best = tmp_path / "best.json"
+    found = {"core": "core", "norm": "linf", "eps": "0.1", "splits": [chosen]}
+    best.write_text(json.dumps(found))
+    out = tmp_path / "run"
+    words = ["--data", "digits", "--limit", "6", "--search", "2", "--out", str(out)]
+    main(["attack", *where, "--from", str(best), "--black-box", "5", *words])
+    assert "robust (attacked)" in capsys.readouterr().out
+    (record,) = read_records(out / "compositions")
+    if chosen["mixture"]:
+        (mixture,) = record.meta.settings["mixtures"]
+        assert (mixture["alpha"], mixture["one_hot"], mixture["map"]) == (0.8, True, [])
+        assert len(set(mixture["members"])) == 2
+    else:
+        assert "mixtures" not in record.meta.settings
+        assert len(record.meta.tags["members"]) == len(chosen["stages"]) + 1
+
+
+def test_a_systems_folder_is_attacked_as_it_is(tmp_path: Path) -> None:
+    stage, core = saved(tmp_path, "stage"), saved(tmp_path, "core", seed=1)
+    data = ["--data", "digits", "--limit", "8", "--search", "1"]
+    selector = "softmax(threshold=0.1)"
+    built = ["--stage", stage, "--core", core, "--selector", selector, "--threat", "linf:0.05"]
+    main(["build", "--out", str(tmp_path / "system"), *built, *data])
+    main(["attack", "--from", str(tmp_path / "system"), "--out", str(tmp_path / "run"), *data])
+    (record,) = read_records(tmp_path / "run" / "compositions")
+    assert record.meta.settings["selectors"] == [{"kind": "SoftmaxResponse", "threshold": 0.1}]
+    assert (record.meta.model, record.meta.radii) == ("stage → core", ("0.05",))
+
+
+def test_what_cannot_be_attacked_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage, core = saved(tmp_path, "stage"), saved(tmp_path, "core", seed=1)
+    data = ["--data", "digits", "--out", str(tmp_path / "run")]
+    said = refused(["attack", stage, "--core", core, "--selector", "softmax", *data], capsys)
+    assert "threshold of a selector is open" in said
+    (tmp_path / "empty").mkdir()
+    said = refused(["attack", "--from", str(tmp_path / "empty"), *data], capsys)
+    assert "is no system" in said
+    assert "core" in refused(["attack", stage, *data], capsys)
     assert not (tmp_path / "run").exists()

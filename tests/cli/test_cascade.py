@@ -68,6 +68,10 @@ def test_two_stages_that_share_the_work_are_found(run: Path, tmp_path: Path) -> 
         (["--max-natural-loss", "-0.1"], "natural"),
         (["--core", "nobody"], "nobody"),
         (["--dataset", "elsewhere"], "elsewhere"),
+        (["--count", "guessed"], "sound or attacked"),
+        (["--count", "attacked"], "recuse attack"),
+        (["--mechanisms", "cpr"], "no sound count"),
+        (["--mechanisms", "entropy"], "recuse evaluate --margins"),
     ],
 )
 def test_senseless_searches_are_one_sentence_and_write_nothing(

@@ -1,6 +1,7 @@
 """What adaptive adversaries left of a composition, sample by sample."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -15,6 +16,17 @@ from recuse.records.schema import Record, joint_weights, radius_column
 
 ADAPTIVE = "adaptive"
 _INDICATOR = "RobustnessIndicator"
+# What the point that was found says of a network's worst numbers, by its selector's threshold:
+# where the stage answered wrongly, and where it abstained. A distribution of so little entropy has
+# a probability of at least its exponential.
+_WRONG: dict[str, tuple[str, Callable[[float], float]]] = {
+    "SoftmaxResponse": ("worst_confidence", float),
+    "EntropyResponse": ("worst_confidence", math.exp),
+}
+_SILENT: dict[str, tuple[str, Callable[[float], float]]] = {
+    "SoftmaxResponse": ("least_confidence", lambda t: math.nextafter(t, 0)),
+    "EntropyResponse": ("largest_entropy", lambda t: math.nextafter(-t, math.inf)),
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ def _is_of(found: Verdicts, chain: Sequence[Verdicts], eps: str) -> bool:
     return (
         meta.method == ADAPTIVE
         and meta.weights == joint_weights([model.meta.weights for model in chain])
-        and same_question(meta, chain[0].meta)
+        and same_question(found, chain[0])
         and found.has("robust", eps)
         and all(_plain(selector, eps) for selector in meta.settings.get("selectors", []))
     )
@@ -85,8 +97,9 @@ def refute_members(found: Sequence[Verdicts], attacks: Sequence[Record]) -> list
 
     At the point that was found, the member that answered wrongly (``broken_by``) broke, if it is
     right at the sample itself; and a robustness indicator that abstained there found another
-    answer within its own radius. Records that do not say who answered tell this of the first
-    stage alone: where it is right, it either answered wrongly or abstained.
+    answer within its own radius. A threshold that was met by a wrong answer, or missed, bounds the
+    worst probabilities. Records that do not say who answered tell of the first stage alone: where
+    it is right, it either answered wrongly or abstained.
 
     Args:
         found: Networks, which an attack finds by their weights.
@@ -99,7 +112,7 @@ def refute_members(found: Sequence[Verdicts], attacks: Sequence[Record]) -> list
             continue
         members = _members(attack, networks)
         for place, network in enumerate(networks):
-            if network.meta.weights in members and same_question(attack.meta, network.meta):
+            if network.meta.weights in members and same_question(attack, network):
                 networks[place] = _refuted(network, attack, members)
     return networks
 
@@ -138,7 +151,57 @@ def _refuted(network: Verdicts, attack: Verdicts, members: tuple[str, ...]) -> V
             gone = (lost[0] & (size >= within)) | (lost[1] & (size >= 2 * within))
             name = radius_column("robust", radius)
             frame = frame.with_columns(frame[name] & ~pl.Series(gone))
+        frame = _bounded(frame, attack, eps, network.meta.weights, members)
     return replace(network, frame=frame)
+
+
+def _bounded(
+    frame: pl.DataFrame, attack: Verdicts, eps: str, weights: str, members: tuple[str, ...]
+) -> pl.DataFrame:
+    """A network's worst numbers, no better than an attack on a composition showed them to be."""
+    if "broken_by" not in attack.frame.columns:
+        return frame
+    by = attack.frame["broken_by"].fill_null(-1).to_numpy()
+    selectors = attack.meta.settings.get("selectors", [])
+    for place, (member, selector) in enumerate(zip(members, selectors, strict=False)):
+        if member != weights:
+            continue
+        for table, hit in ((_WRONG, by == place), (_SILENT, by > place)):
+            column, number = table.get(selector["kind"], ("", float))
+            name = f"{column}@{eps}"
+            if name in frame.columns:
+                ids = attack.ids.filter(pl.Series(hit & attack.broken(eps)))
+                known, value = pl.col(name), number(selector["threshold"])
+                least = column == "least_confidence"
+                worse = (
+                    pl.min_horizontal(known, value) if least else pl.max_horizontal(known, value)
+                )
+                met = pl.col("sample_id").is_in(ids.implode()) & known.is_not_null()
+                frame = frame.with_columns(pl.when(met).then(worse).otherwise(known).alias(name))
+    return frame
+
+
+def mixture_broken(
+    attacks: Sequence[Record],
+    robust: Verdicts,
+    standard: Verdicts,
+    eps: str,
+    *,
+    alpha: float,
+    one_hot: bool,
+) -> Mask:
+    """Samples on which an attack on the mixture of two networks found a wrong answer."""
+    members = [robust.meta.weights, standard.meta.weights]
+    lost = np.zeros(robust.samples, dtype=np.bool_)
+    wanted = {"members": members, "alpha": alpha, "one_hot": one_hot, "map": []}
+    for record in attacks:
+        found = verdicts(record)
+        if record.meta.settings.get("mixtures") != [wanted] or not found.has("robust", eps):
+            continue
+        if same_question(found, robust):
+            hit = found.ids.filter(pl.Series(found.broken(eps)))
+            lost |= robust.ids.is_in(hit.implode()).to_numpy()
+    return lost
 
 
 def _lost(attack: Verdicts, eps: str, weights: str, members: tuple[str, ...]) -> tuple[Mask, Mask]:

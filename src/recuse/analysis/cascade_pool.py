@@ -1,16 +1,19 @@
 """What a cascade may be built from: networks behind their selectors, comparable, and one core."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recuse.analysis.accounting import CoreVerdicts, StageVerdicts
+from recuse.analysis.adversaries import mixture_broken
 from recuse.analysis.comparable import by_model, check_comparable
 from recuse.analysis.compositions import core_of
 from recuse.analysis.cores import the_core
 from recuse.analysis.evidence import same_weights, strongest_record
 from recuse.analysis.mechanism_pool import (
     INDICATOR,
+    ONE_HOT,
     check_mechanisms,
+    mechanism_of,
     mixtures_of,
     stages_of,
 )
@@ -38,6 +41,8 @@ class Pool:
         core: Its verdicts.
         left_out: Models of this data that cannot be a stage, and why.
         mixtures: Systems of a network and the core that always answer, by name.
+        count: What "robust" of a system means here: by the sound accounting, or what adversaries
+            of the whole left.
     """
 
     dataset: str
@@ -50,6 +55,16 @@ class Pool:
     core: CoreVerdicts
     left_out: tuple[tuple[str, str], ...]
     mixtures: tuple[tuple[str, CoreVerdicts], ...] = ()
+    count: str = "sound"
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """Those of which there is a system, where systems are counted soundly."""
+        if self.count != "sound":
+            return ()
+        stages = (mechanism_of(*pair) for pair in zip(self.names, self.networks, strict=True))
+        mixtures = (mechanism_of(title) for title, _ in self.mixtures)
+        return tuple(dict.fromkeys((*stages, *mixtures)))
 
     @property
     def samples(self) -> int:
@@ -88,17 +103,46 @@ def build_pool(
             norms, models judged on different samples, or not searched for the worst probabilities
             that a mechanism needs.
     """
+    mechanisms = check_mechanisms(mechanisms)
+    return pool_of(
+        networks_of(records, dataset, attacks),
+        eps=eps,
+        core=core,
+        attacks=attacks,
+        mechanisms=mechanisms,
+        thresholds=thresholds,
+    )
+
+
+def networks_of(
+    records: Sequence[Record], dataset: str, attacks: Sequence[Record]
+) -> list[Verdicts]:
+    """Everything that is known of every network of a data set.
+
+    Raises:
+        RecordError: No record of it.
+    """
     here = [r for r in records if dataset in (r.meta.dataset, r.meta.dataset.partition("/")[0])]
     if not here:
         known = ", ".join(sorted({r.meta.dataset for r in records})) or "none"
         raise RecordError(f"no record of data set {dataset!r}; there are: {known}")
-    return pool_of(
-        gather([verdicts(r) for r in here], attacks),
-        eps=eps,
-        core=core,
-        mechanisms=check_mechanisms(mechanisms),
-        thresholds=thresholds,
-    )
+    return with_scores(gather([verdicts(r) for r in here], attacks))
+
+
+def with_scores(networks: Sequence[Verdicts]) -> list[Verdicts]:
+    """Classifiers with what records of their selection networks say; these are left out alone."""
+    alone = (v for v in networks if v.radii("least_score") and not v.radii())
+    scored = {(v.meta.model, v.meta.weights): v for v in alone}
+    found = []
+    for network in networks:
+        score = scored.get((network.meta.model, network.meta.weights))
+        if score is network:
+            continue
+        if score is not None and score.ids.equals(network.ids) and network.radii():
+            more = [c for c in score.frame.columns if c not in network.frame.columns]
+            network = replace(network, frame=network.frame.with_columns(score.frame[more]))
+        found.append(network)
+    return found
 
 
 def pool_of(
@@ -106,6 +150,7 @@ def pool_of(
     *,
     eps: str,
     core: str | None = None,
+    attacks: Sequence[Record] = (),
     mechanisms: Sequence[str] = (INDICATOR,),
     thresholds: int = THRESHOLDS,
 ) -> Pool:
@@ -125,7 +170,7 @@ def pool_of(
     models = by_model(judged)
     core_name = the_core(models, core)
     radius = format_radius(parse_radius(eps))
-    return _pool(models, core_name, radius, mechanisms, thresholds)
+    return _pool(models, core_name, radius, attacks, mechanisms, thresholds)
 
 
 def _on_confidence(meta: RecordMeta) -> bool:
@@ -137,6 +182,7 @@ def _pool(
     models: dict[str, list[Verdicts]],
     core_name: str,
     eps: str,
+    attacks: Sequence[Record],
     mechanisms: Sequence[str],
     thresholds: int,
 ) -> Pool:
@@ -155,9 +201,8 @@ def _pool(
             check_comparable([core, stage])
             selected = stages_of(name, stage, eps, mechanisms, thresholds)
             found += [(title, name, counted) for title, counted in selected]
-            mixtures += mixtures_of(
-                f"{name}, {core_name}", stage, core, eps, mechanisms, thresholds
-            )
+            mixed = mixtures_of(f"{name}, {core_name}", stage, core, eps, mechanisms, thresholds)
+            mixtures += [_standing(*mixture, attacks, stage, core, eps) for mixture in mixed]
     if not found:
         reasons = "; ".join(f"{name} {reason}" for name, reason in left_out[:3])
         raise RecordError(f"no model can be a stage at {eps}" + f": {reasons}" * bool(reasons))
@@ -173,6 +218,20 @@ def _pool(
         tuple(left_out),
         tuple(mixtures),
     )
+
+
+def _standing(
+    title: str,
+    mixed: CoreVerdicts,
+    attacks: Sequence[Record],
+    stage: Verdicts,
+    core: Verdicts,
+    eps: str,
+) -> tuple[str, CoreVerdicts]:
+    """A mixture without what attacks on it broke."""
+    alpha, one_hot = float(title.rpartition("; ")[2].rstrip(")")), mechanism_of(title) == ONE_HOT
+    broken = mixture_broken(attacks, stage, core, eps, alpha=alpha, one_hot=one_hot)
+    return title, CoreVerdicts(mixed.accurate, mixed.robust & ~broken)
 
 
 def _unfit(stage: Verdicts, wanted: dict[str, str], radius: str) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
-from recuse.records.schema import RecordMeta
+
+_BOTH = 2
 
 
 def by_model(judged: Sequence[Verdicts]) -> dict[str, list[Verdicts]]:
@@ -20,10 +21,28 @@ def by_model(judged: Sequence[Verdicts]) -> dict[str, list[Verdicts]]:
     return models
 
 
-def same_question(first: RecordMeta, second: RecordMeta) -> bool:
-    """Whether two records judged the same images in the same norm, as far as they say."""
-    data = {first.settings.get("data"), second.settings.get("data")} - {None}
-    return (first.dataset, first.norm) == (second.dataset, second.norm) and len(data) <= 1
+def same_question(first: Verdicts, second: Verdicts) -> bool:
+    """Whether two records judged the same images in the same norm, as far as they say.
+
+    A set and a part of it have other fingerprints; there the samples decide: records that share
+    some, and agree on the labels of all they share, are of the same images.
+    """
+    one, two = first.meta, second.meta
+    if (one.dataset, one.norm) != (two.dataset, two.norm):
+        return False
+    data = {one.settings.get("data"), two.settings.get("data")} - {None}
+    return len(data) <= 1 or _same_samples(first, second)
+
+
+def _same_samples(first: Verdicts, second: Verdicts) -> bool:
+    known = [v.frame for v in (first, second) if "label" in v.frame.columns]
+    if len(known) < _BOTH:
+        return False
+    labels = [frame.select("sample_id", "label") for frame in known]
+    shared = labels[0].join(labels[1], on="sample_id", suffix=" of the other")
+    return bool(shared.height) and shared["label"].equals(
+        shared["label of the other"], check_names=False
+    )
 
 
 def check_comparable(models: Sequence[Verdicts]) -> None:

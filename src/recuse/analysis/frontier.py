@@ -12,6 +12,7 @@ from recuse.analysis.cascade_splits import SearchResult, search_splits
 from recuse.analysis.mechanism_pool import INDICATOR, MECHANISMS, MIXTURES, mechanism_of
 from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
+from recuse.records.schema import Record
 
 ALL = "all of them"
 # Natural accuracy against the core that may be given up while choosing.
@@ -62,7 +63,11 @@ class Frontier:
 
 
 def frontier(
-    networks: Sequence[Verdicts], eps: str, *, losses: Sequence[float] = LOSSES
+    networks: Sequence[Verdicts],
+    eps: str,
+    *,
+    attacks: Sequence[Record] = (),
+    losses: Sequence[float] = LOSSES,
 ) -> Frontier:
     """Search the systems of each mechanism alone and of all together.
 
@@ -70,13 +75,14 @@ def frontier(
         networks: A core and robust networks, judged with their worst probabilities; mechanisms
             that ask for more than their records hold are left out.
         eps: The attacker's radius.
+        attacks: On whole systems of them; what these broke of a mixture is not counted.
         losses: Natural accuracy that may be given up, one search each.
 
     Raises:
         RecordError: See :func:`recuse.analysis.cascade_pool.pool_of`.
     """
     mechanisms = supported(networks, eps)
-    pool = pool_of(networks, eps=eps, mechanisms=mechanisms)
+    pool = pool_of(networks, eps=eps, attacks=attacks, mechanisms=mechanisms)
     searches = [
         Searched(name, loss, _search(only(pool, name), loss))
         for loss in losses

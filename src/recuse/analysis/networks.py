@@ -57,7 +57,7 @@ def _one(first: Verdicts, second: Verdicts, home: str, other: str) -> bool:
         alike = one.weights == two.weights
     else:
         alike = (one.model, home) == (two.model, other)
-    return alike and same_question(one, two) and _same_answers(first, second)
+    return alike and same_question(first, second) and _same_answers(first, second)
 
 
 def _same_answers(first: Verdicts, second: Verdicts) -> bool:
@@ -90,7 +90,7 @@ def worst_case(found: Sequence[Verdicts]) -> Verdicts:
             verdict; those of another norm or other data are passed over.
     """
     first = found[0]
-    others = [v for v in found[1:] if same_question(first.meta, v.meta)]
+    others = [v for v in found[1:] if same_question(first, v)]
     if not others:
         return first
     aligned = [first.frame, *(_aligned(first, v) for v in others)]

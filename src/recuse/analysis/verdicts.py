@@ -23,7 +23,10 @@ Values = npt.NDArray[np.float64]
 # What a verdict rests on: an attack found nothing, or a proof.
 Kind = Literal["robust", "certified"]
 _BOUNDED = "bounds on a selection network's score stand beside it, as recuse run selectors does"
-_MAKERS = {"least_score": _BOUNDED, "largest_score": _BOUNDED}
+_MARGINS = "recuse evaluate --margins makes it, at every --threat"
+# What makes a column that is missing.
+_MAKERS = dict.fromkeys(("score", "least_score", "largest_score"), _BOUNDED)
+_MAKERS |= dict.fromkeys(("margin", "entropy"), _MARGINS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +206,7 @@ class Verdicts:
         if not self.has(kind, radius):
             raise RecordError(
                 f"{self._where} has no column {radius_column(kind, radius)!r}; "
-                + _MAKERS.get(kind, "recuse evaluate --margins makes it, at every --threat")
+                + _MAKERS.get(kind, _MARGINS)
             )
         column = self.frame[radius_column(kind, radius)]
         return column.fill_null(float("nan")).to_numpy().astype(np.float64)
@@ -214,7 +217,7 @@ class Verdicts:
         Raises:
             RecordError: Absent, or null for some sample.
         """
-        return self._full(column, "").to_numpy().astype(np.float64)
+        return self._full(column, _MAKERS.get(column, "")).to_numpy().astype(np.float64)
 
     def _verdict(self, radius: str | float) -> pl.Series:
         """A ``robust@R`` column, null only where the record says that it could not be judged."""

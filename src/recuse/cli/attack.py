@@ -1,11 +1,13 @@
 """``recuse attack``: an adversary that knows the whole composition."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from recuse.cli.arguments import Computing, Device, JudgedData, Repair
+from recuse.cli.members import Members, Plan, plan_of, selectors_of
 
 if TYPE_CHECKING:
     from recuse.composition import Cascade
@@ -20,59 +22,85 @@ def attack(
         Positional[tuple[str, ...]], arg(metavar="STAGE", help_behavior_hint="(one or more)")
     ],
     /,
-    core: str,
     data: JudgedData,
-    threat: str = "linf:2/255",
+    core: str | None = None,
+    from_: Annotated[Path | None, arg(name="from", metavar="PATH", help_behavior_hint="")] = None,
+    threat: str | None = None,
     out: Path = Path("runs/attack"),
-    selector: str = "indicator",
+    selector: tuple[str, ...] = (),
     search: int = 20,
     restarts: int = 1,
+    black_box: int = 0,
     seed: int = 0,
     repair: Repair = False,
     device: Device = "auto",
     computing: Computing = Computing(),
 ) -> None:
-    """Attack robust models behind their selectors and a core as one system.
+    """Attack robust models behind their selectors and a core, or any system, as one.
 
     The adversary pushes towards wrong answers that a stage selects, towards points where all
     stages abstain and the core errs, and towards the core for its cost. What it leaves is an
     upper bound on robust accuracy; recuse compose gives the lower one. A rerun goes on where it
-    was. Reports of the run folder show the number.
+    was. Reports of the run folder show the number, and a search that reads it knows what broke.
 
     Args:
-        stages: Robust models in the order in which they answer, named as in recuse evaluate.
-        core: The accurate model that answers the rest.
+        stages: Robust models in the order in which they answer, named as in recuse evaluate; with
+            --from where they are found, as NAME=MODEL. A mixture is a model too.
         data: Images to judge, and how they are read; take the same as for recuse evaluate.
-        threat: norm:eps of the attacker, which is the selectors' radius too.
+        core: The accurate model that answers the rest.
+        from_: What recuse cascade search --json wrote, whose most frequent system is attacked, or
+            the folder of a system.
+        threat: norm:eps of the attacker, which is the selectors' radius too; linf:2/255 by default.
         out: Run folder, best the one that recuse evaluate filled for the same models.
-        selector: Of every stage: indicator, robust_margin, softmax, ..., with fields such as
-            indicator(radius=4/255); recuse values selector lists them. The budget is the threat's.
+        selector: One for all stages or one for each: indicator, robust_margin, softmax, ..., with
+            fields such as indicator(radius=4/255); recuse values selector lists them. The budget is
+            the threat's.
         search: Gradient steps of the adversary towards each of its goals.
         restarts: Its starts per goal.
+        black_box: Queries of Square on every network, after the attacks by gradients; 0 for none.
         seed: Of all randomness.
         computing: Where it is computed; the rows are the same.
     """
     from recuse.analysis.attacked import attacked_rates
-    from recuse.attacks import Apgd
-    from recuse.cli import datasets, options
-    from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
+    from recuse.attacks import Apgd, Square
+    from recuse.composition import AdaptiveAdversary
     from recuse.evaluation.attack_cascade import CascadeAttack
     from recuse.records.layout import COMPOSITION_RATES
     from recuse.records.run_folder import keep_compositions, read_compositions
-    from recuse.threat import Threat
 
-    budget, engine = Threat.parse(threat), computing.chosen()
-    adversary = AdaptiveAdversary(steps=search, restarts=restarts, attacks=(Apgd(),))
+    engine = computing.chosen()
+    typed = Members((stages,), (selector,), core, from_=from_)
+    who = plan_of(replace(typed, threat=threat or (None if from_ else "linf:2/255")))
+    attacks = (Apgd(), Square(queries=black_box)) if black_box else (Apgd(),)
+    adversary = AdaptiveAdversary(steps=search, restarts=restarts, attacks=attacks)
     plan = CascadeAttack(adversary, seed=seed, limit=data.limit)
-    decides = options.value(selector, "selector", budget=budget)
-    judged = datasets.to_judge(data, (*stages, core), device)
-    *first, last = judged.members
-    answering = tuple(Stage(network, decides, name, card) for network, name, card in first)
-    cascade = Cascade(answering, Core(*last), budget)
+    cascade, judged = _system(who, data, device)
     read_compositions(out / COMPOSITION_RATES)  # a file of something else is told before the work
-    record = _attacked(cascade, judged.split, plan, out, repair=repair, engine=engine)
+    record = _attacked(cascade, judged, plan, out, repair=repair, engine=engine)
     keep_compositions(out / COMPOSITION_RATES, [attacked_rates(record)])
     _print(record)
+
+
+def _system(who: Plan, data: JudgedData, device: str) -> "tuple[Cascade, Split]":
+    """The system as deployed, and the images."""
+    from recuse.cli import datasets
+    from recuse.composition import Cascade, Core, Stage
+    from recuse.errors import ConfigError
+
+    selectors = selectors_of(who)
+    if any(is_open for _, is_open in selectors):
+        raise ConfigError("the threshold of a selector is open: write it (threshold=...)")
+    judged = datasets.to_judge(data, tuple(ref for _, ref in who.members), device)
+    members = [
+        (network, given or own, card)
+        for (network, own, card), (given, _) in zip(judged.members, who.members, strict=True)
+    ]
+    stages = tuple(
+        Stage(network, decides, name, card)
+        for (network, name, card), (decides, _) in zip(members, selectors, strict=False)
+    )
+    core = Core(*members[-1]) if who.core else None
+    return Cascade(stages, core, who.budget), judged.split
 
 
 def _attacked(

@@ -1,13 +1,11 @@
 """``recuse build``: networks, a core and a budget become a system that can be asked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from tyro.conf import UseAppendAction, arg
+from typing import TYPE_CHECKING
 
 from recuse.cli.arguments import Device, JudgedData, option_group
+from recuse.cli.members import Members, Plan, plan_of, selectors_of
 
 if TYPE_CHECKING:
     from recuse.cli.datasets import ToJudge
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from recuse.systems import InputForm, System
     from recuse.systems.build import Building
     from recuse.systems.choosing import OpenStage
-    from recuse.threat import Threat
-
-Repeated = tuple[tuple[str, ...], ...]
 
 
 @option_group
@@ -59,31 +54,6 @@ class Goal:
         return None if coverage is None else Coverage(coverage)
 
 
-@option_group
-class Members:
-    """Who is in a system.
-
-    Attributes:
-        stage: Robust models in the order in which they answer, as MODEL or NAME=MODEL; several at
-            once, or one each time the option is given.
-        selector: One for all stages or one for each: indicator, robust_margin, softmax, ..., with
-            fields such as indicator(radius=3/255, attack=apgd(steps=99)); recuse values selector
-            lists them. A threshold that is not written is open. By default indicator.
-        core: The accurate model that answers the rest.
-        no_core: Nobody answers what no stage selects.
-        from_: What recuse cascade search --json wrote: its most frequent cascade gives stages,
-            core and threat. Models are found by their names, or by NAME=MODEL of --stage.
-        threat: norm:eps of the attacker, for example linf:2/255.
-    """
-
-    stage: Annotated[Repeated, UseAppendAction, arg(metavar="[NAME=]MODEL ...")] = ()
-    selector: Annotated[Repeated, UseAppendAction, arg(metavar="SELECTOR ...")] = ()
-    core: str | None = None
-    no_core: bool = False
-    from_: Annotated[Path | None, arg(name="from", metavar="PATH", help_behavior_hint="")] = None
-    threat: str | None = None
-
-
 def build(
     out: Path,
     members: Members,
@@ -118,9 +88,9 @@ def build(
     from recuse.cli.console import progress_display
     from recuse.systems.build import build as run
 
-    plan = _plan(members)
+    plan = plan_of(members)
     how = _building(plan, goal, search, seed)
-    selectors = _selectors(plan)
+    selectors = selectors_of(plan)
     judged = datasets.to_judge(data, tuple(ref for _, ref in plan.members), device)
     split = data.limited(judged.split)
     stages, core = _roles(plan, judged, selectors)
@@ -140,7 +110,7 @@ def build(
     _print(system, out)
 
 
-def _building(plan: "_Plan", goal: Goal, search: int, seed: int) -> "Building":
+def _building(plan: Plan, goal: Goal, search: int, seed: int) -> "Building":
     from recuse.attacks import Apgd
     from recuse.composition import AdaptiveAdversary
     from recuse.evaluation.attack_cascade import CascadeAttack
@@ -151,7 +121,7 @@ def _building(plan: "_Plan", goal: Goal, search: int, seed: int) -> "Building":
 
 
 def _roles(
-    plan: "_Plan", judged: "ToJudge", selectors: "list[tuple[Selector, bool]]"
+    plan: Plan, judged: "ToJudge", selectors: "list[tuple[Selector, bool]]"
 ) -> "tuple[list[OpenStage], Core | None]":
     """The networks as stages behind their selectors, and the core."""
     from recuse.composition import Core, Stage
@@ -166,68 +136,6 @@ def _roles(
         for (network, name, card), (decides, is_open) in zip(members, selectors, strict=False)
     ]
     return stages, Core(*members[-1]) if plan.core else None
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Stages and core, each as MODEL or NAME=MODEL; selectors where some are named."""
-
-    stages: tuple[str, ...]
-    core: str | None
-    budget: "Threat"
-    selectors: tuple[str, ...] = ()
-
-    @property
-    def members(self) -> tuple[tuple[str, str], ...]:
-        """Names that were given, or nothing, and models."""
-        entries = self.stages if self.core is None else (*self.stages, self.core)
-        return tuple(map(_parted, entries))
-
-
-def _flat(words: Repeated) -> tuple[str, ...]:
-    return tuple(word for group in words for word in group)
-
-
-def _parted(entry: str) -> tuple[str, str]:
-    name, equals, model = entry.partition("=")
-    return (name, model) if equals else ("", entry)
-
-
-def _plan(given: Members) -> _Plan:
-    from recuse.cli.searched import searched
-    from recuse.errors import ConfigError
-    from recuse.threat import Threat
-
-    stages, core, no_core, threat = _flat(given.stage), given.core, given.no_core, given.threat
-    selectors: tuple[str, ...] = ()
-    if given.from_ is not None:
-        stages, selectors, found, budget = searched(given.from_, stages)
-        no_core = no_core or (core or found) is None
-        core, threat = core or found, threat or budget
-    if no_core:
-        core = None
-    elif core is None:
-        raise ConfigError(
-            "name the model that answers the rest (--core MODEL), or say that nobody does "
-            "(--no-core)"
-        )
-    if not stages:
-        raise ConfigError("name one stage or more (--stage MODEL)")
-    if threat is None:
-        raise ConfigError("name the attacker's budget, for example --threat linf:2/255")
-    return _Plan(stages, core, Threat.parse(threat), _flat(given.selector) or selectors)
-
-
-def _selectors(plan: _Plan) -> "list[tuple[Selector, bool]]":
-    from recuse.errors import ConfigError
-    from recuse.systems.typed import open_selector
-
-    each, stages = plan.selectors or ("indicator",), len(plan.stages)
-    if len(each) not in (1, stages):
-        raise ConfigError(f"{len(each)} selectors for {stages} stages; give one, or one for each")
-    return [
-        open_selector(text, plan.budget) for text in (each * stages if len(each) == 1 else each)
-    ]
 
 
 def _labels(card: "Card | None", split: "Split") -> tuple[str, ...]:

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
     from recuse.analysis.cascade_pool import Pool
-    from recuse.analysis.cascade_splits import SearchResult
+    from recuse.analysis.cascade_splits import HalfRates, SearchResult
     from recuse.analysis.intervals import Interval
+    from recuse.progress import Progress
 
 
 def search(
@@ -25,10 +26,11 @@ def search(
     core: str | None = None,
     mechanisms: tuple[str, ...] = ("indicator",),
     thresholds: int = 40,
+    count: str = "sound",
     seed: int = 0,
     budget: int = 50_000,
 ) -> None:
-    """Find the best system of a few robust models and an accurate core, by the sound count.
+    """Find the best system of a few robust models and an accurate core.
 
     Every model judged at eps and twice eps may be a stage, which answers where no perturbation
     within eps changes its answer. The cascade with the highest sound robust accuracy is chosen
@@ -46,10 +48,15 @@ def search(
         splits: Random halves to average over.
         json: Write every split and the means to this file.
         core: The model that always answers; by default the most accurate standard model.
-        mechanisms: What a model may stand behind or in: indicator, softmax, mixture (of
-            probabilities with the core's), one-hot-mixture (with the core's bare answer). All but
-            the indicator need records made by recuse evaluate --margins.
-        thresholds: Thresholds of softmax response, and weights of each mixture.
+        mechanisms: What a model may stand behind or in: indicator; any-radius (an indicator of each
+            other radius that was judged with eps added); softmax, entropy, robust-margin,
+            robust-softmax, network (a selection network); mixture (of probabilities with the
+            core's), one-hot-mixture (with the core's bare answer, which asks how far the model's
+            class is ahead of the core's). All but the indicators need records made by recuse
+            evaluate --margins. What each gives alone is printed beside all of them.
+        thresholds: Thresholds of each selector, and weights of each mixture.
+        count: sound, the lower bound of every system; or attacked, what adversaries left of the
+            systems that recuse attack met in these runs.
         seed: Of the first split.
         budget: Partial cascades to extend per split; a search that ends early says how much
             better another cascade could be.
@@ -57,41 +64,64 @@ def search(
     import json as jsonlib
 
     from recuse.analysis.cascade_splits import search_splits
+    from recuse.analysis.frontier import ALL, only
     from recuse.cli.console import progress_display
     from recuse.records.store import write_atomically
 
     pool = _pool(
-        logs, dataset=dataset, eps=eps, core=core, mechanisms=mechanisms, thresholds=thresholds
+        logs,
+        count,
+        dataset=dataset,
+        eps=eps,
+        core=core,
+        mechanisms=mechanisms,
+        thresholds=thresholds,
     )
+    names = (ALL, *(pool.mechanisms if len(pool.mechanisms) > 1 else ()))
+    found = {}
     with progress_display() as progress:
-        result = search_splits(
-            pool,
-            max_natural_loss=max_natural_loss / 100 if max_natural_loss >= 1 else max_natural_loss,
-            max_stages=stages,
-            splits=splits,
-            seed=seed,
-            budget=budget,
-            report=lambda done: progress("cascade search", done, splits),
-        )
+        for name in names:
+            found[name] = search_splits(
+                only(pool, name),
+                max_natural_loss=max_natural_loss / (100 if max_natural_loss >= 1 else 1),
+                max_stages=stages,
+                splits=splits,
+                seed=seed,
+                budget=budget,
+                report=_teller(progress, splits, name),
+            )
+    result = found.pop(ALL)
     if json is not None:
         write_atomically(json, jsonlib.dumps(result.as_dict(), indent=1).encode())
-    _print(result)
+    _print(result, found)
 
 
-def _pool(logs: "Sequence[Path]", **how: Any) -> "Pool":
-    """Every model of the logs that may be in a system."""
+def _teller(progress: "Progress", splits: int, name: str) -> "Callable[[int], None]":
+    return lambda done: progress("cascade search", done, splits, name)
+
+
+def _pool(logs: "Sequence[Path]", count: str, **how: Any) -> "Pool":
+    """Every model of the logs that may be in a system, or every system that was attacked."""
+    from recuse.analysis.attacked_pool import attacked_pool
     from recuse.analysis.cascade_pool import build_pool
+    from recuse.errors import ConfigError
     from recuse.records.run_folder import attack_records
     from recuse.records.sources import load_records
 
     records = [record for path in logs for record in load_records(path)]
     attacks = [record for path in logs for record in attack_records(path)]
-    return build_pool(records, attacks=attacks, **how)
+    if count == "sound":
+        return build_pool(records, attacks=attacks, **how)
+    if count != "attacked":
+        raise ConfigError(f"count {count!r} is unknown; take sound or attacked")
+    return attacked_pool(records, attacks, dataset=how["dataset"], eps=how["eps"], core=how["core"])
 
 
-def _print(result: "SearchResult") -> None:
+def _print(result: "SearchResult", each: "Mapping[str, SearchResult]") -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from recuse.analysis.cascade_differences import cascade_over_cascade
 
     pool, mean, spread = result.pool, result.mean, result.deviation
     console = Console(soft_wrap=True, highlight=False)
@@ -100,7 +130,7 @@ def _print(result: "SearchResult") -> None:
         f"at most {result.max_stages} stages, natural loss at most "
         f"{100 * result.max_natural_loss:g} points on the choosing half"
     )
-    table = Table("reporting half, %", "natural", "robust (sound)")
+    table = Table("reporting half, %", "natural", f"robust ({pool.count})", "best system has more")
     for column in table.columns[1:]:
         column.justify = "right"
     for name, natural, robust in (
@@ -108,13 +138,17 @@ def _print(result: "SearchResult") -> None:
         ("robust model alone", "alone_natural", "alone_robust"),
         ("best system", "natural", "sound"),
     ):
-        rates = [
-            f"{100 * getattr(mean, n):.1f} ± {100 * getattr(spread, n):.1f}"
-            for n in (natural, robust)
-        ]
-        table.add_row(name, *rates)
+        table.add_row(name, *_spread(mean, spread, natural, robust), "")
+    for name, one in each.items():
+        over = cascade_over_cascade(result, one).robust
+        rates = _spread(one.mean, one.deviation, "natural", "sound")
+        table.add_row(f"best by {name} alone", *rates, _points(over))
     console.print(table)
     _say(result, console)
+
+
+def _spread(mean: "HalfRates", spread: "HalfRates", *names: str) -> list[str]:
+    return [f"{100 * getattr(mean, n):.1f} ± {100 * getattr(spread, n):.1f}" for n in names]
 
 
 def _say(result: "SearchResult", console: "Console") -> None:

@@ -1,4 +1,4 @@
-"""What ``recuse cascade search --json`` wrote, read as the system to build."""
+"""What ``recuse cascade search --json`` or ``recuse build`` wrote, read as who is in a system."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,8 +13,10 @@ def searched(
 ) -> tuple[tuple[str, ...], tuple[str, ...], str | None, str]:
     """Stages with their selectors, core and threat of the most frequent system of a search.
 
-    A mixture is a stage that always answers, without a core.
+    A mixture is a stage that always answers, without a core. Of a system's folder, its own.
     """
+    if path.is_dir():
+        return _built(path)
     found = read_mapping(path)
     if not found:
         raise ConfigError(f"{path} does not exist; recuse cascade search --json writes it")
@@ -33,6 +35,24 @@ def searched(
     names = [name for name, _, _ in parts]
     given = [f"{name}={where.get(name, name)}" for name in (*names, core)]
     return tuple(given[:-1]), tuple(s or "indicator" for _, _, s in parts), given[-1], threat
+
+
+def _built(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], str | None, str]:
+    """A system by its folder: its networks lie there."""
+    from recuse.systems.folder import SYSTEM
+
+    found = read_mapping(folder / SYSTEM)
+    try:
+        *stages, core = (
+            entry and f"{entry['name']}={folder / entry['weights']}"
+            for entry in (*found["stages"], found["core"])
+        )
+        selectors = tuple(str(entry["selector"]) for entry in found["stages"])
+        return tuple(stages), selectors, core, str(found["budget"])
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{folder} is no system; recuse build --out {folder} makes one"
+        ) from error
 
 
 def _mixed(text: str, where: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ they propose is judged by running the composition itself.
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recuse.arrays import Images, Labels, Mask
 from recuse.composition.cascade import Cascade
@@ -22,6 +22,7 @@ from recuse.composition.goals import (
 )
 from recuse.composition.search import ascend, random_search
 from recuse.errors import ConfigError
+from recuse.models.mixture import mixed
 from recuse.protocols import Attack
 from recuse.random import SampleNoise
 from recuse.results import Prediction
@@ -104,17 +105,26 @@ class AdaptiveAdversary:
         return case.outcome(_notes(cascade, self.queries))
 
     def _plain(self, case: "_Case") -> list[Images]:
-        """Points of plain attacks on each classifier, tried and kept as starts."""
+        """Points of plain attacks on each classifier, tried and kept as starts.
+
+        Of a mixture both members are attacked too: a sure member hides the other's gradient.
+        """
         starts = [case.x.clone() for _ in range(case.stages + 1)]
+        networks = [
+            (index, part)
+            for index, model in enumerate(case.cascade.models)
+            for part in _with_members(model)
+        ]
         for number, attack in enumerate(self.attacks):
-            for index, model in enumerate(case.cascade.models):
+            for place, (index, model) in enumerate(networks):
                 rows = case.open_rows()
                 if not len(rows):
                     return starts
-                noise = case.adversary_noise(rows, "plain", number, index)
+                noise = case.adversary_noise(rows, "plain", number, place)
                 x, y = case.x[rows], case.y[rows]
                 found = attack(model, x, y, case.cascade.budget, noise=noise).x_adv
-                starts[index][rows] = found
+                if model is case.cascade.models[index]:
+                    starts[index][rows] = found
                 case.try_points(rows, found)
         return starts
 
@@ -231,6 +241,12 @@ class _Case:
             x_costly=self.x_costly,
             notes=notes,
         )
+
+
+def _with_members(model: nn.Module) -> tuple[nn.Module, ...]:
+    """A network, and of a mixture both members as well."""
+    parts = mixed(model)
+    return (model,) if parts is None else (model, parts.mapped, parts.standard)
 
 
 def _notes(cascade: Cascade, queries: int) -> tuple[str, ...]:

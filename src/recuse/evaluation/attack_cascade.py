@@ -18,6 +18,7 @@ from recuse.evaluation.identity import answers
 from recuse.evaluation.placing import FIRST, clean_logits
 from recuse.evaluation.resumable import Job, judge_missing
 from recuse.models.checkpoint import weights_sha256
+from recuse.models.mixture import MixedNutsMap, mixed
 from recuse.progress import Progress, silent
 from recuse.random import SampleNoise
 from recuse.records.schema import Record, RecordMeta, joint_weights, make_record, radius_column
@@ -109,7 +110,24 @@ def _require_fit(cascade: Cascade, split: Split) -> None:
             clean_logits(model, example, split, name=name)
 
 
+def _mixture(model: nn.Module) -> dict[str, Any] | None:
+    """What a mixture is made of, as JSON values; None of other networks."""
+    parts = mixed(model)
+    if parts is None:
+        return None
+    shaping = parts.mixture.shaping
+    return {
+        "members": [weights_sha256(parts.mixture.robust), weights_sha256(parts.standard)],
+        "alpha": parts.mixture.alpha,
+        "one_hot": parts.mixture.one_hot,
+        "map": [shaping.scale, shaping.shift, shaping.power]
+        if isinstance(shaping, MixedNutsMap)
+        else [],
+    }
+
+
 def _meta(cascade: Cascade, split: Split, attack: CascadeAttack) -> RecordMeta:
+    mixtures = [_mixture(model) for model in cascade.models]
     weights = [weights_sha256(model) for model in cascade.models]
     return RecordMeta(
         model=" → ".join(cascade.names),
@@ -122,6 +140,7 @@ def _meta(cascade: Cascade, split: Split, attack: CascadeAttack) -> RecordMeta:
             "adversary": to_plain(attack.adversary),
             "selectors": [selector_settings(stage.selector) for stage in cascade.stages],
             "data": fingerprint(split),
+            **({"mixtures": mixtures} if any(mixtures) else {}),
         },
         seed=attack.seed,
         tags={"role": "composition", "members": weights},

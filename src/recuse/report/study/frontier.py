@@ -55,7 +55,9 @@ network alone is the most robust that keeps to the same loss, or of all where no
 def write_frontier(rows: Path, out: Path) -> None:
     """Write the page of the frontier, and its figure."""
     run = read_run(rows)
-    found = {title: frontier(models, eps) for title, models, eps in questions(run)}
+    found = {
+        title: frontier(models, eps, attacks=run.attacks) for title, models, eps in questions(run)
+    }
     met = [record.meta for record in run.records]
     save_figure(figure(found), out, ("svg",))
     write_atomically(out / PAGE, page(found, met).encode())
