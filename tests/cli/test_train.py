@@ -123,3 +123,31 @@ def test_a_share_of_nothing_is_refused(tmp_path, capsys):
     assert stop.value.code == 2
     assert "--extra-share is a share of --extra" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(("model", "field"), [("small", "size"), ("mlp", "shape")])
+def test_a_new_network_takes_the_images_as_they_are(folder: Path, model: str, field: str) -> None:
+    train(model, "net", "--objective", "standard")
+    config = read_card(Path("net/model.safetensors")).architecture
+    assert config.input_shape == (1, 8, 8)
+    assert config.classes == 10
+    assert hasattr(config, field)
+
+
+def test_a_new_network_learns_and_a_finished_one_is_tuned_gently(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(NET, "net", "--objective", "standard")
+    assert "of 269 images to validate" in capsys.readouterr().err
+    train("net/model.safetensors", "tuned", "--objective", "standard")
+    rates = []
+    for name in ("net", "tuned"):
+        (log,) = folder.glob(f"{name}/*.jsonl")
+        rates.append(json.loads(log.read_text().splitlines()[0])["lr"])
+    assert rates == [0.1, 0.001]
+
+
+def test_what_is_typed_wins_over_what_the_images_say(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "cannot read images" in refused(capsys, "small(channels=3)")

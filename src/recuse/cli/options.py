@@ -30,6 +30,7 @@ from recuse.recipes import RunConfig, read_run_config, recipe
 from recuse.recipes.families import VOCABULARY
 from recuse.threat import Threat
 
+_IMAGE = 3
 CONFIG_SUFFIX = ".json"
 ROLES = ("robust", "core", "standard")
 
@@ -118,15 +119,29 @@ def _imported(ref: str, module: str, function: str) -> LoadedModel:
     return LoadedModel(network.eval(), function, weights_sha256(network), None)
 
 
+def is_architecture(ref: str) -> bool:
+    """Whether a name is that of a network with fresh weights."""
+    name = ref.partition("(")[0]
+    return name in ARCHITECTURES or name in NAMED_SIZES
+
+
+def _settled_by(data: Split) -> dict[str, object]:
+    """What images say of a network that takes them: channels, and a size where they are square."""
+    settled: dict[str, object] = {"classes": data.classes, "shape": data.shape}
+    if len(data.shape) == _IMAGE:
+        channels, height, width = data.shape
+        settled |= {"channels": channels} | ({"size": height} if height == width else {})
+    return settled
+
+
 def trainable(ref: str, data: Split, root: Path | None, *, seed: int) -> tuple[nn.Module, Card]:
     """A network to train: loaded as :func:`model` does, or an architecture with fresh weights.
 
     Raises:
         ConfigError: Neither a model nor an architecture.
     """
-    name = ref.partition("(")[0]
-    if name in ARCHITECTURES or name in NAMED_SIZES:
-        config = parse_architecture(ref, classes=data.classes)
+    if is_architecture(ref):
+        config = parse_architecture(ref, **_settled_by(data))
         network = build_seeded(config, stable_seed(seed, "weights"))
         return normalized(network, (), ()), card_for(ref, config)
     return load_model(ref, data_root=root)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from recuse.training import TrainConfig
 
 
+# Learning rate and schedule for fresh and for trained weights.
+_FRESH, _TRAINED = (0.1, "step"), (1e-3, "one_drop")
+
+
 @option_group
 class Fitting:
     """What is minimised, and how.
@@ -25,9 +29,10 @@ class Fitting:
         threat: norm:eps of the adversarial examples.
         epochs: Passes over the training images.
         batch_size: Images per step.
-        lr: Peak learning rate.
+        lr: Peak learning rate; by default 0.1 for fresh weights and 0.001 to fine-tune.
         schedule: Of the learning rate: constant, one_drop (a tenth after three quarters), step or
-            cosine, with fields such as step(milestones=[0.5, 0.8]).
+            cosine, with fields such as step(milestones=[0.5, 0.8]); by default step for fresh
+            weights and one_drop to fine-tune.
         augment: none, crop_flip, sign or autoaugment_cifar10.
         average: Average of weights that is judged and kept: none, ema or swa.
         clip_norm: Largest norm of the gradient.
@@ -39,27 +44,28 @@ class Fitting:
     threat: str = "linf:2/255"
     epochs: int = 50
     batch_size: int = 200
-    lr: float = 1e-3
-    schedule: str = "one_drop"
+    lr: float | None = None
+    schedule: str | None = None
     augment: str = "none"
     average: str = "none"
     clip_norm: float | None = None
     precision: str = "fp32"
     seed: int = 0
 
-    def config(self, extra_share: float) -> "TrainConfig":
-        """The same as values."""
+    def config(self, extra_share: float, *, fresh: bool) -> "TrainConfig":
+        """The same as values, with what suits fresh weights, or trained ones, where none is given."""
         from recuse.cli import options
         from recuse.threat import Threat
         from recuse.training import TrainConfig
 
+        lr, schedule = _FRESH if fresh else _TRAINED
         return TrainConfig(
             options.value(self.objective, "objective"),
             Threat.parse(self.threat),
             epochs=self.epochs,
             batch_size=self.batch_size,
-            lr=self.lr,
-            schedule=options.value(self.schedule, "schedule"),
+            lr=lr if self.lr is None else self.lr,
+            schedule=options.value(self.schedule or schedule, "schedule"),
             augment=options.value(self.augment, "augmentation"),
             average=options.value(self.average, "average"),
             clip_norm=self.clip_norm,
@@ -82,14 +88,15 @@ def train(
 ) -> None:
     """Train or fine-tune a model; a killed run goes on with the same command.
 
-    The defaults fine-tune. From scratch, take --schedule step --lr 0.1 and, with era, dga or cra,
-    batch statistics and a ramp: --objective "era(batch_norm=train, ramp=ramp(start=0.2, end=0.5))".
+    From scratch, take with era, dga or cra batch statistics and a ramp:
+    --objective "era(batch_norm=train, ramp=ramp(start=0.2, end=0.5))".
     Objectives, schedules, augmentations and averages are values: a name, or a name with fields.
     recuse values objective lists them all with their fields and defaults.
 
     Args:
         model: Start from a .safetensors checkpoint or a name in the models folder; or draw fresh
-            weights for an architecture such as resnet20 or small(size=32,dropout=0.2).
+            weights for an architecture such as resnet20 or small(size=32,dropout=0.2), which takes
+            the size, the channels and the classes of the data where they are not typed.
         out: Folder for the log and the checkpoint model.safetensors.
         data: Images to train on; a limit is of those, not of the images to validate.
         fitting: What is minimised, and how.
@@ -99,7 +106,7 @@ def train(
     """
     from recuse.cli import datasets, options
 
-    config = fitting.config(_share(extra, extra_share))
+    config = fitting.config(_share(extra, extra_share), fresh=options.is_architecture(model))
     splits = datasets.to_train_on(data)
     network, card = options.trainable(model, splits.train, data.root, seed=config.seed)
     splits = datasets.counted_by(card, splits)
@@ -145,4 +152,10 @@ def _fit(
         )
     path = out / "model.safetensors"
     save_checkpoint(path, result.model, described)
-    console.print(f"{path}: {result.history[-1]}", soft_wrap=True)
+    names = ("natural_accuracy", "robust_accuracy", "robust_inaccuracy")
+    right, robust, wrong = (100 * result.history[-1][name] for name in names)
+    console.print(
+        f"wrote {path}: of {len(validation):,} images to validate {right:.1f} % are right, "
+        f"{robust:.1f} % robustly so, and {wrong:.1f} % robustly wrong",
+        soft_wrap=True,
+    )

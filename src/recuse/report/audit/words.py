@@ -162,7 +162,9 @@ _VERDICTS: Mapping[Finding, str] = {
         "yet: look whether they are the images, the size and the classes it was trained on, and "
         "whether it normalises its input itself."
     ),
-    "composition": "Compose them: build the system, which measures itself on images of its own.",
+    "composition": (
+        "Compose them{unless}: build the system, which measures itself on images of its own."
+    ),
     "alone": (
         "Do not compose with this core{unless}. If the network should abstain where it is not "
         "robust, build a system without a core."
@@ -202,11 +204,11 @@ def verdict_in_words(audit: Audit, asked: Asked) -> str:
 
 
 def _unless(audit: Audit) -> str:
-    """For whom the composition would be the better choice all the same."""
-    if audit.composition is None or audit.advice is None:
+    """For whom the other choice, the composition or its stage alone, would be the better one."""
+    if audit.advice is None:
         return ""
-    over = difference(audit.composition.sound, audit.advice.taken.account)
-    better = only_better_in(over)
+    other, taken = audit.advice.others[0], audit.advice.taken
+    better = only_better_in(difference(other.account, taken.account))
     return f", unless {better} accuracy counts most" if better else ""
 
 
