@@ -53,7 +53,7 @@ class Fitting:
     seed: int = 0
 
     def config(self, extra_share: float, *, fresh: bool) -> "TrainConfig":
-        """The same as values, with what suits fresh weights, or trained ones, where none is given."""
+        """The same as values, with what suits fresh or trained weights where nothing is given."""
         from recuse.cli import options
         from recuse.threat import Threat
         from recuse.training import TrainConfig
