@@ -15,7 +15,7 @@ from recuse.records.layout import CERTIFICATE_ATTACKS, PAGE, REPORT, SLOPES
 from recuse.records.store import read_records
 from recuse.report.study import write_study
 from recuse.threat import Threat
-from recuse.training import Standard
+from recuse.training import LiteralEra, Standard
 
 THREAT = Threat("linf", "2/255")
 
@@ -83,6 +83,8 @@ def test_what_is_compared_on_real_images_costs_the_same(name: str) -> None:
         assert {plan.tags["loss"] for plan in tuned} == {"trades", "era"}
         assert len({replace(p.train, objective=Standard(), threat=THREAT) for p in tuned}) == 1
         assert len({plan.train.objective.attack for plan in tuned}) == 1
+        (far,) = (plan for plan in tuned if isinstance(plan.train.objective, LiteralEra))
+        assert (far.name, far.train.objective.reach) == ("era-0.3-far-2", 2.0)
         assert {plan.train.threat.radius for plan in tuned} == {
             plan.tags["trained_at"] for plan in tuned
         }

@@ -10,7 +10,16 @@ from recuse.evaluation import Evaluation, judged_radii
 from recuse.protocols import Objective
 from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
 from recuse.threat import Threat
-from recuse.training import Adversarial, Cosine, Ema, Era, Robust, TrainConfig, Validation
+from recuse.training import (
+    Adversarial,
+    Cosine,
+    Ema,
+    Era,
+    LiteralEra,
+    Robust,
+    TrainConfig,
+    Validation,
+)
 
 EPS = ("1/255", "2/255")
 # One step from a random start, a little longer than the radius; three for what is compared.
@@ -28,6 +37,9 @@ def robust_networks(
 ) -> tuple[ModelPlan, ...]:
     """An adversarially trained network, and TRADES and ERA from it, at each radius.
 
+    At the larger of the attacker's radii one more ERA has its penalty see twice the radius, the
+    ball within which the indicator's answers must not change to be sound.
+
     Args:
         start: Fresh weights.
         radii: Linf radii of training; the first is that of the adversarial training.
@@ -42,12 +54,14 @@ def robust_networks(
     plans = [ModelPlan("adversarial", start, first, tags, seed=seed, half=True)]
     objectives: dict[str, Objective] = {"trades": Robust(attack=THREE_STEPS, batch_norm="eval")}
     objectives |= {f"era-{beta:g}": Era(beta=beta, attack=THREE_STEPS) for beta in betas}
+    far = LiteralEra(betas[0], robust_attack=THREE_STEPS, attack=THREE_STEPS, reach=2.0)
     for radius in radii:
-        for name, objective in objectives.items():
+        more = {f"era-{betas[0]:g}-far": far} if radius == EPS[-1] else {}
+        for name, objective in (objectives | more).items():
             threat = Threat("linf", radius)
             train = training(objective, threat, epochs[1], augment, seed=seed, lr=0.01)
             tags = {"role": "robust", "loss": name.partition("-")[0], "trained_at": radius}
-            if isinstance(objective, Era):
+            if isinstance(objective, Era | LiteralEra):
                 tags["beta"] = objective.beta
             plans.append(
                 ModelPlan(

@@ -36,14 +36,14 @@ GTSRB = f"""# GTSRB, a core and robust networks trained here
 {MADE}
 `recuse run gtsrb` wrote: a core, a network trained adversarially in one step an image
 (*adversarial*), and that fine-tuned by TRADES and by ERA at several β at equal cost. The number at
-the end of a name is the training radius in 255ths.
+the end of a name is the training radius in 255ths; the penalty of *far* sees twice that.
 """
 CIFAR_TRAINED = f"""# CIFAR-10, robust networks trained here
 
 {MADE}
 `recuse run cifar10` wrote: a published core, a network trained adversarially in one step an image
 (*adversarial*), and that fine-tuned by TRADES and by ERA at several β at equal cost. The number at
-the end of a name is the training radius in 255ths.
+the end of a name is the training radius in 255ths; the penalty of *far* sees twice that.
 """
 COMPOSED = """
 **Adversary.** APGD-40 with cross entropy on each network at {radii}.
