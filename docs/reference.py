@@ -17,6 +17,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.logging import getLogger
 
 BLOCK = re.compile(r"^```\{(commands|values|room)\} ?(\S*)\n```$", re.MULTILINE)
@@ -86,7 +87,9 @@ def room(name: str) -> str:
     for module in modules_of(name):
         lines = [f".. automodule:: {module}", "   :members:"]
         loaded = importlib.import_module(module)
-        for data in sorted(n for n in public_names(module) if _is_data(getattr(loaded, n))):
+        told = {name for _, name in ModuleAnalyzer.for_module(module).find_attr_docs()}
+        names = sorted(public_names(module) - told)
+        for data in (name for name in names if _is_data(getattr(loaded, name))):
             value = getattr(loaded, data)
             shown = ", ".join(map(str, value)) if isinstance(value, dict) else repr(value)
             # Not autodata, which gives a table the description of all dictionaries.

@@ -9,6 +9,7 @@ import functools
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,12 +27,13 @@ from recuse.models.manifest import CIFAR10_LABELS
 from recuse.systems import load
 
 from .data.conftest import png
+from .data.test_detection import thing, write_scene, write_splits
 from .documents import Block, blocks
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")])
-# What Sphinx reads, not a person.
-DIRECTIVES = ("{toctree}", "{commands}", "{values}", "{room}")
+# What Sphinx reads, and what is to be looked at.
+NOT_RUN = ("{toctree}", "{commands}", "{values}", "{room}", "text")
 NETWORKS = ("cifar10_resnet4b_adv2", "cifar10_resnet56_std", "cifar10_resnet20_std")
 # Less of the same: what costs time and changes nothing about whether a command works.
 QUICK = {"epochs": 1, "limit": 3, "search": 2, "restarts": 1, "device": "cpu"}
@@ -58,6 +60,16 @@ def write_cifar10(folder: Path) -> None:
         )
 
 
+def write_street_scenes(folder: Path) -> None:
+    """A few scenes with two signs each in the layout of MTSD."""
+    names = [f"scene{i}" for i in range(8)]
+    for name in names:
+        stop = thing(f"{name}-a", "regulatory--stop--g1", (100, 80, 140, 120))
+        curve = thing(f"{name}-b", "warning--curve--g2", (10, 5, 40, 45))
+        write_scene(folder, name, [stop, curve])
+    write_splits(folder, train=names[:4], val=names[4:6], test=names[6:])
+
+
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder in which a reader works, with data, networks and a package of their own."""
@@ -71,9 +83,10 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         save_checkpoint(tmp_path / "data" / "models" / f"{name}.safetensors", card.build(), card)
     for label in ("cat", "dog"):
         (tmp_path / "work" / "my_images" / label).mkdir(parents=True)
-        for i in range(3):
+        for i in range(9):
             pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)
             (tmp_path / "work" / "my_images" / label / f"{i}.png").write_bytes(png(pixels))
+    write_street_scenes(tmp_path / "work" / "mtsd")
     (tmp_path / "work" / "my_package" / "nets.py").write_text(
         "from torch import nn\n\n\ndef build():\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(192, 2))\n"
@@ -92,13 +105,22 @@ def run_command(words: list[str]) -> None:
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(rest) <= set(targets), f"make {rest} is no target"
         return
+    if program == "pip":
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        extras = re.findall(r"[\w-]+", rest[-1].partition("[")[2])
+        assert rest[:-1] == ["install", "-c", "constraints.txt", "-e"]
+        assert set(extras) <= set(project["optional-dependencies"]), f"{extras} are no extras"
+        return
     assert program == "recuse", f"nothing runs {program!r}"
     call = parse(rest)
     assert isinstance(call, functools.partial)
     if rest[0] == "serve":  # until it is stopped; the tests of serving start and stop it
         load(*call.args)
         return
-    quick = {name: value for name, value in QUICK.items() if name in call.keywords}
+    less = QUICK
+    if "digits" in rest:  # real ones, which are small and have to be learnt a little
+        less = QUICK | {"epochs": 6, "limit": None if rest[0] == "train" else 12}
+    quick = {name: value for name, value in less.items() if name in call.keywords}
     functools.partial(call, **quick)()
 
 
@@ -123,7 +145,7 @@ def run_page(page: Path) -> None:
     """
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks(page):
-        if block.language.partition(" ")[0] not in DIRECTIVES:
+        if block.language.partition(" ")[0] not in NOT_RUN:
             RUNNERS[block.language](block, names)
 
 

@@ -25,10 +25,10 @@ class Ensemble:
     """The point-wise worst case over its members, each run on what the earlier ones left.
 
     Attributes:
-        members: Attacks, cheapest first.
+        members: Attacks, cheapest first; by default one loss after the other, then no gradients.
     """
 
-    members: tuple[Attack, ...]
+    members: tuple[Attack, ...] = (Apgd(), Apgd(loss=Dlr()), Square())
 
     def __post_init__(self) -> None:
         if not self.members:
