@@ -11,6 +11,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")])
 NOT_RUN = ("{toctree}", "{commands}", "{values}", "{room}", "text")
 NETWORKS = ("cifar10_resnet4b_adv2", "cifar10_resnet56_std", "cifar10_resnet20_std")
 # Less of the same: what costs time and changes nothing about whether a command works.
-QUICK = {"epochs": 1, "limit": 3, "search": 2, "restarts": 1, "device": "cpu"}
+QUICK: dict[str, object] = {"epochs": 1, "limit": 3, "search": 2, "restarts": 1, "device": "cpu"}
 # What drawn images and untrained networks cannot keep.
 QUICK |= {"max_natural_loss": 99.0}
 
@@ -120,8 +121,18 @@ def run_command(words: list[str]) -> None:
     less = QUICK
     if "digits" in rest:  # real ones, which are small and have to be learnt a little
         less = QUICK | {"epochs": 6, "limit": None if rest[0] == "train" else 12}
-    quick = {name: value for name, value in less.items() if name in call.keywords}
-    functools.partial(call, **quick)()
+    call.func(
+        *(lessened(value, less) for value in call.args),
+        **{name: less.get(name, lessened(value, less)) for name, value in call.keywords.items()},
+    )
+
+
+def lessened(value: object, less: dict[str, object]) -> object:
+    """A group of options with less of the same; anything else as it is."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    known = {field.name for field in fields(value)}
+    return replace(value, **{name: less[name] for name in less if name in known})
 
 
 def run_python(source: str, names: dict[str, object], where: str) -> None:
@@ -193,6 +204,13 @@ def test_every_room_is_on_a_page_of_the_reference() -> None:
     rooms |= {f"recuse.{p.stem}" for p in package.glob("*.py") if p.stem != "__init__"}
     # The command line has pages of its own, made of its help.
     assert rooms - shown == {"recuse.cli"}
+
+
+def test_what_costs_time_is_found_among_the_options_of_a_command() -> None:
+    call = parse(["evaluate", "m:f", "--data", "digits"])
+    assert isinstance(call, functools.partial)
+    groups = [lessened(value, QUICK) for value in (*call.args, *call.keywords.values())]
+    assert 3 in [getattr(group, "limit", None) for group in groups]
 
 
 def test_there_is_no_documentation_of_another_kind() -> None:

@@ -39,6 +39,7 @@ def test_a_bare_name_is_the_default_and_comes_back(family: str, name: str, kind:
         ("robust-loss", "gairat(weights=sigmoid(lam=-1.5))", Gairat(SigmoidWeights(-1.5))),
         ("objective", "robust(loss=trades(gamma=3))", Robust(Trades(3.0))),
         ("attack", "apgd(steps=100, loss=dlr)", Apgd(100, Dlr())),
+        ("attack", "ensemble", Ensemble((Apgd(), Apgd(loss=Dlr()), Square()))),
         (
             "attack",
             "ensemble(members=[apgd(loss=targeted-dlr(rank=2)), square(queries=10)])",
