@@ -21,10 +21,11 @@ import torch
 
 from recuse.cli.main import parse
 from recuse.data import Cifar10
-from recuse.models import Mlp, model_names
+from recuse.models import Mlp, SmallConvNet, model_names
 from recuse.models.cards import card_for
 from recuse.models.checkpoint import save_checkpoint
 from recuse.models.manifest import CIFAR10_LABELS
+from recuse.records import schema
 from recuse.systems import load
 
 from .data.conftest import png
@@ -88,6 +89,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)
             (tmp_path / "work" / "my_images" / label / f"{i}.png").write_bytes(png(pixels))
     write_street_scenes(tmp_path / "work" / "mtsd")
+    torch.save(SmallConvNet().build().state_dict(), tmp_path / "work" / "my_net.pt")
     (tmp_path / "work" / "my_package" / "nets.py").write_text(
         "from torch import nn\n\n\ndef build():\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(192, 2))\n"
@@ -204,6 +206,11 @@ def test_every_room_is_on_a_page_of_the_reference() -> None:
     rooms |= {f"recuse.{p.stem}" for p in package.glob("*.py") if p.stem != "__init__"}
     # The command line has pages of its own, made of its help.
     assert rooms - shown == {"recuse.cli"}
+
+
+def test_every_column_of_a_record_is_described() -> None:
+    described = re.findall(r"^``(\w+?)(?:@R)?``", str(schema.__doc__), re.MULTILINE)
+    assert sorted(described) == sorted({**schema.COLUMNS, **schema.RADIUS_COLUMNS})
 
 
 def test_what_costs_time_is_found_among_the_options_of_a_command() -> None:

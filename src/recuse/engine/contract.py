@@ -12,12 +12,7 @@ Told = Callable[[str], None]
 
 @runtime_checkable
 class Engine(Protocol):
-    """Computes a function on many pieces.
-
-    Attributes:
-        workers: Pieces computed at the same time.
-        shard_size: Samples of a piece; the caller's own choice if None.
-    """
+    """Computes a function on many pieces."""
 
     @property
     def workers(self) -> int:

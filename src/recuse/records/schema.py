@@ -2,7 +2,44 @@
 
 Columns (all but ``sample_id`` may be absent or null when unknown):
 
-======================== ====== =====================================================
+======================== ====== ============================================================
+``sample_id``            str    stable id, unique within the record
+``label``                i32    true class
+``prediction``           i32    F(x); null where a smoothed classifier abstained
+``accurate``             bool   F(x) = y (kept apart from ``label``: published logs lack labels)
+``confidence``           f32    softmax of F(x) at x
+``robust@R``             bool   no adversarial point found within R (``"1/255"``, ``"0.25"``);
+                                null where ``flat``: nothing was found without a usable gradient
+``broken_by``            i32    member of a composition that answered wrongly at the point found
+                                for it, the core last; null where none was found
+``flat``                 bool   some radius is not judged, for want of a usable gradient
+``adv_confidence@R``     f32    largest wrong-class or overall softmax found within R (APGDconf)
+``margin``               f64    p_y - max_other p at x, y the label
+``entropy``              f64    of softmax f(x) at x, in nats
+``worst_margin@R``       f64    smallest p_y - max_other p found within R, y the label; null where
+                                nothing could be searched
+``worst_confidence@R``   f64    largest probability of a class other than the label found within R
+``least_confidence@R``   f64    smallest probability of the label found within R
+``stable_margin@R``      f64    as ``worst_margin@R`` with y the prediction: what a check that knows
+                                no label finds
+``stable_confidence@R``  f64    smallest probability of the prediction found within R
+``largest_entropy@R``    f64    upper bound on the entropy within R
+``least_score@R``        f64    lower bound on a selection network's score within R
+``largest_score@R``      f64    upper bound on it
+``certified@R``          bool   proven constant on the ball of radius R
+``recheck``              str    what further searches said where the attack's said robust, see
+                                :class:`Recheck`; null where none was asked
+``recheck_passes``       i32    forward and backward passes they spent
+``margin_passes``        i32    forward and backward passes these three cost, all radii together
+``radius``               f64    certified radius in ``meta.norm``
+``selected``             bool   a selector of its own accepted x
+``selected_robust@R``    bool   ... and no attack within R made it reject
+``selected_certified@R`` bool   ... provably
+``score``                f64    a selector's score at x; for certificates the radius
+``samples``              i64    noisy forward passes spent on a certificate
+``forwards``             i32    forward passes spent
+``backwards``            i32    backward passes to the input spent
+======================== ====== ============================================================
 """
 
 import hashlib
