@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RECUSE_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: demo test test-slow check bench docs format clean
+.PHONY: demo test test-slow check bench soak docs format clean
 
 demo: $(VENV)/installed-core
 	$(BIN)/recuse run digits --out runs/digits
@@ -27,6 +27,10 @@ check: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/run_all.py
+
+# Faults at random moments, for an hour or so; the table is what results/bench holds.
+soak: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/soak.py --json results/bench/soak.json
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

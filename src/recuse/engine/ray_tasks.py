@@ -1,6 +1,7 @@
 """Workers on a Ray cluster: one task a piece, the work unpacked once in each worker process."""
 
 import functools
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from recuse.engine.contract import Retries, Told, Work, require_counts
 from recuse.engine.processes import portable, sendable, unpacked
 from recuse.engine.scheduling import Done, Failed, Lost, Schedule
 from recuse.errors import ConfigError, EngineError
+
+ANSWER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def _imported() -> Any:
 def _connect(ray: Any, engine: RayTasks) -> str | None:
     """Connect to the cluster, or start one; returns the address of its dashboard, if any."""
     settings: dict[str, Any] = {"address": engine.address}
+    if engine.address not in (None, "auto"):
+        _require_listener(str(engine.address))  # Ray itself would wait for many minutes
     if engine.address is None:
         cpus = max(1, round(engine.workers * engine.cpus))
         settings = {"address": "local", "num_cpus": cpus}
@@ -86,6 +91,17 @@ def _connect(ray: Any, engine: RayTasks) -> str | None:
         ) from error
     where: str | None = context.dashboard_url or None
     return where
+
+
+def _require_listener(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise EngineError(
+            f"no Ray cluster answers at {address} ({error}); write HOST:PORT as ray start printed "
+            "it, or leave the address out"
+        ) from error
 
 
 @dataclass
@@ -114,8 +130,7 @@ class _Crew:
             try:
                 found.append((number, self.ray.get(task)))
             except self.ray.exceptions.RayError as error:
-                first = (str(error).splitlines() or [""])[0]
-                found.append((number, Lost(f"a worker was lost ({type(error).__name__}: {first})")))
+                found.append((number, Lost(f"a worker was lost ({type(error).__name__})")))
         return found
 
     def give_up(self, number: int) -> None:

@@ -1,0 +1,71 @@
+"""Two worker processes against one, and one against none: what the engine brings and costs.
+
+A real network is attacked on real images, cut into shards that take about half a minute each, as
+where an engine is worth its start-up, which is included. Seconds are those of the wall, so that
+rows mean something only where the load (in the JSON) is low. The records must be hash-equal.
+"""
+
+import tempfile
+from pathlib import Path
+
+from harness import Row, alternate, cifar_test, options, report, shared_model
+from recuse.attacks import Apgd
+from recuse.data.split import Split
+from recuse.engine import Engine, InProcess, Processes
+from recuse.evaluation import Evaluation, evaluate
+from recuse.records.hashes import record_hash
+
+NETWORK = "cifar10_resnet56_std"
+SHARDS = 4
+
+
+def judged(split: Split, engine: Engine) -> str:
+    """Hash of the record that an engine computes, in a new folder."""
+    plan = Evaluation("linf", (1 / 255, 2 / 255), Apgd(steps=40), batch_size=64)
+    with tempfile.TemporaryDirectory() as folder:
+        record = evaluate(
+            shared_model(NETWORK), split, plan, name="net", records=Path(folder), engine=engine
+        )
+    return record_hash(record)
+
+
+def compare(
+    name: str, split: Split, ours: Engine, anchor: Engine, repeats: int, goal: float
+) -> Row:
+    """One engine against another."""
+    hashes: set[str] = set()
+    timing = alternate(
+        lambda: hashes.add(judged(split, ours)),
+        lambda: hashes.add(judged(split, anchor)),
+        repeats=repeats,
+    )
+    if len(hashes) > 1:
+        raise SystemExit(f"{name}: the records differ")
+    wall = sum(timing.anchor_wall) / sum(timing.ours_wall)
+    seconds = {"ours": timing.ours_wall, "anchor": timing.anchor_wall}
+    return Row(
+        name,
+        sum(timing.ours_wall) / repeats,
+        sum(timing.anchor_wall) / repeats,
+        wall,
+        goal,
+        detail={"images": len(split), "wall_seconds": seconds, "network": NETWORK},
+    )
+
+
+def run(repeats: int, images: int) -> list[Row]:
+    split = cifar_test(images)
+    size = -(-images // SHARDS)
+    two, one, here = Processes(2, size), Processes(1, size), InProcess(size)
+    return [
+        compare("engine two workers against one", split, two, one, repeats, goal=1.8),
+        compare("engine one worker against none", split, one, here, repeats, goal=0.97),
+    ]
+
+
+if __name__ == "__main__":
+    chosen = options(__doc__ or "")
+    chosen.add_argument("--images", type=int, default=800)
+    chosen.set_defaults(repeats=1)
+    given = chosen.parse_args()
+    report(lambda: run(given.repeats, given.images), given.threads, given.json)

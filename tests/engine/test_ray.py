@@ -1,0 +1,67 @@
+"""The Ray engine: what it says without a cluster, and that it loses nothing on one."""
+
+import importlib.util
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recuse.engine import RayTasks
+from recuse.errors import EngineError
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None,
+    reason="Ray is not installed: pip install 'recuse[ray]'",
+)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:port", "127.0.0.1:99999999"])
+def test_an_address_that_is_none_is_one_sentence(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recuse.engine.ray_tasks._imported", lambda: Silent())
+    with pytest.raises(EngineError, match=f"no Ray cluster answers at {address}.*HOST:PORT"):
+        list(RayTasks(address=address).map(eval, ["1"], told=print))
+
+
+def test_a_port_where_nobody_listens_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setattr("recuse.engine.ray_tasks._imported", lambda: Silent())
+    with pytest.raises(EngineError, match="no Ray cluster answers"):
+        list(RayTasks(address=f"127.0.0.1:{port}").map(eval, ["1"], told=print))
+
+
+class Silent:
+    """Ray that is not connected and must not be asked to."""
+
+    def is_initialized(self) -> bool:
+        return False
+
+
+SCRIPT = """
+from recuse.engine import RayTasks, Retries
+seen = "__import__('pathlib').Path({seen!r})"
+die = "__import__('os').kill(__import__('os').getpid(), 9)"
+pieces = [f"5 if {{seen}}.exists() else ({{seen}}.touch(), {{die}})", *map(str, range(5))]
+told = []
+found = RayTasks(2, retries=Retries(pause=0.01)).map(eval, pieces, told=told.append)
+assert sorted(found) == [0, 1, 2, 3, 4, 5]
+assert "a worker was lost" in told[-1], told
+try:
+    list(RayTasks(1).map(eval, ["1 / 0"], told=told.append))
+except ZeroDivisionError:
+    print("all there")
+"""
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_cluster_computes_every_piece_once_and_survives_a_dead_worker(tmp_path: Path) -> None:
+    script = SCRIPT.format(seen=str(tmp_path / "seen"))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1:] == ["all there"], done.stderr
