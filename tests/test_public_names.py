@@ -16,7 +16,7 @@ NAMES = {
     "evaluate": "recuse.evaluation.evaluate",
     "fit": "recuse.training",
     "load": "recuse.systems.folder",
-    "load_model": "recuse.models.zoo",
+    "load_model": "recuse.integrations.sources",
 }
 
 

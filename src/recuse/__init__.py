@@ -19,7 +19,7 @@ _HOMES = {
     "evaluate": "recuse.evaluation",
     "fit": "recuse.training",
     "load": "recuse.systems",
-    "load_model": "recuse.models.zoo",
+    "load_model": "recuse.integrations.sources",
 }
 
 

@@ -10,8 +10,16 @@ import torch
 from recuse.errors import ConfigError, DataError
 from recuse.integrations.hub_models import pull_checkpoint, push_checkpoint
 from recuse.integrations.onnx import export_onnx
+from recuse.integrations.sources import load_model
 from recuse.integrations.timm import load_timm
-from recuse.models import SmallConvNet, card_for, load_checkpoint, save_checkpoint, weights_sha256
+from recuse.models import (
+    SmallConvNet,
+    card_for,
+    load_checkpoint,
+    parse_architecture,
+    save_checkpoint,
+    weights_sha256,
+)
 from recuse.models.importing import import_weights
 from recuse.models.timm_network import TimmNetwork
 from recuse.torchvision_shim import load_torchvision
@@ -155,3 +163,94 @@ def test_a_missing_package_names_its_extra(package, extra, call, without, tmp_pa
     with pytest.raises(ConfigError, match=rf"recuse\[{extra}\]"):
         call(tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
+
+
+ONNX_CONFIGS = [
+    "small(size=8)",
+    "gtsrb_lenet(size=16)",
+    "resnet4b(size=8)",
+    "resnet18(size=8,width=4)",
+    "swish_wide_resnet(depth=10,width=1,size=8)",
+    "cifar_resnet(depth=8,size=8)",
+]
+
+
+@pytest.mark.filterwarnings("ignore")  # ONNX's packages warn about each other
+class TestOnnxNetworks:
+    @pytest.fixture(autouse=True)
+    def _installed(self):
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package, reason=f"{package} is not installed (extra onnx)")
+
+    @pytest.mark.parametrize("text", ONNX_CONFIGS)
+    def test_a_file_is_the_network_with_its_gradients(self, text, tmp_path):
+        config = parse_architecture(text)
+        model = card_for("x", config, mean=(0.4, 0.5, 0.3), std=(0.2, 0.3, 0.25)).build().eval()
+        export_onnx(model, config.input_shape, tmp_path / "net.onnx")
+        loaded, card = load_model(f"onnx:{tmp_path / 'net.onnx'}")
+        assert card is None
+        x = torch.rand(3, *config.input_shape)
+        gradients = []
+        for network in (model, loaded):
+            images = x.clone().requires_grad_()
+            logits = network(images)
+            logits.logsumexp(1).sum().backward()
+            gradients.append((logits.detach(), images.grad))
+        for own, theirs in zip(*gradients, strict=True):
+            torch.testing.assert_close(own, theirs, rtol=1e-3, atol=1e-4)
+
+    def test_the_normalisation_is_asked_for(self, tmp_path):
+        network = SMALL.build().eval()
+        path = tmp_path / "net.onnx"
+        export_onnx(network, (1, 8, 8), path)
+        with pytest.raises(ConfigError, match="does not say how its inputs are normalised"):
+            load_model(f"onnx:{path}")
+        x = torch.rand(2, 1, 8, 8)
+        plain, _ = load_model(f"onnx:{path}(mean=[], std=[])")
+        torch.testing.assert_close(plain(x), network(x), rtol=1e-4, atol=1e-5)
+        given, _ = load_model(f"onnx:{path}(mean=[0.5], std=[0.25])")
+        torch.testing.assert_close(given(x), network((x - 0.5) / 0.25), rtol=1e-4, atol=1e-5)
+        for odd in ("(mean=[0.5])", "(mean=0.5, std=0.2)", "(mean=[], std=[], colour=1)", "(mean"):
+            with pytest.raises(ConfigError):
+                load_model(f"onnx:{path}{odd}")
+
+    def test_what_cannot_be_read_is_one_sentence(self, tmp_path):
+        import onnx
+
+        path = tmp_path / "net.onnx"
+        with pytest.raises(DataError, match="does not exist"):
+            load_model(f"onnx:{path}")
+        export_onnx(SMALL.build(), (1, 8, 8), path)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DataError, match="truncated or not an ONNX file") as caught:
+            load_model(f"onnx:{path}")
+        assert "\n" not in str(caught.value)
+        x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [None, 3])
+        y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None, 3])
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Sin", ["x"], ["y"])], "g", [x], [y])
+        opset = [onnx.helper.make_opsetid("", 17)]
+        onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+        with pytest.raises(ConfigError, match="has a node Sin, which is not known here"):
+            load_model(f"onnx:{path}(mean=[], std=[])")
+
+
+def test_a_network_of_the_hub_is_named_by_owner_and_name(checkpoint, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    path, model, card = checkpoint
+    asked = []
+
+    def download(repository, filename, *, revision):
+        asked.append((repository, filename, revision))
+        return str(path)
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    for text in ("hub:a/b", "hub:a/b/c.safetensors", "hub:a/b@v1"):
+        network, read = load_model(text)
+        assert read == card
+        assert torch.equal(network.network[0].weight, model.network[0].weight)
+    assert asked == [
+        ("a/b", "model.safetensors", None),
+        ("a/b", "c.safetensors", None),
+        ("a/b", "model.safetensors", "v1"),
+    ]

@@ -59,7 +59,8 @@ Model = Annotated[
     Positional[str],
     arg(
         metavar="MODEL",
-        help="A .safetensors checkpoint, a name in the models folder (recuse models list), or "
+        help="A .safetensors checkpoint, a name in the models folder (recuse models list), "
+        "recuse:NAME, robustbench:NAME/threat, timm:NAME, hub:owner/name, onnx:FILE, or "
         "module:function that returns an nn.Module.",
     ),
 ]
@@ -145,10 +146,13 @@ class Judging(Reading):
     Attributes:
         part: Of data, what to judge: test, validation, train or all.
         allow_training_data: Judge images that a model's card says it was trained on.
+        output: Of a model without a card that returns several outputs, the key or index of its
+            logits; log where it returns probabilities, whose logarithm is taken, or log:KEY.
     """
 
     part: str = "test"
     allow_training_data: bool = False
+    output: str | None = None
 
 
 @option_group

@@ -85,7 +85,7 @@ def to_judge(named: JudgedData, refs: tuple[str, ...], device_name: str) -> ToJu
         DataError: Damaged data, or a network that knows other classes or was trained on them.
     """
     device = options.device(device_name)
-    models = [options.model(ref, named.root) for ref in refs]
+    models = [options.model(ref, named.root, named.output) for ref in refs]
     split, note = load_part(named_source(named), named.part, named.root)
     wanted = named.limited(split)
     admitted = [

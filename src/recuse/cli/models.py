@@ -46,8 +46,8 @@ def import_(
     /,
     name: str,
     arch: str | None = None,
-    mean: tuple[float, ...] = (),
-    std: tuple[float, ...] = (),
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     normalisation: bool = True,
     labels: Path | None = None,
     data_root: DataRoot = None,
@@ -78,12 +78,13 @@ def import_(
 
     if bool(mean) != bool(std) or (mean and not normalisation):
         raise ConfigError("give --mean and --std, or --no-normalisation, or none of them")
+    typed = (mean, std) if mean and std else None if normalisation else ((), ())
     path = place_for(name, models_folder(find_data_root(data_root)))
     network, card = import_weights(
         file,
         name,
         arch=arch,
-        normalise=(mean, std) if mean or not normalisation else None,
+        normalise=typed,
         labels=read_labels(labels) if labels else (),
     )
     save_checkpoint(path, network, card)
@@ -103,14 +104,25 @@ def show(
     """
     from rich.console import Console
 
-    from recuse.models import load_model
+    from recuse.cli import options
+    from recuse.data import find_data_root
 
-    network, card = load_model(model, data_root=data_root)
-    count = sum(parameter.numel() for parameter in network.parameters())
+    loaded = options.model(model, find_data_root(data_root))
+    count = sum(parameter.numel() for parameter in loaded.network.parameters())
     lines = {
-        "name": card.name,
-        "architecture": repr(card.architecture),
+        "name": loaded.name,
         "parameters": f"{count:,}",
+        "sha256": loaded.weights,
+        **(_card_lines(loaded.card) if loaded.card else {"card": "none"}),
+    }
+    console = Console(soft_wrap=True, highlight=False)
+    for name, value in lines.items():
+        console.print(f"{name:<13} {value}", markup=False)
+
+
+def _card_lines(card: "Card") -> dict[str, str]:
+    return {
+        "architecture": repr(card.architecture),
         "input": f"{card.preprocessing.shape} in [{card.preprocessing.low:g}, "
         f"{card.preprocessing.high:g}], {_inside(card)}",
         "labels": ", ".join(card.label_names) or "-",
@@ -122,12 +134,8 @@ def show(
         "measured": ", ".join(f"{k} {v:g}" for k, v in card.accuracy.items()) or "-",
         "origin": card.origin or "-",
         "licence": card.licence or "-",
-        "sha256": card.sha256,
         **{name: str(value) for name, value in card.notes.items()},
     }
-    console = Console(soft_wrap=True, highlight=False)
-    for name, value in lines.items():
-        console.print(f"{name:<13} {value}", markup=False)
 
 
 def export(

@@ -1,7 +1,5 @@
 """How words of the command line become data sets, radii and devices."""
 
-import importlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from recuse.cli.mixtures import mixture
 from recuse.data import Split
 from recuse.data.annotations import LAYOUTS, Layout
 from recuse.errors import ConfigError
+from recuse.integrations.sources import load_model
 from recuse.models.architectures import (
     ARCHITECTURES,
     NAMED_SIZES,
@@ -22,9 +21,10 @@ from recuse.models.architectures import (
 )
 from recuse.models.cards import Card, card_for
 from recuse.models.checkpoint import weights_sha256
+from recuse.models.chosen_output import ChosenOutput
+from recuse.models.new_head import with_new_head
 from recuse.models.normalize import normalized
 from recuse.models.prepared import Precision, suited_precision
-from recuse.models.zoo import load_model
 from recuse.random import stable_seed
 from recuse.recipes import RunConfig, read_run_config, recipe
 from recuse.recipes.families import VOCABULARY
@@ -84,39 +84,27 @@ def device(name: str) -> torch.device:
     return chosen
 
 
-def model(ref: str, root: Path | None) -> LoadedModel:
-    """A network by checkpoint, by name in the models folder, as ``module:function``, or a mixture.
+def model(ref: str, root: Path | None, output: str | None = None) -> LoadedModel:
+    """A network that a person typed, or a mixture of two.
 
     Args:
-        ref: ``runs/x/checkpoints/era.safetensors``, ``cifar10_resnet20_std``, or
-            ``my_package.nets:build``, a function without arguments that returns an
-            ``nn.Module`` from images in [0, 1] to logits, or ``mixture(era, core; 0.8)``.
+        ref: As :func:`recuse.integrations.sources.load_model` takes it, or
+            ``mixture(era, core; 0.8)``.
         root: The data folder, beside which the models folder lies.
+        output: Of a network that returns several outputs or probabilities, the one to take; see
+            :class:`recuse.models.chosen_output.ChosenOutput`.
 
     Raises:
         ConfigError: No such model, or a function that does not return one.
         DataError: A damaged file.
     """
-    if mixed := mixture(ref, lambda member: model(member, root)):
+    if mixed := mixture(ref, lambda member: model(member, root, output)):
         return mixed
-    module, colon, function = ref.partition(":")
-    if colon and function.isidentifier():
-        return _imported(ref, module, function)
-    network, card = load_model(ref, data_root=root)
-    return LoadedModel(network.eval(), card.name, weights_sha256(network), card)
-
-
-def _imported(ref: str, module: str, function: str) -> LoadedModel:
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        network = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(f"model {ref!r} cannot be built: {error}") from error
-    finally:
-        sys.path.pop(0)
-    if not isinstance(network, nn.Module):
-        raise ConfigError(f"model {ref!r} is a {type(network).__name__}, not an nn.Module")
-    return LoadedModel(network.eval(), function, weights_sha256(network), None)
+    network, card = load_model(ref, data_root=root, code=True)
+    if output is not None and card is None:
+        network = ChosenOutput(network, output)
+    name = card.name if card else Path(ref.partition("(")[0].rpartition(":")[2]).stem
+    return LoadedModel(network.eval(), name, weights_sha256(network), card)
 
 
 def is_architecture(ref: str) -> bool:
@@ -134,17 +122,37 @@ def _settled_by(data: Split) -> dict[str, object]:
     return settled
 
 
-def trainable(ref: str, data: Split, root: Path | None, *, seed: int) -> tuple[nn.Module, Card]:
+def trainable(
+    ref: str, data: Split, root: Path | None, *, seed: int, new_head: int | None = None
+) -> tuple[nn.Module, Card]:
     """A network to train: loaded as :func:`model` does, or an architecture with fresh weights.
 
+    Args:
+        ref: The network or architecture.
+        data: What it shall learn.
+        root: The data folder.
+        seed: Of fresh weights.
+        new_head: Classes of a fresh last layer, for data of other classes.
+
     Raises:
-        ConfigError: Neither a model nor an architecture.
+        ConfigError: Neither a model nor an architecture, a model that cannot be stored, or a head
+            that the data do not fit.
     """
+    if new_head is not None and new_head != data.classes:
+        raise ConfigError(f"{data.name} has {data.classes} classes; give --new-head {data.classes}")
     if is_architecture(ref):
         config = parse_architecture(ref, **_settled_by(data))
         network = build_seeded(config, stable_seed(seed, "weights"))
         return normalized(network, (), ()), card_for(ref, config)
-    return load_model(ref, data_root=root)
+    network, card = load_model(ref, data_root=root)
+    if card is None:
+        raise ConfigError(
+            f"{ref!r} comes without a card that says how to build it, so that it could not be "
+            "stored; import it as a checkpoint first (recuse models import)"
+        )
+    if new_head is None:
+        return network, card
+    return with_new_head(network, card, new_head, stable_seed(seed, "head"))
 
 
 def value(text: str, family: str, **given: object) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from recuse.cli.mixtures import parts_of
 from recuse.errors import ConfigError
+from recuse.integrations.sources import is_code
 from recuse.records.run_folder import read_mapping
 
 
@@ -33,7 +34,7 @@ def searched(
     if mixture:
         return (_mixed(str(mixture), where),), ("always()",), None, threat
     names = [name for name, _, _ in parts]
-    given = [f"{name}={where.get(name, name)}" for name in (*names, core)]
+    given = [f"{name}={_place(name, where)}" for name in (*names, core)]
     return tuple(given[:-1]), tuple(s or "indicator" for _, _, s in parts), given[-1], threat
 
 
@@ -44,7 +45,7 @@ def _built(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], str | None, 
     found = read_mapping(folder / SYSTEM)
     try:
         *stages, core = (
-            entry and f"{entry['name']}={folder / entry['weights']}"
+            entry and f"{entry['name']}={_place(str(folder / entry['weights']), {})}"
             for entry in (*found["stages"], found["core"])
         )
         selectors = tuple(str(entry["selector"]) for entry in found["stages"])
@@ -55,13 +56,20 @@ def _built(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], str | None, 
         ) from error
 
 
+def _place(name: str, where: dict[str, str]) -> str:
+    """What a model is found by; no file may say that code is run."""
+    if name not in where and is_code(name):
+        raise ConfigError(f"the search names {name!r}, which is code; give NAME={name} by --stage")
+    return where.get(name, name)
+
+
 def _mixed(text: str, where: dict[str, str]) -> str:
     """A mixture as a search names it, with its models as they are to be found."""
     found = parts_of(text)
     if found is None:
         raise ConfigError(f"the search chose {text!r}, which is no mixture that can be built")
     kind, *members, numbers = found
-    first, second = (where.get(member, member) for member in members)
+    first, second = (_place(member, where) for member in members)
     return f"{kind}={kind}({first}, {second}; {', '.join(map(str, numbers))})"
 
 

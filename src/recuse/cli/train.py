@@ -84,6 +84,7 @@ def train(
     extra: str | None = None,
     teacher: str | None = None,
     extra_share: float | None = None,
+    new_head: int | None = None,
     device: Device = "auto",
 ) -> None:
     """Train or fine-tune a model; a killed run goes on with the same command.
@@ -103,12 +104,16 @@ def train(
         extra: Images without labels (a data set, folder or parquet file) for robust self-training.
         teacher: Accurate model that labels them, named as MODEL is.
         extra_share: Share of each batch that is extra; half by default.
+        new_head: Draw the last layer anew, for this many classes: the model learns data of other
+            classes than its own.
     """
     from recuse.cli import datasets, options
 
     config = fitting.config(_share(extra, extra_share), fresh=options.is_architecture(model))
     splits = datasets.to_train_on(data)
-    network, card = options.trainable(model, splits.train, data.root, seed=config.seed)
+    network, card = options.trainable(
+        model, splits.train, data.root, seed=config.seed, new_head=new_head
+    )
     splits = datasets.counted_by(card, splits)
     rows = data.limited(splits.train)
     more = datasets.pseudo_labelled_data(extra, teacher, rows, data.root, device)

@@ -7,7 +7,9 @@ from torch import nn
 
 from recuse.errors import ConfigError, DataError
 from recuse.models.cards import Card
-from recuse.models.checkpoint import load_checkpoint, read_card
+from recuse.models.checkpoint import SUFFIX, load_checkpoint, read_card
+
+FILENAME = f"model{SUFFIX}"
 
 
 def pull_checkpoint(
@@ -41,6 +43,24 @@ def pull_checkpoint(
             f"{sha256[:12]}…"
         )
     return model, card
+
+
+def load_hub(text: str) -> tuple[nn.Module, Card]:
+    """A checkpoint of the hub as a command line names it.
+
+    Args:
+        text: ``owner/name``, ``owner/name/file.safetensors``, either with ``@revision``.
+
+    Raises:
+        ConfigError: Text of another form, or the extra is not installed.
+        DataError: See :func:`pull_checkpoint`.
+    """
+    place, _, revision = text.partition("@")
+    owner, _, rest = place.partition("/")
+    name, _, filename = rest.partition("/")
+    if not owner or not name:
+        raise ConfigError(f"hub:{text} must be hub:owner/name or hub:owner/name/file{SUFFIX}")
+    return pull_checkpoint(f"{owner}/{name}", filename or FILENAME, revision=revision or None)
 
 
 def push_checkpoint(path: Path, repository: str, *, filename: str | None = None) -> str:

@@ -37,7 +37,7 @@ def export_onnx(model: nn.Module, shape: tuple[int, ...], path: Path) -> float:
         ConfigError: The extra is not installed, or ONNX cannot express the network.
         DataError: The exported network answers differently.
     """
-    session_of = _runtime()
+    session_of = onnx_runtime()
     network = fold_batchnorm(model).module.cpu()
     images = torch.rand((4, *shape), generator=generator("onnx"))
     with TemporaryDirectory() as folder:
@@ -73,13 +73,18 @@ def _export(network: nn.Module, images: torch.Tensor, path: Path) -> None:
         raise ConfigError(f"ONNX cannot express this network: {reason}") from error
 
 
-def _runtime() -> type:
+def onnx_runtime() -> type:
+    """The class of ONNX Runtime's sessions.
+
+    Raises:
+        ConfigError: The extra is not installed.
+    """
     try:
         for name in ("onnx", "onnxscript"):
             importlib.import_module(name)
         session: type = importlib.import_module("onnxruntime").InferenceSession
     except ImportError as error:
         raise ConfigError(
-            f"ONNX export needs {error.name}; install it with pip install 'recuse[onnx]'"
+            f"ONNX needs {error.name}; install it with pip install 'recuse[onnx]'"
         ) from error
     return session

@@ -4,6 +4,7 @@ Get a file from RobustBench, name its entry, and attack the network like any oth
 are read from the file.
 """
 
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from recuse.models.preact_resnet import PreActResNet
 from recuse.models.resnet import ResNet
 from recuse.models.wide_resnet import SwishWideResNet, WideResNet
 
+THREATS = {"linf": "Linf", "l2": "L2"}
 Channels = tuple[float, ...]
 CIFAR_MEAN: Channels = (0.4914, 0.4822, 0.4465)
 CIFAR_STD: Channels = (0.2471, 0.2435, 0.2616)
@@ -77,6 +79,60 @@ ENTRIES: dict[str, Entry] = {
         eps="0.5",
     ),
 }
+
+
+def find_robustbench(text: str, folder: Path) -> tuple[nn.Module, Card | None]:
+    """An entry as a command line names it, from where RobustBench keeps its files.
+
+    Args:
+        text: ``NAME/threat`` of a CIFAR-10 entry, such as ``Wong2020Fast/Linf``.
+        folder: The models folder; files lie in ``cifar10/Linf`` there, or in
+            ``models/cifar10/Linf`` of the working folder.
+
+    Returns:
+        The network and its card; without a card where RobustBench builds it.
+
+    Raises:
+        ConfigError: Another threat than the entry's, or an entry that is neither one of ``ENTRIES``
+            nor RobustBench's, or whose file is not there.
+        DataError: See :func:`load_robustbench`.
+    """
+    name, _, threat = text.partition("/")
+    entry = ENTRIES.get(name)
+    norm = threat.lower() or (entry.norm if entry else "") or "linf"
+    if norm not in THREATS or (entry is not None and entry.norm not in ("", norm)):
+        own = f"{name}/{THREATS[entry.norm]}" if entry and entry.norm else "NAME/Linf or NAME/L2"
+        raise ConfigError(f"robustbench:{text} is no entry; write robustbench:{own}")
+    file = Path("cifar10", THREATS[norm], f"{name}.pt")
+    places = (folder / file, Path("models") / file)
+    found = next((path for path in places if path.is_file()), None)
+    if found is None or entry is None:
+        return _from_package(name, norm, places[0], known=entry is not None), None
+    return load_robustbench(found, name)
+
+
+def _from_package(name: str, norm: str, place: Path, *, known: bool) -> nn.Module:
+    """The network as RobustBench builds it, which fetches its file."""
+    try:
+        package = importlib.import_module("robustbench")
+    except ImportError as error:
+        raise ConfigError(
+            f"{name} is not at {place}; put RobustBench's file there"
+            if known
+            else f"RobustBench entry {name!r} is known only to the package robustbench, which is "
+            f"not installed; known here: {', '.join(ENTRIES)}"
+        ) from error
+    try:
+        network: nn.Module = package.load_model(
+            model_name=name,
+            dataset="cifar10",
+            threat_model=THREATS[norm],
+            model_dir=place.parents[2],
+        )
+    except Exception as error:  # network, format and file errors of many kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"RobustBench cannot give the entry {name!r}: {reason}") from error
+    return network.eval()
 
 
 def load_robustbench(path: Path, entry: str) -> tuple[nn.Module, Card]:

@@ -27,7 +27,8 @@ def check_outputs(outputs: object, rows: int, name: str) -> Logits:
     if not isinstance(outputs, Tensor):
         raise DataError(
             f"{name!r} returns a {type(outputs).__name__} from forward, but a classifier here "
-            "returns one tensor of logits; wrap it in a module that returns only these"
+            "returns one tensor of logits; name the output that holds them (--output), or wrap it "
+            "in a module that returns only these"
         )
     shape = tuple(outputs.shape)
     if outputs.dim() != 2 or shape[0] != rows or shape[1] < 2:
@@ -40,7 +41,7 @@ def check_outputs(outputs: object, rows: int, name: str) -> Logits:
     if _look_like_probabilities(outputs.detach()):
         raise DataError(
             f"{name!r} returns probabilities (rows sum to 1), but a classifier here returns "
-            "logits; drop its last softmax"
+            "logits; drop its last softmax, or say so (--output log takes their logarithm)"
         )
     return outputs
 

@@ -8,11 +8,12 @@ from torch import nn
 
 from recuse.analysis.verdicts import verdicts
 from recuse.data import Split, Splits
+from recuse.errors import ConfigError
+from recuse.integrations.sources import load_model
 from recuse.models.architectures import build_seeded
 from recuse.models.cards import Card, TrainedOn, card_for
 from recuse.models.checkpoint import load_checkpoint, save_checkpoint
 from recuse.models.normalize import normalized
-from recuse.models.zoo import load_model
 from recuse.progress import Progress
 from recuse.random import stable_seed
 from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
@@ -61,7 +62,13 @@ def starting_point(plan: ModelPlan, splits: Splits, place: RunLocation) -> tuple
     elif isinstance(start, Earlier):
         model, card = load_checkpoint(place.checkpoint(start.name))
     else:
-        model, card = load_model(start.ref, data_root=place.data_root)
+        model, own = load_model(start.ref, data_root=place.data_root)
+        if own is None:
+            raise ConfigError(
+                f"{start.ref!r} comes without a card, so that a run cannot store it; import it as "
+                "a checkpoint first (recuse models import)"
+            )
+        card = own
     if plan.train is None:
         return model, replace(card, name=plan.name)
     return model, describe(card, plan.name, plan.train, splits.train)
