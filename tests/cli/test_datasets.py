@@ -97,7 +97,7 @@ def test_one_file_is_trained_on_and_judged_in_parts(
     said = first_line(
         capsys, "evaluate", model, "--data", file, "--out", "run", "--limit", "3", *JUDGE
     )
-    assert said.startswith("judging 3 of the ")
+    assert said.startswith("judging the first 3 images of all/test")
     for part, shared in (("train", len(trained_on)), ("all", 100)):
         words = ("evaluate", model, "--data", file, "--out", "no", "--part", part, *JUDGE)
         said = refused(capsys, *words)
@@ -174,7 +174,7 @@ def test_data_that_cannot_be_judged_are_one_sentence(
         parquet(tmp_path / "a.parquet", range(4), image="photo"): "no image column",
         parquet(tmp_path / "b.parquet", range(4), label="kind"): "no label column",
         parquet(tmp_path / "c.parquet", range(4), [0, 1, -1, 0]): "row 2: the label is -1",
-        parquet(tmp_path / "d.parquet", range(4), list("abab")): "number the classes from 0",
+        parquet(tmp_path / "d.parquet", range(4), [0.5] * 4): "number the classes from 0",
         parquet(tmp_path / "e.parquet", range(4), [0, 0, 0, 0]): "two classes or more apart",
         parquet(tmp_path / "f.parquet", range(4), [0, 1, 2, 0]): "tells 2 classes apart",
         tmp_path / "nowhere": "is unknown",

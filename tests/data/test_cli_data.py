@@ -68,7 +68,7 @@ def test_a_path_becomes_the_source_it_looks_like(tmp_path: Path) -> None:
     assert source_at(file) == ParquetFiles(file)
     with pytest.raises(DataError, match="neither a folder nor"):
         source_at(tmp_path / "nothing")
-    with pytest.raises(DataError, match=r"no train/\*\.parquet"):
+    with pytest.raises(DataError, match=r"no train/\*\.parquet, nor train-\*\.parquet"):
         ShardFolder(tmp_path).load()
 
 

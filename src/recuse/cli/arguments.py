@@ -10,6 +10,7 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    Literal,
     TypeVar,
     Union,
     dataclass_transform,
@@ -94,10 +95,23 @@ class Reading:
     """How images are read.
 
     Attributes:
-        limit: Only the first so many images of each part.
+        limit: Only the first so many images of each part; no others are decoded, but where a set
+            that does not come in parts is cut in three.
+        size: Of folders and parquet files: side to resize to. Without it all images must have one
+            size.
+        channels: Of folders and parquet files: 3 for RGB, 1 for grey.
+        classes: Of folders and parquet files: a file with names for their classes, JSON or lines
+            of class = name (or names alone, for the classes 0, 1, ...). Classes are matched to a
+            model's by name.
+        skip_unreadable: Leave out images that cannot be read, and list them (exit code 3), instead
+            of refusing the data.
     """
 
     limit: int | None = None
+    size: int | None = None
+    channels: Literal[1, 3] = 3
+    classes: Path | None = None
+    skip_unreadable: bool = False
     data_root: DataRoot = None
 
     @property
@@ -110,6 +124,21 @@ class Reading:
         from recuse.data.roots import find_data_root
 
         return find_data_root(self.data_root)
+
+    def settings(self) -> dict[str, Any]:
+        """What was asked for, as a data set takes it."""
+        from recuse.data.class_file import read_class_file
+
+        names = () if self.classes is None else read_class_file(self.classes)
+        asked = {"size": self.size, "channels": self.channels, "classes": names}
+        asked |= {"skip_unreadable": self.skip_unreadable}
+        return {name: value for name, value in asked.items() if value not in (None, 3, (), False)}
+
+    def words(self) -> tuple[str, ...]:
+        """The same on a command line, but for what leaves images out."""
+        typed = {"--size": self.size, "--channels": self.channels, "--classes": self.classes}
+        asked = {option: value for option, value in typed.items() if value not in (None, 3)}
+        return tuple(word for option, value in asked.items() for word in (option, str(value)))
 
     def limited(self, split: "Split") -> "Split":
         """The first so many images."""

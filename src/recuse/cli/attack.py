@@ -63,6 +63,7 @@ def attack(
     """
     from recuse.analysis.attacked import attacked_rates
     from recuse.attacks import Apgd, Square
+    from recuse.cli.datasets import leave
     from recuse.composition import AdaptiveAdversary
     from recuse.evaluation.attack_cascade import CascadeAttack
     from recuse.records.layout import COMPOSITION_RATES
@@ -79,6 +80,7 @@ def attack(
     record = _attacked(cascade, judged, plan, out, repair=repair, engine=engine)
     keep_compositions(out / COMPOSITION_RATES, [attacked_rates(record)])
     _print(record)
+    leave(judged)
 
 
 def _system(who: Plan, data: JudgedData, device: str) -> "tuple[Cascade, Split]":

@@ -60,10 +60,12 @@ def audit(
     with redirect_stdout(sys.stderr):  # the paragraph alone is standard output
         judged = datasets.to_judge(named, (model,) if core is None else (model, core), device)
     stored = all(card is not None for _, _, card in judged.members)
-    shown = (data,) if judging.part == "test" else (data, "--part", judging.part)
-    asked = Asked(model, shown, str(ball), str(out), core=core or "", stored=stored)
+    part = () if judging.part == "test" else ("--part", judging.part)
+    images = (data, *part)
+    asked = Asked(model, images, str(ball), str(out), core or "", stored, judging.words())
     datasets.say(_audited(judged, evaluation, asked, out, repair=repair))
     console.print(f"wrote {out / AUDIT}", soft_wrap=True)
+    datasets.leave(judged.split)
 
 
 def _audited(

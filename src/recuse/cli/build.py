@@ -108,6 +108,7 @@ def build(
         )
     system.save(out)
     _print(system, out)
+    datasets.leave(judged.split)
 
 
 def _building(plan: Plan, goal: Goal, search: int, seed: int) -> "Building":

@@ -97,6 +97,7 @@ def certify(
             progress=progress,
         )
     print_certificates(found)
+    datasets.leave(judged.split)
 
 
 def _certifier(text: str, norm: str) -> "Certifier":

@@ -14,21 +14,20 @@ def list_(data_root: DataRoot = None) -> None:
     from rich.table import Table
 
     from recuse.data.roots import find_data_root
-    from recuse.data.sources import DATASETS, FILES, NEED_PATHS
+    from recuse.data.sources import DATASETS, NEED_PATHS, missing_files
 
     root = find_data_root(data_root)
     table = Table("data set", "what", "here")
     for name, kind in DATASETS.items():
         if name in NEED_PATHS:
             continue
-        missing = [
-            file for file in FILES.get(name, ()) if root is None or not (root / file).exists()
-        ]
+        missing = missing_files(name, root)
         what = (kind.__doc__ or "").strip().splitlines()[0].replace("``", "")
         table.add_row(name, what, "yes" if not missing else f"no {', '.join(missing)}")
     console = Console(soft_wrap=True)
     console.print(table)
     console.print("also: a parquet file, a folder <class>/<file>.png, a folder of recuse data crop")
+    console.print("what is missing: recuse data get NAME")
 
 
 def show(
@@ -46,7 +45,7 @@ def show(
     from rich.console import Console
     from rich.table import Table
 
-    from recuse.cli.datasets import parts_of
+    from recuse.cli.datasets import leave, parts_of
     from recuse.data.sheet import contact_sheet
     from recuse.data.split import stratified_order
     from recuse.records.store import write_atomically
@@ -65,6 +64,42 @@ def show(
         some = splits.test.take(stratified_order(splits.test.labels)[:96])
         names = [some.label_names[label] for label in some.labels.tolist()]
         write_atomically(out, contact_sheet(list(some.images), names, columns=12))
+    leave(*parts)
+
+
+def get(
+    name: Annotated[Positional[str], arg(metavar="NAME")],
+    /,
+    data_root: DataRoot = None,
+) -> None:
+    """Download a data set into the data folder, or say how to get it where that is impossible.
+
+    Files come from their authors' site alone, over https, and are kept only if they are the
+    published ones.
+
+    Args:
+        name: cifar10 or cifar100; of gtsrb and mnist it says how.
+    """
+    from recuse.cli.console import progress_display
+    from recuse.cli.datasets import say
+    from recuse.data import download
+    from recuse.data.roots import VARIABLE, find_data_root
+    from recuse.errors import DataError
+
+    root = find_data_root(data_root)
+    steps = download.instructions(name, root)
+    try:
+        if name in download.BY_HAND:
+            raise DataError(f"{name} is not published in the form that is read; get it by hand")
+        if root is None:
+            raise DataError(f"no data folder: set {VARIABLE} or pass --data-root")
+        with progress_display() as progress:
+            path = download.fetch(download.DOWNLOADS[name], root, progress=progress)
+    except DataError:
+        for number, step in enumerate(steps, 1):
+            say(f"{number}. {step}")
+        raise
+    say(f"{path} is the published file; next: recuse data show {name}")
 
 
 def crop(

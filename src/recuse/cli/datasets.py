@@ -1,5 +1,6 @@
 """Which images a command trains on or judges, and the sentence that says so."""
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +10,11 @@ from torch import nn
 from recuse.class_names import class_order
 from recuse.cli import options
 from recuse.cli.arguments import JudgedData, NamedData, Reading
+from recuse.cli.console import LEFT_OUT, console
 from recuse.data import Source, Split, Splits, TrainTest, load_part, source, source_at
+from recuse.data.encoded import Reading as FileReading
 from recuse.data.pool import pooled
+from recuse.data.sources import read_as
 from recuse.errors import ConfigError, DataError
 from recuse.evaluation.admission import admit
 from recuse.models.cards import Card
@@ -45,19 +49,25 @@ def named_source(named: NamedData) -> Source:
             "(--train-on, --test-on)"
         )
     if named.test_on is None:
-        return data_source(str(named.data))
-    first = None if named.train_on is None else data_source(named.train_on)
-    return TrainTest(first, data_source(named.test_on))
+        return data_source(str(named.data), named)
+    # Test images are compared with all training images, also where few are judged.
+    whole = replace(named, limit=None)
+    first = None if named.train_on is None else data_source(named.train_on, whole)
+    return TrainTest(first, data_source(named.test_on, named))
 
 
-def data_source(name: str) -> Source:
+def data_source(name: str, reading: Reading) -> Source:
     """A data set by name, a folder of images or of parquet shards, or a parquet file.
 
     Raises:
+        ConfigError: It takes no such setting.
         DataError: Unknown, lists the known.
     """
     path = Path(name)
-    return source_at(path) if name and path.exists() else source(name)
+    there = bool(name) and path.exists()
+    found = source_at(path) if there else source(name, reading.root)
+    limit = {"limit": reading.limit} if isinstance(found, FileReading) else {}
+    return read_as(found, **reading.settings(), **limit)
 
 
 def parts_of(name: str, reading: Reading) -> Splits:
@@ -66,9 +76,10 @@ def parts_of(name: str, reading: Reading) -> Splits:
     Raises:
         DataError: Unknown or damaged.
     """
-    splits = data_source(name).load(reading.root)
+    splits = data_source(name, reading).load(reading.root)
     if splits.note:
         say(splits.note)
+    tell(splits.train, splits.validation, splits.test)
     return splits
 
 
@@ -87,6 +98,7 @@ def to_judge(named: JudgedData, refs: tuple[str, ...], device_name: str) -> ToJu
     device = options.device(device_name)
     models = [options.model(ref, named.root, named.output) for ref in refs]
     split, note = load_part(named_source(named), named.part, named.root)
+    tell(split)
     wanted = named.limited(split)
     admitted = [
         admit(m.network, m.card, split, allow_training_data=named.allow_training_data)
@@ -95,6 +107,8 @@ def to_judge(named: JudgedData, refs: tuple[str, ...], device_name: str) -> ToJu
     of = (
         f"{len(split):,}" if len(wanted) == len(split) else f"{len(wanted):,} of the {len(split):,}"
     )
+    if named.limit == len(split):
+        of = f"the first {of}"
     more = f"; {note}" if note else ""
     if note and named.test_on is None:
         more += " (--part all judges every one)"
@@ -121,6 +135,7 @@ def to_train_on(named: NamedData) -> Splits:
     if named.test_on is not None and named.train_on is None:
         raise ConfigError("there is nothing to train on; name it (--train-on)")
     splits = named_source(named).load(named.root)
+    tell(splits.train, splits.validation, splits.test)
     rest = splits.note or (
         f"validating on {len(splits.validation):,}, leaving {len(splits.test):,} of "
         f"{splits.test.name} to judge"
@@ -147,7 +162,7 @@ def counted_by(card: Card, splits: Splits) -> Splits:
 
 
 def pseudo_labelled_data(
-    name: str | None, teacher: str | None, like: Split, root: Path | None, device_name: str
+    name: str | None, teacher: str | None, like: Split, reading: Reading, device_name: str
 ) -> Split | None:
     """Training images of a data set under the labels that a teacher predicts; None without name.
 
@@ -155,7 +170,7 @@ def pseudo_labelled_data(
         name: The data set; its own labels are ignored.
         teacher: The model, as :func:`recuse.cli.options.model` takes it.
         like: Labelled data, whose classes the teacher predicts.
-        root: The data folder.
+        reading: How the images are read.
         device_name: Where to predict.
 
     Raises:
@@ -166,13 +181,35 @@ def pseudo_labelled_data(
         return None
     if name is None or teacher is None:
         raise ConfigError("extra images need a teacher and a teacher extra images; give both")
-    labels = options.model(teacher, root)
-    extra = data_source(name)
-    pool = pooled(extra, root)
-    images = extra.load(root).train if pool is None else pool
+    labels = options.model(teacher, reading.root)
+    extra = data_source(name, reading)
+    pool = pooled(extra, reading.root)
+    images = extra.load(reading.root).train if pool is None else pool
+    tell(images)
     unlabelled = replace(images, labels=images.labels * 0, label_names=like.label_names)
     admitted = admit(labels.network, labels.card, unlabelled, allow_training_data=True)
     return pseudo_labelled(admitted.network.to(options.device(device_name)), unlabelled)
+
+
+def tell(*splits: Split) -> None:
+    """Say on standard error what a person should know of the data, and list what was left out."""
+    skipped = tuple(dict.fromkeys(entry for split in splits for entry in split.skipped))
+    left_out = [f"left out: {entry}" for entry in skipped]
+    if skipped:
+        left_out.append(f"{len(skipped)} images could not be read and were left out")
+    remarks = (remark for split in splits for remark in split.remarks)
+    for sentence in (*dict.fromkeys(remarks), *left_out):
+        console.print(f"recuse: {sentence}", markup=False, soft_wrap=True)
+
+
+def leave(*splits: Split) -> None:
+    """End a command whose work is done: with code 3 where images had to be left out.
+
+    Raises:
+        SystemExit: They had.
+    """
+    if any(split.skipped for split in splits):
+        sys.exit(LEFT_OUT)
 
 
 def say(sentence: str) -> None:

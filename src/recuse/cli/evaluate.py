@@ -103,3 +103,4 @@ def evaluate(
             progress=progress,
         )
     print_summary([found])
+    datasets.leave(judged.split)

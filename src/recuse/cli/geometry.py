@@ -66,6 +66,7 @@ def separation(
     title = "How far differently labelled images are apart"
     chart = separation_histogram(measured.results)
     save_figure(Figure(f"separation-{norm}", title, chart), out, ("png",))
+    datasets.leave(splits.train, splits.test)
 
 
 @option_group
@@ -125,6 +126,7 @@ def lipschitz(
         more = {"steps": measured.steps, "seed": measured.seed, "rows": rows}
         write_atomically(out, json.dumps(settings | more, indent=1).encode())
     _print_slopes(rows)
+    datasets.leave(splits.train, splits.test)
 
 
 def _slopes(

@@ -52,7 +52,7 @@ and leaves a report. Every command explains itself with --help."""
 GROUPS = {
     "cascade": "Find the best cascade in a pool of judged models.",
     "geometry": "Measure how far classes are apart and how smooth a model is.",
-    "data": "List and show data sets; cut detection data into classification sets.",
+    "data": "List, get and show data sets; cut detection data into classification sets.",
     "models": "List, import, show and export networks.",
     "records": "Pack, convert and compare what runs have found.",
 }
@@ -80,7 +80,7 @@ VERBS: Verbs = {
     "values": values.values,
     "cascade": {"search": cascade.search},
     "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
-    "data": {"list": data.list_, "show": data.show, "crop": data.crop},
+    "data": {"list": data.list_, "get": data.get, "show": data.show, "crop": data.crop},
     "models": {
         "list": models.list_,
         "import": models.import_,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Format = Literal["auto", "table", "jsonl", "parquet"]
 Row = dict[str, Any]
-SKIPPED = 3
 _SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".parquet": "parquet"}
 _TABLE = "{:<32} {:<16} {:<14} {:<9} {:>8} {:>6}"
 _SCALE = 128
@@ -52,7 +51,7 @@ def predict(
             that its network answers otherwise.
         seed: Of the selectors' searches; by default nobody can foresee them.
     """
-    from recuse.cli.console import console
+    from recuse.cli.console import LEFT_OUT, console
     from recuse.errors import ConfigError
     from recuse.systems import load
     from recuse.systems.stream import answered, sources
@@ -72,7 +71,7 @@ def predict(
     if counts["skipped"]:
         total = counts["answered"] + counts["skipped"]
         say(f"{counts['skipped']} of {total} inputs could not be read and were skipped")
-        sys.exit(SKIPPED if counts["answered"] else 2)
+        sys.exit(LEFT_OUT if counts["answered"] else 2)
 
 
 def _device(name: str) -> str:

@@ -122,17 +122,32 @@ def read_archive(root: Path | None, archive: Archive, *, train: bool, name: str)
     return Split(name, to_unit_interval(pixels), torch.tensor(labels), ids, tuple(names))
 
 
+def archive_place(root: Path | None, archive: Archive) -> Path | None:
+    """The folder that holds an official archive, packed or not: the data folder or one in it.
+
+    Args:
+        root: The data folder; None takes ``RECUSE_DATA``.
+        archive: Which.
+    """
+    root = root or find_data_root()
+    if root is None:
+        return None
+    for place in (root, *sorted(entry for entry in root.iterdir() if entry.is_dir())):
+        if (place / archive.folder).is_dir() or (place / archive.tar).is_file():
+            return place
+    return None
+
+
 def _read_member(root: Path | None, archive: Archive, name: str, md5: str) -> dict[str, Any]:
     how = (
         f"the official {archive.tar} (or the folder {archive.folder} it unpacks to), "
-        "from https://www.cs.toronto.edu/~kriz/cifar.html"
+        "from https://www.cs.toronto.edu/~kriz/cifar.html (recuse data get)"
     )
-    root = root or find_data_root()
-    if root is not None and (root / archive.folder / name).is_file():
-        where = str(root / archive.folder / name)
-        data = (root / archive.folder / name).read_bytes()
+    place = archive_place(root, archive)
+    if place is not None and (file := place / archive.folder / name).is_file():
+        where, data = str(file), file.read_bytes()
     else:
-        path = data_file(root, archive.tar, how=how)
+        path = data_file(place or root, archive.tar, how=how)
         where, data = f"{path}:{name}", _tar_member(path, f"{archive.folder}/{name}")
     found = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if found != md5:

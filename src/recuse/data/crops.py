@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from recuse.data.annotations import Scene, Target
 from recuse.data.boxes import enlarged_box, place_of
@@ -173,7 +173,10 @@ def _open(scene: Scene, data: bytes | None) -> tuple[Image.Image, str] | Skipped
             if is_deep(file):
                 detail = f"{scene.name}: more than 8 bits per channel (mode {file.mode})"
                 return Skipped(scene.name, "", "more than 8 bits per channel", detail)
-            mode, image = file.mode, file.convert("RGB")
+            # Most annotations are of images as they are seen, some of the pixels as stored.
+            upright = ImageOps.exif_transpose(file)
+            image = (upright if upright.size == scene.size else file).convert("RGB")
+            mode = file.mode
     except DAMAGED as error:
         detail = f"{scene.name}: the image is truncated or not an image ({error})"
         return Skipped(scene.name, "", "damaged image", detail)

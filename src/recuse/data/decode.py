@@ -2,9 +2,11 @@
 
 import io
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -35,6 +37,14 @@ DAMAGED = (
 )
 
 
+# Formats in which several frames are an animation; the second one of a photograph is a preview.
+_ANIMATED = ("GIF", "PNG", "WEBP")
+
+
+class UnreadableImageError(DataError):
+    """One image of many that cannot be read."""
+
+
 @dataclass(frozen=True)
 class Decoding:
     """How encoded images become pixels.
@@ -58,20 +68,36 @@ def open_image(data: bytes, where: str, mode: str = "RGB") -> Image.Image:
         mode: Pillow mode to convert to.
 
     Raises:
-        DataError: Truncated, damaged, too large or not an image.
+        UnreadableImageError: Truncated, damaged, animated, too large or not an image.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if said := too_large(image):
-                raise DataError(f"{where}: {said}")
-            if is_deep(image):
-                raise DataError(
-                    f"{where}: the image has more than 8 bits per channel (mode {image.mode}), "
-                    "which would be cut off; save it with 8 bits per channel"
-                )
+            if said := refusal(image):
+                raise UnreadableImageError(f"{where}: {said}")
             return ImageOps.exif_transpose(image).convert(mode)
     except DAMAGED as error:
-        raise DataError(f"{where}: the image is truncated or not an image ({error})") from error
+        raise UnreadableImageError(
+            f"{where}: the image is truncated or not an image ({error})"
+        ) from error
+
+
+def refusal(image: Image.Image) -> str:
+    """Why an opened image is not decoded; empty if it is.
+
+    Raises:
+        DataError: The variable that sets the limit of size holds no number.
+    """
+    if said := too_large(image):
+        return said
+    if is_deep(image):
+        return (
+            f"the image has more than 8 bits per channel (mode {image.mode}), which would be cut "
+            "off; save it with 8 bits per channel"
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format in _ANIMATED:
+        return f"the file holds {frames} frames, an animation; give one image"
+    return ""
 
 
 def too_large(image: Image.Image) -> str:
@@ -99,16 +125,22 @@ class EncodedImages:
 
     Attributes:
         source: File or folder that holds them, for messages.
-        blobs: The files; None where a row holds no bytes, which is an error.
+        blobs: The files, or where they are; None where a row holds no bytes, which is an error.
         rows: Name of each image in messages; default ``row 0``, ``row 1``, ...
         boxes: Crop per image, ``(x_min, y_min, x_max, y_max)`` in pixels, right and lower edge
             exclusive, before any resize.
     """
 
     source: str
-    blobs: Sequence[bytes | None]
+    blobs: Sequence[bytes | Path | None]
     rows: Sequence[str] | None = None
     boxes: Sequence[Box] | None = None
+
+    def take(self, rows: Sequence[int]) -> "EncodedImages":
+        """The images at ``rows``; messages name them as before."""
+        names = [self._name(row) for row in rows]
+        boxes = None if self.boxes is None else [self.boxes[row] for row in rows]
+        return EncodedImages(self.source, [self.blobs[row] for row in rows], names, boxes)
 
     def decode(self, how: Decoding) -> Tensor:
         """Decode all images, in threads.
@@ -119,32 +151,83 @@ class EncodedImages:
         Raises:
             DataError: A damaged image, or (without ``how.size``) one of another size.
         """
-        if not self.blobs:
-            raise DataError(f"{self.source}: there is no image")
-        first = self._pixels(0, how)
-        out = np.empty((len(self.blobs), *first.shape), dtype=np.uint8)
+        return self.readable(how)[0]
+
+    def readable(
+        self, how: Decoding, *, skip: bool = False
+    ) -> tuple[Tensor, list[int], tuple[str, ...]]:
+        """Decode all images that can be read, in threads.
+
+        Args:
+            how: How they become pixels.
+            skip: Leave out those that cannot be read.
+
+        Returns:
+            The images as of :meth:`decode`, their rows, and why others were left out.
+
+        Raises:
+            DataError: An image that cannot be read, where none is to be left out, or none can be
+                read; or one of another size than the first.
+        """
+        with warnings.catch_warnings():  # around the threads, which share the filters
+            # Pillow warns of large images; here they are refused in a sentence.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            pixels, skipped = self._all_pixels(how, skip=skip)
+        rows = [row for row in range(len(pixels)) if row not in skipped]
+        said = tuple(skipped[row] for row in sorted(skipped))
+        return to_unit_interval(pixels[rows] if skipped else pixels), rows, said
+
+    def _all_pixels(
+        self, how: Decoding, *, skip: bool
+    ) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
+        """Every image, and why some, whose place is left as it is, cannot be read."""
+        skipped: dict[int, str] = {}
+
+        def pixels(row: int, like: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8] | None:
+            try:
+                return self._pixels(row, how, like=like)
+            except UnreadableImageError as error:
+                if not skip:
+                    raise
+                skipped[row] = str(error)
+                return None
+
+        count = len(self.blobs)
+        found = (p for row in range(count) if (p := pixels(row, None)) is not None)
+        if (first := next(found, None)) is None:
+            raise DataError(f"{self.source}: there is no image{' that can be read' * bool(count)}")
+        out = np.empty((count, *first.shape), dtype=np.uint8)
 
         def fill(start: int) -> None:
-            for row in range(start, min(start + _CHUNK, len(self.blobs))):
-                out[row] = self._pixels(row, how, like=first)
+            for row in range(start, min(start + _CHUNK, count)):
+                if (image := pixels(row, first)) is not None:
+                    out[row] = image
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(fill, range(0, len(self.blobs), _CHUNK)))
-        return to_unit_interval(out)
+            list(pool.map(fill, range(0, count, _CHUNK)))
+        return out, skipped
+
+    def _name(self, row: int) -> str:
+        return self.rows[row] if self.rows else f"row {row}"
 
     def _pixels(
         self, row: int, how: Decoding, like: npt.NDArray[np.uint8] | None = None
     ) -> npt.NDArray[np.uint8]:
-        where = f"{self.source}, {self.rows[row] if self.rows else f'row {row}'}"
+        where = f"{self.source}, {self._name(row)}"
         blob = self.blobs[row]
         if blob is None:
-            raise DataError(f"{where}: there are no image bytes, only a path or nothing")
+            raise UnreadableImageError(f"{where}: there are no image bytes, only a path or nothing")
+        if isinstance(blob, Path):
+            try:
+                blob = blob.read_bytes()
+            except OSError as error:
+                raise UnreadableImageError(f"{where}: {error.strerror or error}") from error
         image = open_image(blob, where, _MODES[how.channels])
         image = crop_resize(image, self.boxes[row] if self.boxes else None, how.size)
         if like is not None and (image.height, image.width) != like.shape[:2]:
             raise DataError(
                 f"{where}: the image is {image.width}x{image.height}, the first is "
-                f"{like.shape[1]}x{like.shape[0]}; pass a size to resize all"
+                f"{like.shape[1]}x{like.shape[0]}; pass a size to resize all (--size)"
             )
         return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, how.channels)
 

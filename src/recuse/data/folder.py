@@ -1,16 +1,16 @@
 """Image folders: ``<path>/<class>/<file>.png``, or ``<path>/train/...`` and ``<path>/test/...``."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from recuse.data.decode import Decoding, EncodedImages
+from recuse.data.decode import EncodedImages
+from recuse.data.encoded import EncodedPart, Reading
 from recuse.data.pool import cut
 from recuse.data.roots import located
-from recuse.data.split import Split, Splits, hold_out
+from recuse.data.split import Split, Splits
 from recuse.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
@@ -65,26 +65,23 @@ def class_names(path: Path) -> tuple[str, ...]:
     return names
 
 
-def read_folder(
-    path: Path, *, name: str, how: Decoding, label_names: Sequence[str] | None = None
-) -> Split:
-    """All images below ``path``; a sub-folder is a class.
+def find_images(path: Path, *, name: str, label_names: Sequence[str] | None = None) -> EncodedPart:
+    """All images below ``path``, not read yet; a sub-folder is a class.
 
-    Sample ids are ``name/<class>/<file>``. Files that are no images by suffix are not read.
+    Sample ids are ``name/<class>/<file>``. Files that are no images by suffix are left out.
 
     Args:
         path: The folder.
         name: Of the part.
-        how: How images become pixels.
         label_names: The classes in order, some of which may have no folder here; by default the
             sub-folders in alphabetical order.
 
     Raises:
-        DataError: No folder, no class or an unknown one, a class folder without images, or a
-            damaged image.
+        DataError: No folder, no class or an unknown one, or no image.
     """
     names = tuple(label_names or class_names(path))
-    files: list[tuple[int, Path]] = []
+    files: list[Path] = []
+    remarks: list[str] = []
     for folder in sorted(entry for entry in path.iterdir() if _is_class(entry)):
         if folder.name not in names:
             raise DataError(
@@ -93,12 +90,15 @@ def read_folder(
             )
         own = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
         if not own:
-            raise DataError(f"class folder {folder} holds no image ({', '.join(SUFFIXES)})")
-        files.extend((names.index(folder.name), file) for file in own)
-    rows = [f"{file.parent.name}/{file.name}" for _, file in files]
-    images = EncodedImages(str(path), [file.read_bytes() for _, file in files], rows).decode(how)
-    labels = torch.tensor([label for label, _ in files])
-    return Split(name, images, labels, tuple(f"{name}/{row}" for row in rows), names)
+            remarks.append(f"class folder {folder} holds no image ({', '.join(SUFFIXES)})")
+        files.extend(own)
+    if not files:
+        raise DataError(remarks[0])
+    rows = [f"{file.parent.name}/{file.name}" for file in files]
+    labels = torch.tensor([names.index(file.parent.name) for file in files])
+    ids = tuple(f"{name}/{row}" for row in rows)
+    images = EncodedImages(str(path), files, rows)
+    return EncodedPart(name, images, labels, ids, names, tuple(remarks))
 
 
 def _is_class(entry: Path) -> bool:
@@ -110,7 +110,7 @@ def _holds_classes(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class ImageFolder:
+class ImageFolder(Reading):
     """A folder of images, one sub-folder per class.
 
     With sub-folders ``train`` and ``test`` (and perhaps ``validation`` or ``val``) these are the
@@ -119,35 +119,28 @@ class ImageFolder:
 
     Attributes:
         path: The folder; relative paths may also lie below the data root.
-        size: Side to resize to, or None where all images have one size.
-        channels: 3 for RGB, 1 for grey.
         seed: Of the cuts.
     """
 
     path: Path
-    size: int | None = None
-    channels: Literal[1, 3] = 3
     seed: int = 0
 
     def load(self, data_root: Path | None = None) -> Splits:
         """The three parts."""
         folder, parts = self._parts(data_root)
         if not parts:
-            return cut(self.load_pool(data_root), seed=self.seed)
-        rows = self._read(folder, parts, "train")
-        test = self._read(folder, parts, self._judged(folder, parts))
-        if {"validation", "test"} <= parts.keys():
-            return Splits(rows, self._read(folder, parts, "validation"), test)
-        name = f"{folder.name}/held-out" if "test" not in parts else f"{folder.name}/validation"
-        train, validation = hold_out(rows, _HELD_OUT, seed=self.seed, name=name)
-        return Splits(train, validation, test)
+            whole = replace(self, limit=None).load_pool(data_root)
+            return cut(whole, seed=self.seed, limit=self.limit)
+        wanted = {"train", self._judged(folder, parts), *parts}
+        found = {part: self._found(folder, parts, part) for part in sorted(wanted)}
+        return self.three(found, name=folder.name, fraction=_HELD_OUT, seed=self.seed)
 
     def load_test(self, data_root: Path | None = None) -> Split:
         """The test part alone."""
         folder, parts = self._parts(data_root)
         if not parts:
             return self.load(data_root).test
-        return self._read(folder, parts, self._judged(folder, parts))
+        return self.split(self._found(folder, parts, self._judged(folder, parts)))
 
     def in_parts(self, data_root: Path | None = None) -> bool:
         """Whether there are sub-folders of parts."""
@@ -156,7 +149,7 @@ class ImageFolder:
     def load_pool(self, data_root: Path | None = None) -> Split:
         """All images of a folder without parts."""
         folder, _ = self._parts(data_root)
-        return read_folder(folder, name=folder.name, how=Decoding(self.channels, self.size))
+        return self.split(find_images(folder, name=folder.name))
 
     def _parts(self, data_root: Path | None) -> tuple[Path, dict[str, Path]]:
         folder = located(self.path, data_root).absolute()
@@ -172,12 +165,11 @@ class ImageFolder:
             )
         return part
 
-    def _read(self, folder: Path, parts: dict[str, Path], part: str) -> Split:
+    def _found(self, folder: Path, parts: dict[str, Path], part: str) -> EncodedPart:
         if part not in parts:
             raise DataError(
                 f"{folder} holds no {part}; expected {folder / part}/<class>/<file>.png"
             )
-        how = Decoding(self.channels, self.size)
         # Labels are counted in the order of training, whichever classes a part lacks.
         names = class_names(parts["train"]) if "train" in parts else None
-        return read_folder(parts[part], name=f"{folder.name}/{part}", how=how, label_names=names)
+        return find_images(parts[part], name=f"{folder.name}/{part}", label_names=names)

@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 import torch
 
 from recuse.data.decode import Box, Decoding, EncodedImages
+from recuse.data.encoded import EncodedPart, Reading
 from recuse.data.pool import cut, require_disjoint
 from recuse.data.roots import data_file
-from recuse.data.split import Split, Splits, hold_out
+from recuse.data.split import Split, Splits, join
 from recuse.errors import DataError
 
 IMAGE_COLUMNS = ("img", "image")
@@ -29,9 +29,9 @@ class ImageTable:
     Attributes:
         path: The file.
         frame: Its rows.
-        image: Name of the image column.
-        label: Name of the label column.
-        label_names: From the file's features, else the numbers.
+        image: Name of the image column: files, or structs of bytes and path.
+        label: Name of the label column: numbers, or names of classes.
+        label_names: From the file's features, else the numbers, or the names in order.
     """
 
     path: Path
@@ -43,26 +43,31 @@ class ImageTable:
     @property
     def blobs(self) -> list[bytes | None]:
         """The encoded images."""
-        return self.frame[self.image].struct.field("bytes").to_list()
+        column = self.frame[self.image]
+        return (column if column.dtype == pl.Binary else column.struct.field("bytes")).to_list()
+
+    def part(self, name: str, *, prefix: str, boxes: Sequence[Box] | None = None) -> EncodedPart:
+        """All rows, not decoded yet.
+
+        Ids are ``prefix/<key>`` from a column ``key`` or ``index``, else ``prefix/<row>``.
+        """
+        labels = self.frame[self.label].to_list()
+        if _holds_names(self.frame[self.label]):
+            places = {name: place for place, name in enumerate(self.label_names)}
+            labels = [places[label] for label in labels]
+        ids = tuple(f"{prefix}/{key}" for key in self._keys())
+        images = EncodedImages(str(self.path), self.blobs, boxes=boxes)
+        return EncodedPart(name, images, torch.tensor(labels), ids, self.label_names)
 
     def split(
         self, name: str, how: Decoding, *, prefix: str, boxes: Sequence[Box] | None = None
     ) -> Split:
         """Decode all rows.
 
-        Ids are ``prefix/<key>`` from a column ``key`` or ``index``, else ``prefix/<row>``.
-
         Raises:
-            DataError: A damaged image, a missing label, or a label without a name.
+            DataError: A damaged image, or a label without a name.
         """
-        labels = self.frame[self.label]
-        ids = tuple(f"{prefix}/{key}" for key in self._keys())
-        images = EncodedImages(str(self.path), self.blobs, boxes=boxes).decode(how)
-        y = torch.tensor(labels.to_list(), dtype=torch.int64)
-        try:
-            return Split(name, images, y, ids, self.label_names)
-        except DataError as error:
-            raise DataError(f"{self.path}: {error}") from error
+        return self.part(name, prefix=prefix, boxes=boxes).decode(how)
 
     def _keys(self) -> list[str]:
         for column in ("key", "index"):
@@ -80,15 +85,19 @@ class ImageTable:
         return [f"{row:05d}" for row in range(len(self.frame))]
 
 
-def read_table(path: Path) -> ImageTable:
+def read_table(path: Path, files: Sequence[Path] = ()) -> ImageTable:
     """Read a parquet file, or a folder of parquet shards, and find image and label columns.
+
+    Args:
+        path: The file or folder, for messages too.
+        files: The shards to read; by default all of the folder.
 
     Raises:
         DataError: Missing, truncated, not parquet, or without the columns; names what it has.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist; give a parquet file with columns img and label")
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    files = files or _files(path)
     if not files:
         raise DataError(f"{path} holds no .parquet file")
     frame, features = _read(path, files)
@@ -97,23 +106,55 @@ def read_table(path: Path) -> ImageTable:
     image = _column(path, frame, IMAGE_COLUMNS, "image")
     label = _column(path, frame, LABEL_COLUMNS, "label")
     kind = frame.schema[image]
-    if not (isinstance(kind, pl.Struct) and "bytes" in {field.name for field in kind.fields}):
-        raise DataError(f"{path}: column {image!r} is {kind}, not struct{{bytes, path}}")
-    if not frame.schema[label].is_integer():
+    fields = {field.name for field in kind.fields} if isinstance(kind, pl.Struct) else set()
+    if kind != pl.Binary and "bytes" not in fields:
+        raise DataError(f"{path}: column {image!r} is {kind}, not struct{{bytes, path}} nor binary")
+    return ImageTable(path, frame, image, label, _names(path, frame[label], features))
+
+
+def _names(path: Path, labels: pl.Series, features: str) -> tuple[str, ...]:
+    """The classes of a label column, which is checked."""
+    if not (labels.dtype.is_integer() or _holds_names(labels)):
         raise DataError(
-            f"{path}: column {label!r} is {frame.schema[label]}, not integers; number the classes "
-            "from 0"
+            f"{path}: column {labels.name!r} is {labels.dtype}, neither integers nor names; number "
+            "the classes from 0"
         )
-    _check_labels(path, frame[label])
-    names = _label_names(features, label)
-    if names is None:
-        names = tuple(str(k) for k in range(int(str(frame[label].max())) + 1))
-    return ImageTable(path, frame, image, label, names)
-
-
-def _check_labels(path: Path, labels: pl.Series) -> None:
     if labels.null_count():
         raise DataError(f"{path}, row {labels.is_null().arg_max()}: the label is missing")
+    if _holds_names(labels):
+        return tuple(sorted(labels.cast(pl.String).unique()))
+    _check_numbers(path, labels)
+    named = _label_names(features, labels.name)
+    return named or tuple(str(k) for k in range(int(str(labels.max())) + 1))
+
+
+def _holds_names(labels: pl.Series) -> bool:
+    return isinstance(labels.dtype, pl.String | pl.Categorical | pl.Enum)
+
+
+def string_names(files: Sequence[Path]) -> tuple[str, ...]:
+    """The classes that parquet files name in their rows; nothing where they are numbers.
+
+    Images are not read.
+    """
+    names: set[str] = set()
+    for file in files:
+        schema = pl.read_parquet_schema(file)
+        label = next((name for name in LABEL_COLUMNS if name in schema), None)
+        if label is None:
+            return ()
+        labels = pl.read_parquet(file, columns=[label])[label]
+        if not _holds_names(labels):
+            return ()
+        names |= {*labels.cast(pl.String).drop_nulls()}
+    return tuple(sorted(names))
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
+def _check_numbers(path: Path, labels: pl.Series) -> None:
     wrong = (labels < 0) | (labels >= MOST_CLASSES)
     if wrong.any():
         row = int(wrong.arg_max() or 0)
@@ -138,23 +179,19 @@ def _read(path: Path, files: Sequence[Path]) -> tuple[pl.DataFrame, str]:
 
 
 @dataclass(frozen=True)
-class ParquetFiles:
-    """Parquet files (or folders of shards) with the Hugging Face image schema.
+class ParquetFiles(Reading):
+    """Parquet files (or folders of shards) of images: files in bytes, or as Hugging Face has them.
 
     Attributes:
         train: Training file or folder, a path or a name below the data root.
         test: Test file; None where the one file is all there is: a pool, cut 70 / 10 / 20 %
             (:mod:`recuse.data.pool`).
-        size: Side to resize to, or None where all images have one size.
-        channels: 3 for RGB, 1 for grey.
         validation: Share of the training rows held out, stratified, where there are two files.
         seed: Of the cuts.
     """
 
     train: Path
     test: Path | None = None
-    size: int | None = None
-    channels: Literal[1, 3] = 3
     validation: float = 0.1
     seed: int = 0
 
@@ -165,29 +202,29 @@ class ParquetFiles:
             DataError: Damaged files, or test images that are training images.
         """
         if self.test is None:
-            return cut(self.load_pool(data_root), seed=self.seed)
-        table = read_table(self._find(data_root, self.train))
-        if table.path.resolve() == self._find(data_root, self.test).resolve():
+            whole = replace(self, limit=None).load_pool(data_root)
+            return cut(whole, seed=self.seed, limit=self.limit)
+        path = self._find(data_root, self.train)
+        if path.resolve() == self._find(data_root, self.test).resolve():
             raise DataError(
-                f"{table.path} is to be trained on and judged; leave the test file out to have it "
+                f"{path} is to be trained on and judged; leave the test file out to have it "
                 "cut in three, or name another"
             )
-        name = table.path.stem
-        rows = table.split(f"{name}/train", self._how, prefix=f"{name}/train")
-        test = self.load_test(data_root).relabelled(rows.label_names)
-        shared = require_disjoint(rows, test)
-        train, validation = hold_out(
-            rows, self.validation, seed=self.seed, name=f"{name}/validation"
-        )
-        return Splits(train, validation, test, shared)
+        name = path.stem
+        found = {
+            "train": read_table(path).part(f"{name}/train", prefix=f"{name}/train"),
+            "test": self._test(data_root, self.test),
+        }
+        splits = self.three(found, name=name, fraction=self.validation, seed=self.seed)
+        rows = join(splits.train, splits.validation, name=splits.train.name)
+        return replace(splits, note=require_disjoint(rows, splits.test))
 
     def load_test(self, data_root: Path | None = None) -> Split:
         """Decode the test file alone."""
         if self.test is None:
             return self.load(data_root).test
-        table = read_table(self._find(data_root, self.test))
-        name = f"{table.path.stem}/test"
-        return table.split(name, self._how, prefix=name)
+        names = string_names(_files(self._find(data_root, self.train)))
+        return self.split(self._test(data_root, self.test).counted_by(names))
 
     def in_parts(self, data_root: Path | None = None) -> bool:
         """Whether training and test images lie in different files."""
@@ -196,11 +233,12 @@ class ParquetFiles:
     def load_pool(self, data_root: Path | None = None) -> Split:
         """All images of the first file."""
         table = read_table(self._find(data_root, self.train))
-        return table.split(table.path.stem, self._how, prefix=table.path.stem)
+        return self.split(table.part(table.path.stem, prefix=table.path.stem))
 
-    @property
-    def _how(self) -> Decoding:
-        return Decoding(self.channels, self.size)
+    def _test(self, data_root: Path | None, test: Path) -> EncodedPart:
+        table = read_table(self._find(data_root, test))
+        name = f"{table.path.stem}/test"
+        return table.part(name, prefix=name)
 
     def _find(self, data_root: Path | None, path: Path) -> Path:
         if path.is_absolute() or path.exists():

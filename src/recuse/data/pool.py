@@ -37,7 +37,7 @@ def pooled(source: object, data_root: Path | None = None) -> Split | None:
     return source.load_pool(data_root) if isinstance(source, Pool) and pool else None
 
 
-def cut(pool: Split, *, seed: int) -> Splits:
+def cut(pool: Split, *, seed: int, limit: int | None = None) -> Splits:
     """The pool in three parts: about 70, 10 and 20 % of its images.
 
     An image's part depends on the seed and on what the image shows alone: copies of one image
@@ -47,6 +47,7 @@ def cut(pool: Split, *, seed: int) -> Splits:
     Args:
         pool: All images.
         seed: Of the cut.
+        limit: Only the first so many images of each part.
 
     Raises:
         DataError: Too few images for three parts.
@@ -58,9 +59,9 @@ def cut(pool: Split, *, seed: int) -> Splits:
             "test; judge all of them (--part all), or name other images to train on"
         )
     return Splits(
-        pool.take(rows[TRAIN]).renamed(f"{pool.name}/train"),
-        pool.take(rows[VALIDATION]).renamed(f"{pool.name}/validation"),
-        pool.take(rows[TEST]).renamed(f"{pool.name}/test"),
+        pool.take(rows[TRAIN][:limit]).renamed(f"{pool.name}/train"),
+        pool.take(rows[VALIDATION][:limit]).renamed(f"{pool.name}/validation"),
+        pool.take(rows[TEST][:limit]).renamed(f"{pool.name}/test"),
         _sentence(pool, rows, seed),
     )
 

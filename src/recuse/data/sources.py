@@ -1,10 +1,16 @@
 """Every data set by name, as one literal table of frozen loaders."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from recuse.data.cifar import Cifar10, Cifar100
+from recuse.data.cifar import (
+    CIFAR10_ARCHIVE,
+    CIFAR100_ARCHIVE,
+    Cifar10,
+    Cifar100,
+    archive_place,
+)
 from recuse.data.digits import Digits
 from recuse.data.folder import ImageFolder
 from recuse.data.gaussians import Gaussians
@@ -13,7 +19,7 @@ from recuse.data.mnist import Mnist
 from recuse.data.parquet import ParquetFiles
 from recuse.data.pool import Pool, pooled, require_disjoint
 from recuse.data.roots import find_data_root
-from recuse.data.shards import ShardFolder
+from recuse.data.shards import ShardFolder, shards_of_parts
 from recuse.data.split import Split, Splits, hold_out, join
 from recuse.errors import ConfigError, DataError
 
@@ -103,9 +109,25 @@ FILES: dict[str, tuple[str, ...]] = {
     "mnist": ("mnist_train.parquet", "mnist_test.parquet"),
 }
 
+ARCHIVES = {"cifar10": CIFAR10_ARCHIVE, "cifar100": CIFAR100_ARCHIVE}
 
-def source(name: str) -> Source:
+
+def missing_files(name: str, data_root: Path | None) -> tuple[str, ...]:
+    """What is missing of a data set; nothing where its official archive is there."""
+    if name in ARCHIVES and archive_place(data_root, ARCHIVES[name]):
+        return ()
+    files = FILES.get(name, ())
+    return tuple(file for file in files if data_root is None or not (data_root / file).exists())
+
+
+def source(name: str, data_root: Path | None = None) -> Source:
     """The data set of that name with its default settings.
+
+    Where of CIFAR-10 only the official archive is in the data folder, that is read.
+
+    Args:
+        name: A key of ``DATASETS``.
+        data_root: The data folder; without it no file is looked for.
 
     Raises:
         DataError: Unknown (lists the known), or one that needs paths.
@@ -115,7 +137,14 @@ def source(name: str) -> Source:
         raise DataError(f"data set {name!r} needs its paths; construct {DATASETS[name].__name__}")
     if name not in DATASETS:
         raise DataError(f"data set {name!r} is unknown; known: {', '.join(known)}")
+    if name == "cifar10" and data_root is not None and _only_archive(data_root):
+        return Cifar10(train="official", test="official")
     return DATASETS[name]()
+
+
+def _only_archive(data_root: Path) -> bool:
+    converted = all((data_root / file).exists() for file in FILES["cifar10"])
+    return not converted and archive_place(data_root, CIFAR10_ARCHIVE) is not None
 
 
 def source_at(path: Path) -> Source:
@@ -126,14 +155,33 @@ def source_at(path: Path) -> Source:
     """
     if path.suffix == ".parquet":
         return ParquetFiles(path)
-    if any(path.glob("train/*.parquet")):
+    if shards_of_parts(path):
         return ShardFolder(path)
+    if any(path.glob("*.parquet")):
+        return ParquetFiles(path)
     if path.is_dir():
         return ImageFolder(path)
     raise DataError(
         f"{path} is neither a folder nor a parquet file; give a folder <class>/<file>.png, or a "
         ".parquet file with columns img and label"
     )
+
+
+def read_as(source: Source, **settings: object) -> Source:
+    """The data set, read with settings of :class:`~recuse.data.encoded.Reading`.
+
+    Raises:
+        ConfigError: A data set that has no such setting.
+    """
+    known: list[str] = [field.name for field in fields(source)] if is_dataclass(source) else []
+    if unknown := sorted(settings.keys() - {*known}):
+        name = next(
+            (key for key, kind in DATASETS.items() if type(source) is kind), "this data set"
+        )
+        raise ConfigError(
+            f"{name} takes no {' and no '.join(unknown)}; that is for folders and parquet files"
+        )
+    return replace(source, **settings)  # type: ignore[type-var]
 
 
 def load_part(source: Source, part: str, data_root: Path | None = None) -> tuple[Split, str]:
@@ -173,6 +221,7 @@ __all__ = [
     "TrainTest",
     "find_data_root",
     "load_part",
+    "read_as",
     "source",
     "source_at",
 ]

@@ -1,7 +1,7 @@
 """A part of a data set: images in [0, 1], labels, stable ids and label names, checked once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ class Split:
         labels: Class indices, one per image; any integers are taken and kept in int64.
         ids: Stable sample ids, unique; they key randomness and records.
         label_names: One name per class; its length is the number of classes.
+        remarks: What a person should know of it, a sentence each.
+        skipped: What could not be read and was left out, a sentence each.
 
     Raises:
         DataError: A shape, dtype, range, id or label that breaks the above.
@@ -33,6 +35,8 @@ class Split:
     labels: Tensor
     ids: tuple[str, ...]
     label_names: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", _checked(self.name, self.images))
@@ -94,7 +98,7 @@ class Split:
             return self
         order = class_order(label_names, self.label_names, model="the other part", data=self.name)
         moved = torch.tensor(order or range(len(label_names)))[self.labels]
-        return Split(self.name, self.images, moved, self.ids, tuple(label_names))
+        return replace(self, labels=moved, label_names=tuple(label_names))
 
     def renamed(self, name: str) -> "Split":
         """The same rows under another name; the ids stay."""
@@ -115,6 +119,8 @@ class Split:
             "labels": labels,
             "ids": ids,
             "label_names": self.label_names,
+            "remarks": self.remarks,
+            "skipped": self.skipped,
         }.items():
             object.__setattr__(part, field, value)
         return part
@@ -213,7 +219,10 @@ def join(first: Split, second: Split, *, name: str) -> Split:
     Splits(first, second, first)
     images = torch.cat([first.images, second.images])
     labels = torch.cat([first.labels, second.labels])
-    return Split(name, images, labels, first.ids + second.ids, first.label_names)
+    remarks = tuple(dict.fromkeys(first.remarks + second.remarks))
+    skipped = tuple(dict.fromkeys(first.skipped + second.skipped))
+    ids = first.ids + second.ids
+    return Split(name, images, labels, ids, first.label_names, remarks, skipped)
 
 
 def _checked(name: str, images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -82,7 +82,7 @@ class InputForm:
     def _picture(self, source: Image.Image | str | Path | bytes) -> Tensor:
         mode = _MODES[self.channels]
         if isinstance(source, Image.Image):
-            picture = source.convert(mode)
+            picture = ImageOps.exif_transpose(source).convert(mode)
         elif isinstance(source, bytes):
             picture = read_image(source, "the bytes given", mode)
         else:

@@ -9,8 +9,6 @@ from PIL import Image
 from recuse.data.decode import DAMAGED, open_image
 from recuse.errors import DataError
 
-LARGEST_PIXELS = 64_000_000
-
 
 def read_path(path: Path, mode: str = "RGB") -> Image.Image:
     """The image in a file.
@@ -33,32 +31,29 @@ def read_image(data: bytes, where: str, mode: str = "RGB") -> Image.Image:
         mode: Pillow mode to convert to.
 
     Raises:
-        DataError: No image, a damaged one, more than 8 bits per channel, several frames, or more
-            than 64 megapixels.
+        DataError: No image, a damaged one, one that is too large or has more than 8 bits per
+            channel, or several frames.
     """
-    frames, pixels = _header(data, where)
-    if frames > 1:
-        raise DataError(f"{where}: the file holds {frames} frames, an animation; give one image")
-    if pixels > LARGEST_PIXELS:
-        raise DataError(
-            f"{where}: the image has {pixels / 1e6:.0f} megapixels, more than the "
-            f"{LARGEST_PIXELS // 1_000_000} that are read; make it smaller"
-        )
-    return open_image(data, where, mode)
+    with warnings.catch_warnings():
+        # Large images are told of in a sentence, not by a warning.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        frames = _frames(data, where)
+        if frames > 1:
+            raise DataError(
+                f"{where}: the file holds {frames} frames, an animation; give one image"
+            )
+        return open_image(data, where, mode)
 
 
-def _header(data: bytes, where: str) -> tuple[int, int]:
-    """Frames and pixels, without decoding."""
+def _frames(data: bytes, where: str) -> int:
+    """How many there are, without decoding."""
     try:
-        with warnings.catch_warnings():
-            # Large images are told of in a sentence, not by a warning.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                return int(getattr(image, "n_frames", 1)), image.width * image.height
+        with Image.open(io.BytesIO(data)) as image:
+            return int(getattr(image, "n_frames", 1))
     except Image.DecompressionBombError as error:
         raise DataError(f"{where}: the image is too large to be read; make it smaller") from error
     except DAMAGED as error:
         raise DataError(f"{where}: the image is truncated or not an image") from error
 
 
-__all__ = ["LARGEST_PIXELS", "read_image", "read_path"]
+__all__ = ["read_image", "read_path"]

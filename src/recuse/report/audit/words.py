@@ -35,6 +35,7 @@ class Asked:
         out: The run folder.
         core: The core; empty where none was given.
         stored: Whether the network is a checkpoint, which can be trained on and built from.
+        reading: The words that say how the images are read.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Asked:
     out: str
     core: str = ""
     stored: bool = True
+    reading: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -214,23 +216,24 @@ def _unless(audit: Audit) -> str:
 
 def next_command(audit: Audit, asked: Asked) -> str:
     """The command to type next, as a shell takes it; CORE stands for a network of yours."""
-    data = ("--data", *asked.data)
+    named = (asked.data[0], *asked.reading)
+    data = ("--data", *named, *asked.data[1:])
     name = slug(audit.network.meta.model)
     trained = ("--objective", "era", "--threat", asked.threat, "--out", f"runs/{name}-era")
     built = ("--threat", asked.threat, *data, "--out", f"systems/{name}")
     again = ("--threat", asked.threat, "--out", asked.out)
-    train = ("train", asked.model, "--data", asked.data[0], *trained)
+    train = ("train", asked.model, "--data", *named, *trained)
     build = ("build", "--stage", asked.model)
     words: Mapping[Finding, tuple[str, ...]] = {
         "hidden": ("evaluate", asked.model, *data, "--attack", "ensemble", *again),
-        "guessing": ("data", "show", asked.data[0], "--out", f"{asked.out}/images.png"),
+        "guessing": ("data", "show", *named, "--out", f"{asked.out}/images.png"),
         "composition": (*build, "--core", asked.core, *built),
         "alone": (*build, "--no-core", *built),
         "enough": (*build, "--no-core", *built),
         "core": train,
         "fragile": train,
         "stubborn": train,
-        "stage": ("audit", asked.model, *asked.data, "--core", "CORE", *again),
+        "stage": ("audit", asked.model, *data[1:], "--core", "CORE", *again),
     }
     return shlex.join(["recuse", *words[audit.finding]])
 
