@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from recuse.cli import datasets
+from recuse.cli.arguments import Reading
 from recuse.cli.main import main
 from recuse.data import source
 from recuse.models.checkpoint import load_checkpoint, read_card, save_checkpoint
@@ -53,7 +54,7 @@ def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
     train(NET, "teacher", "--objective", "standard")
     digits = source("digits").load().train
     found = datasets.pseudo_labelled_data(
-        "digits", "teacher/model.safetensors", digits.head(10), None, "cpu"
+        "digits", "teacher/model.safetensors", digits.head(10), Reading(), "cpu"
     )
     assert found is not None
     network, _ = load_checkpoint(Path("teacher/model.safetensors"))
@@ -62,7 +63,7 @@ def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
     assert found.label_names == digits.label_names
     renamed = replace(digits, label_names=tuple(f"d{i}" for i in range(10)))
     other = datasets.pseudo_labelled_data(
-        "digits", "teacher/model.safetensors", renamed, None, "cpu"
+        "digits", "teacher/model.safetensors", renamed, Reading(), "cpu"
     )
     assert other is not None
     assert other.label_names == renamed.label_names
@@ -71,7 +72,9 @@ def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
         label_names=tuple(f"d{i}" for i in range(9, -1, -1)),
     )
     save_checkpoint(Path("turned.safetensors"), network, card)
-    turned = datasets.pseudo_labelled_data("digits", "turned.safetensors", renamed, None, "cpu")
+    turned = datasets.pseudo_labelled_data(
+        "digits", "turned.safetensors", renamed, Reading(), "cpu"
+    )
     assert turned is not None
     assert torch.equal(turned.labels, 9 - found.labels)
     train(NET, "taught", "--extra", "digits", "--teacher", "teacher/model.safetensors")
