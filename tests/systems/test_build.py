@@ -13,8 +13,9 @@ from recuse.cli.main import main
 from recuse.cli.mixtures import parts_of
 from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
 from recuse.data import Splits
-from recuse.errors import ConfigError
+from recuse.errors import ConfigError, DataError
 from recuse.evaluation import Evaluation, evaluate
+from recuse.models import Mlp, card_for
 from recuse.models.checkpoint import load_checkpoint, save_checkpoint
 from recuse.models.mixture import mix
 from recuse.random import SampleNoise
@@ -316,3 +317,36 @@ def test_no_adversary_contradicts_the_bound_of_a_mixture(
     broken = ~strong(cascade, split.images, y, noise=noise).robust
     assert int(broken.sum()) >= 3
     assert not bool((surely & broken).any())
+
+
+def test_a_selection_network_is_stored_with_its_system_and_bounded(
+    files: tuple[str, str], digits: Splits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Mlp(shape=(1, 8, 8), classes=2, width=8, hidden=1)
+    about = card_for("judge", config, label_names=("reject", "accept"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        save_checkpoint(tmp_path / "judge.safetensors", about.build(), about)
+    judge = ("--selection-network", str(tmp_path / "judge.safetensors"))
+    net, _ = load_checkpoint(tmp_path / "judge.safetensors")
+    images = digits.test.images[:80]
+    scores = net(images).diff(dim=1)[:, 0].detach()
+    text = f"network(threshold={round(float(scores.median()), 4)})"
+    command(files, tmp_path / "s", "--selector", text, *judge)
+    system = load(tmp_path / "s")
+    entry = json.loads((tmp_path / "s" / "system.json").read_text())["stages"][0]
+    assert entry["selector"] == text
+    assert entry["net"] == {"weights": "mine-selector.safetensors", "card": "mine-selector.json"}
+    kept = scores >= system.cascade.stages[0].selector.threshold
+    assert system.predict(images).selected == kept.tolist()
+    assert 0 < int(kept.sum()) < 80
+    found = system.measured
+    assert found["sound"][0] <= found["attacked"][0] <= found["natural"][0]
+    assert load(tmp_path / "s").predict(images) == system.predict(images)
+    weights = tmp_path / "s" / "mine-selector.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match="was changed"):
+        load(tmp_path / "s")
+    with pytest.raises(SystemExit):
+        command(files, tmp_path / "n", "--selector", "network")
+    assert "1 selectors ask a selection network" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def attack(
     from recuse.records.run_folder import keep_compositions, read_compositions
 
     engine = computing.chosen()
-    typed = Members((stages,), (selector,), core, from_=from_)
+    typed = Members((stages,), (selector,), core=core, from_=from_)
     who = plan_of(replace(typed, threat=threat or (None if from_ else "linf:2/255")))
     attacks = (Apgd(), Square(queries=black_box)) if black_box else (Apgd(),)
     adversary = AdaptiveAdversary(steps=search, restarts=restarts, attacks=attacks)
@@ -89,8 +89,8 @@ def _system(who: Plan, data: JudgedData, device: str) -> "tuple[Cascade, Split]"
     from recuse.composition import Cascade, Core, Stage
     from recuse.errors import ConfigError
 
-    selectors = selectors_of(who)
-    if any(is_open for _, is_open in selectors):
+    selectors = selectors_of(who, data.root)
+    if any(decides.open for decides in selectors):
         raise ConfigError("the threshold of a selector is open: write it (threshold=...)")
     judged = datasets.to_judge(data, tuple(ref for _, ref in who.members), device)
     members = [
@@ -98,8 +98,8 @@ def _system(who: Plan, data: JudgedData, device: str) -> "tuple[Cascade, Split]"
         for (network, own, card), (given, _) in zip(judged.members, who.members, strict=True)
     ]
     stages = tuple(
-        Stage(network, decides, name, card)
-        for (network, name, card), (decides, _) in zip(members, selectors, strict=False)
+        Stage(network, decides.selector, name, card)
+        for (network, name, card), decides in zip(members, selectors, strict=False)
     )
     core = Core(*members[-1]) if who.core else None
     return Cascade(stages, core, who.budget), judged.split

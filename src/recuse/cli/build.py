@@ -1,20 +1,18 @@
 """``recuse build``: networks, a core and a budget become a system that can be asked."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recuse.cli.arguments import Device, JudgedData, option_group
-from recuse.cli.members import Members, Plan, plan_of, selectors_of
+from recuse.cli.members import Decides, Members, Plan, plan_of, selectors_of
 
 if TYPE_CHECKING:
     from recuse.cli.datasets import ToJudge
     from recuse.composition import Core
     from recuse.data import Split
     from recuse.models.cards import Card
-    from recuse.protocols import Selector
     from recuse.selectors import Coverage, NaturalLoss, Risk
-    from recuse.systems import InputForm, System
+    from recuse.systems import InputForm
     from recuse.systems.build import Building
     from recuse.systems.choosing import OpenStage
 
@@ -85,12 +83,13 @@ def build(
         seed: Of the halves and of all searches.
     """
     from recuse.cli import datasets
+    from recuse.cli.built import print_built
     from recuse.cli.console import progress_display
     from recuse.systems.build import build as run
 
     plan = plan_of(members)
     how = _building(plan, goal, search, seed)
-    selectors = selectors_of(plan)
+    selectors = selectors_of(plan, data.root)
     judged = datasets.to_judge(data, tuple(ref for _, ref in plan.members), device)
     split = data.limited(judged.split)
     stages, core = _roles(plan, judged, selectors)
@@ -107,7 +106,7 @@ def build(
             progress=progress,
         )
     system.save(out)
-    _print(system, out)
+    print_built(system, out)
     datasets.leave(judged.split)
 
 
@@ -122,7 +121,7 @@ def _building(plan: Plan, goal: Goal, search: int, seed: int) -> "Building":
 
 
 def _roles(
-    plan: Plan, judged: "ToJudge", selectors: "list[tuple[Selector, bool]]"
+    plan: Plan, judged: "ToJudge", selectors: list[Decides]
 ) -> "tuple[list[OpenStage], Core | None]":
     """The networks as stages behind their selectors, and the core."""
     from recuse.composition import Core, Stage
@@ -133,8 +132,8 @@ def _roles(
         for (network, own, card), (given, _) in zip(judged.members, plan.members, strict=True)
     ]
     stages = [
-        OpenStage(Stage(network, decides, name, card), is_open)
-        for (network, name, card), (decides, is_open) in zip(members, selectors, strict=False)
+        OpenStage(Stage(network, decides.selector, name, card, decides.card), decides.open)
+        for (network, name, card), decides in zip(members, selectors, strict=False)
     ]
     return stages, Core(*members[-1]) if plan.core else None
 
@@ -159,41 +158,4 @@ def _form(shape: tuple[int, ...], *, resize: bool, crop: bool) -> "InputForm":
     )
 
 
-def _print(system: "System", out: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from recuse.cli.console import table_console
-    from recuse.systems.typed import write_selector
-
-    console = Console(soft_wrap=True, highlight=False)
-    for stage in system.cascade.stages:
-        console.print(f"{stage.name}: {write_selector(stage.selector)}", markup=False)
-    chosen, found = system.chosen_on, system.measured
-    table = Table(f"% of {found['rows']} images of {found['data']}", *_COLUMNS)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    rates = (found[kind] for kind in ("natural", "sound", "attacked", "selected"))
-    table.add_row(system.name, *map(_percent, rates))
-    alone = {
-        **found["stage_alone"],
-        **({"core": found["core_alone"]} if found["core_alone"] else {}),
-    }
-    for member, rate in alone.items():
-        robust = _percent(rate["robust"])
-        table.add_row(f"{member} alone", _percent(rate["natural"]), "", robust, "")
-    table_console().print(table)
-    console.print(
-        f"wrote {out}: {chosen['rule']}, chosen on {chosen['rows']} other images", markup=False
-    )
-
-
 _IMAGE = 3
-_COLUMNS = ("natural", "robust (sound)", "robust (attacked)", "answered by a stage")
-
-
-def _percent(rate: Sequence[float] | None) -> str:
-    if rate is None:
-        return "–"
-    mean, low, high = (100 * value for value in rate)
-    return f"{mean:.1f} ({low:.1f} to {high:.1f})"

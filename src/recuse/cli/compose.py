@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from recuse.cli.arguments import JudgedData
+from recuse.cli.mixing import Mixing, compose_models
+
 if TYPE_CHECKING:
     from recuse.analysis.compositions import Rates
     from recuse.analysis.verdicts import Kind
@@ -19,10 +22,12 @@ _KINDS: "dict[JudgedBy, Kind | None]" = {
 
 def compose(
     runs: Annotated[
-        Positional[tuple[Path, ...]], arg(metavar="RUN", help_behavior_hint="(one or more)")
+        Positional[tuple[str, ...]], arg(metavar="RUN|MODEL", help_behavior_hint="(one or more)")
     ],
     /,
-    eps: str,
+    data: JudgedData,
+    mixing: Mixing,
+    eps: str | None = None,
     stages: Annotated[tuple[str, ...], arg(help_behavior_hint="")] = (),
     core: str | None = None,
     judged_by: JudgedBy = "auto",
@@ -36,9 +41,15 @@ def compose(
     composition, if its rows lie in one of the run folders. Every model alone stands beside them:
     a sentence says which system to take, and what it gives up against the others.
 
+    With images to judge on (--data) the words are two MODELs instead, a robust one and an accurate
+    one: MixedNUTS and the best mixture of our own are fitted on one half of the images and judged
+    on the other. Each becomes a system in a folder of --out, with a RobustBench model_info.json.
+
     Args:
         runs: Run folders whose records hold the models, attacked or certified at eps and twice
-            eps.
+            eps. With images: a robust MODEL, then an accurate one.
+        data: Images for two MODELs; run folders have theirs.
+        mixing: For two MODELs.
         eps: The attacker's radius, for example 2/255.
         stages: Models in the order in which they answer; by default each robust model alone.
         core: The model that always answers; by default the one whose role is core.
@@ -47,13 +58,33 @@ def compose(
             attacker moves it, up to the probability that is printed beside the number; a core that
             has none counts as never robust.
         out: Put the numbers into this JSON file as well; other compositions and radii in it stay.
+            For two MODELs: the run folder.
     """
+    if data.data or data.test_on:
+        compose_models(runs, data, mixing, eps=eps, out=out)
+    else:
+        _compose_runs(tuple(map(Path, runs)), eps, stages, core, judged_by, out)
+
+
+def _compose_runs(
+    runs: tuple[Path, ...],
+    eps: str | None,
+    stages: tuple[str, ...],
+    core: str | None,
+    judged_by: JudgedBy,
+    out: Path | None,
+) -> None:
     from recuse.analysis.advice import advise
     from recuse.analysis.composing import compose_records
+    from recuse.errors import ConfigError
     from recuse.records.run_folder import attack_records, keep_compositions
     from recuse.records.store import read_records
     from recuse.report.run.advice_text import advice_in_full, advice_rule
 
+    if eps is None:
+        raise ConfigError(
+            "name the attacker's radius (--eps 2/255), or images to judge two MODELs on (--data)"
+        )
     records = [record for run in runs for record in read_records(run)]
     chains = compose_records(
         records,

@@ -8,13 +8,15 @@ from recuse.errors import ConfigError
 from recuse.integrations.sources import is_code
 from recuse.records.run_folder import read_mapping
 
+# Stages, selectors, core, threat and selection networks.
+Who = tuple[tuple[str, ...], tuple[str, ...], str | None, str, tuple[str, ...]]
 
-def searched(
-    path: Path, stages: tuple[str, ...]
-) -> tuple[tuple[str, ...], tuple[str, ...], str | None, str]:
+
+def searched(path: Path, stages: tuple[str, ...]) -> Who:
     """Stages with their selectors, core and threat of the most frequent system of a search.
 
-    A mixture is a stage that always answers, without a core. Of a system's folder, its own.
+    A mixture is a stage that always answers, without a core. Of a system's folder, its own, with
+    the networks of its selectors.
     """
     if path.is_dir():
         return _built(path)
@@ -32,13 +34,14 @@ def searched(
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not what recuse cascade search --json writes") from error
     if mixture:
-        return (_mixed(str(mixture), where),), ("always()",), None, threat
+        return (_mixed(str(mixture), where),), ("always()",), None, threat, ()
     names = [name for name, _, _ in parts]
     given = [f"{name}={_place(name, where)}" for name in (*names, core)]
-    return tuple(given[:-1]), tuple(s or "indicator" for _, _, s in parts), given[-1], threat
+    selectors = tuple(s or "indicator" for _, _, s in parts)
+    return tuple(given[:-1]), selectors, given[-1], threat, ()
 
 
-def _built(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], str | None, str]:
+def _built(folder: Path) -> Who:
     """A system by its folder: its networks lie there."""
     from recuse.systems.folder import SYSTEM
 
@@ -49,7 +52,10 @@ def _built(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...], str | None, 
             for entry in (*found["stages"], found["core"])
         )
         selectors = tuple(str(entry["selector"]) for entry in found["stages"])
-        return tuple(stages), selectors, core, str(found["budget"])
+        nets = tuple(
+            str(folder / entry["net"]["weights"]) for entry in found["stages"] if "net" in entry
+        )
+        return tuple(stages), selectors, core, str(found["budget"]), nets
     except (KeyError, TypeError) as error:
         raise ConfigError(
             f"{folder} is no system; recuse build --out {folder} makes one"

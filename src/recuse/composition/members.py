@@ -28,12 +28,14 @@ class Stage:
         selector: Decides where it answers.
         name: For messages and tables.
         card: What is known about the model; checked against the core's where both are given.
+        selector_card: What is known about the network of a selection network.
     """
 
     model: nn.Module
     selector: Selector
     name: str = "stage"
     card: Card | None = None
+    selector_card: Card | None = None
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from recuse.analysis.accounting import StageVerdicts
 from recuse.analysis.compositions import core_of, stage_of
@@ -12,12 +13,15 @@ from recuse.analysis.mechanism_pool import sure_confidence, sure_margin
 from recuse.analysis.mechanisms import (
     margin_stage,
     mixture_core,
+    network_stage,
     one_hot_mixture_core,
     robust_softmax_stage,
     softmax_stage,
 )
 from recuse.analysis.verdicts import Verdicts
 from recuse.composition import Stage
+from recuse.errors import CertificationError
+from recuse.evaluation.placing import placed
 from recuse.evaluation.score_stage import score_stage
 from recuse.models.mixture import mixed
 from recuse.selectors import (
@@ -25,11 +29,14 @@ from recuse.selectors import (
     RobustMargin,
     RobustnessIndicator,
     RobustSoftmaxResponse,
+    SelectionNetwork,
     SoftmaxResponse,
+    selection_bounds,
 )
 from recuse.systems.judging import Judge
 
 SCORED = "scored"
+ROWS = 64
 _MAJORITY = 0.5
 # Above which threshold a bound is known, and the bound.
 _BOUNDS: dict[type, tuple[float, Callable[..., StageVerdicts]]] = {
@@ -66,7 +73,35 @@ def stage_verdicts(stage: Stage, judged: Sequence[Verdicts], judge: Judge) -> St
             own.searched("worst_confidence", eps),
             threshold=selector.threshold,
         )
+    if isinstance(selector, SelectionNetwork):
+        return _by_network(stage, own, judge)
     return _around(stage, own, judge)
+
+
+def _by_network(stage: Stage, judged: Verdicts, judge: Judge) -> StageVerdicts | None:
+    """A selection network, by interval bounds on its score; None where it has none."""
+    net, budget, split = stage.selector.net, judge.budget, judge.split  # type: ignore[attr-defined]
+    place = {sample: row for row, sample in enumerate(split.ids)}
+    images = split.images[[place[sample] for sample in judged.ids]]
+    try:
+        bounds = [
+            selection_bounds(net, placed(net, part, stage.name), budget)
+            for part in torch.split(images, ROWS)
+        ]
+    except CertificationError:
+        return None
+    least, most = (
+        torch.cat([getattr(part, end) for part in bounds]).double().cpu().numpy()
+        for end in ("lower", "upper")
+    )
+    return network_stage(
+        judged.accurate(),
+        judged.stable("robust", budget.radius),
+        _record(stage, judged, judge, "score"),
+        least,
+        most,
+        threshold=stage.selector.threshold,
+    )
 
 
 def _always(stage: Stage, judged: Sequence[Verdicts], judge: Judge) -> StageVerdicts:

@@ -22,6 +22,7 @@ from recuse.models.class_order import Reordered, in_own_order
 from recuse.protocols import Selector
 from recuse.records.layout import PAGE
 from recuse.records.store import slug, write_atomically
+from recuse.selectors import SelectionNetwork
 from recuse.serialize import parse_json
 from recuse.systems.inputs import InputForm
 from recuse.systems.readme import readme
@@ -46,8 +47,16 @@ def save(system: System, path: Path) -> None:
     """
     cascade = system.cascade
     selectors = [write_selector(stage.selector) for stage in cascade.stages]
-    stored = [_storable(member.model, member.card, member.name) for member in cascade.members]
-    names = _file_names(cascade.names)
+    networks = [
+        *((member.name, member.model, member.card) for member in cascade.members),
+        *(
+            (f"{stage.name}-selector", stage.selector.net, stage.selector_card)
+            for stage in cascade.stages
+            if isinstance(stage.selector, SelectionNetwork)
+        ),
+    ]
+    stored = [_storable(network, card, name) for name, network, card in networks]
+    names = _file_names(tuple(name for name, _, _ in networks))
     (path / SYSTEM).unlink(missing_ok=True)
     files: dict[str, str] = {}
     for name, (network, card) in zip(names, stored, strict=True):
@@ -63,12 +72,13 @@ def save(system: System, path: Path) -> None:
 def _about(system: System, names: Sequence[str], selectors: Sequence[str]) -> dict[str, Any]:
     """What ``system.json`` says of a system, but for its files' hashes."""
     cascade, form = system.cascade, system.form
-    entries = [
-        {"name": member, "weights": f"{name}{SUFFIX}", "card": f"{name}.json"}
-        for member, name in zip(cascade.names, names, strict=True)
-    ]
+    files = [{"weights": f"{name}{SUFFIX}", "card": f"{name}.json"} for name in names]
+    entries = [{"name": n, **file} for n, file in zip(cascade.names, files, strict=False)]
+    nets = iter(files[len(entries) :])
     stages = [
-        entry | {"selector": text, "settings": selector_settings(stage.selector)}
+        entry
+        | {"selector": text, "settings": selector_settings(stage.selector)}
+        | ({"net": next(nets)} if isinstance(stage.selector, SelectionNetwork) else {})
         for entry, text, stage in zip(entries, selectors, cascade.stages, strict=False)
     ]
     return {
@@ -90,6 +100,15 @@ def _about(system: System, names: Sequence[str], selectors: Sequence[str]) -> di
         "chosen_on": dict(system.chosen_on),
         "measured": dict(system.measured),
     }
+
+
+def page(path: str | Path) -> str:
+    """The page of a stored system, made of what ``system.json`` says.
+
+    Raises:
+        DataError: As for :func:`load`.
+    """
+    return readme(_read(Path(path)))
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu") -> System:
@@ -122,18 +141,21 @@ def _system(folder: Path, about: Mapping[str, Any], device: torch.device) -> Sys
         raise DataError(f"{folder / SYSTEM}: channel order {form['order']!r} is unknown")
     labels = tuple(str(label) for label in about["labels"])
 
-    def member(entry: Mapping[str, Any]) -> tuple[nn.Module, Card]:
+    def stored(entry: Mapping[str, Any], name: str) -> tuple[nn.Module, Card]:
         if {entry["weights"], entry["card"]} - set(about["files"]):
-            raise DataError(f"{folder / SYSTEM} vouches for no file of {entry['name']!r}")
+            raise DataError(f"{folder / SYSTEM} vouches for no file of {name!r}")
         network, card = load_checkpoint(folder / entry["weights"])
-        network, card = _in_order(network, card, labels)
         return network.to(device), card
+
+    def member(entry: Mapping[str, Any]) -> tuple[nn.Module, Card]:
+        return _in_order(*stored(entry, entry["name"]), labels)
 
     stages = []
     for entry in about["stages"]:
         network, card = member(entry)
-        selector = _selector(folder, entry, budget, wrote=about["recuse"])
-        stages.append(Stage(network, selector, str(entry["name"]), card))
+        net, judge = stored(entry["net"], entry["name"]) if "net" in entry else (None, None)
+        selector = _selector(folder, entry, budget, wrote=about["recuse"], net=net)
+        stages.append(Stage(network, selector, str(entry["name"]), card, judge))
     last = about["core"]
     core = None
     if last is not None:
@@ -152,9 +174,12 @@ def _system(folder: Path, about: Mapping[str, Any], device: torch.device) -> Sys
     )
 
 
-def _selector(folder: Path, entry: Mapping[str, Any], budget: Threat, *, wrote: str) -> Selector:
+def _selector(
+    folder: Path, entry: Mapping[str, Any], budget: Threat, *, wrote: str, net: nn.Module | None
+) -> Selector:
     """A stage's selector, if its words mean what they meant to the version that wrote them."""
-    selector = read_selector(entry["selector"], budget)
+    given = {} if net is None else {"net": net}
+    selector = read_selector(entry["selector"], budget, **given)
     if not _agrees(entry.get("settings", {}), selector_settings(selector)):
         raise DataError(
             f"{folder / SYSTEM}: this version of recuse ({__version__}) means something else by "
@@ -251,4 +276,4 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-__all__ = ["README", "SYSTEM", "load", "save"]
+__all__ = ["README", "SYSTEM", "load", "page", "save"]

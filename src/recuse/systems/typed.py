@@ -31,16 +31,16 @@ def read_selector(text: str, budget: Threat, **given: object) -> Selector:
 
 
 def write_selector(selector: Selector) -> str:
-    """The text of a selector; :func:`read_selector` gives it back.
+    """The text of a selector; :func:`read_selector` gives it back, a selection network's as given.
 
     Raises:
-        ConfigError: One that cannot be typed, such as one that holds a network.
+        ConfigError: One that cannot be typed.
     """
-    text = SELECTION.write(selector, given=("budget",))
+    text = SELECTION.write(selector, given=("budget", "net"))
     return f"{text}()" if isinstance(selector, Always) else text
 
 
-def open_selector(text: str, budget: Threat) -> tuple[Selector, bool]:
+def open_selector(text: str, budget: Threat, **given: object) -> tuple[Selector, bool]:
     """A selector from its text, and whether its threshold is open: it has one that is not written.
 
     Raises:
@@ -49,8 +49,8 @@ def open_selector(text: str, budget: Threat) -> tuple[Selector, bool]:
     written = parse_value(text)
     named = isinstance(written, Call) and "threshold" in dict(written.settings)
     if named:
-        return read_selector(text, budget), False
-    selector = read_selector(text, budget, **_PLACEHOLDER)
+        return read_selector(text, budget, **given), False
+    selector = read_selector(text, budget, **_PLACEHOLDER, **given)
     return selector, "threshold" in {field.name for field in settable(type(selector))}
 
 
