@@ -83,10 +83,10 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         config = Mlp(shape=(3, 32, 32), classes=10, width=8, hidden=1)
         card = card_for(name, config, label_names=CIFAR10_LABELS)
         save_checkpoint(tmp_path / "data" / "models" / f"{name}.safetensors", card.build(), card)
-    for label in ("cat", "dog"):
+    for seed, label in enumerate(("cat", "dog")):
         (tmp_path / "work" / "my_images" / label).mkdir(parents=True)
         for i in range(9):
-            pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            pixels = np.random.default_rng([seed, i]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
             (tmp_path / "work" / "my_images" / label / f"{i}.png").write_bytes(png(pixels))
     write_street_scenes(tmp_path / "work" / "mtsd")
     torch.save(SmallConvNet().build().state_dict(), tmp_path / "work" / "my_net.pt")

@@ -178,10 +178,10 @@ def test_a_record_without_the_double_is_refused() -> None:
         found(near)
 
 
-def test_a_function_is_told_that_it_needs_a_checkpoint() -> None:
+def test_a_function_is_told_that_it_has_to_be_imported() -> None:
     asked = Asked("nets:build", ("images",), f"linf:{EPS}", "runs/audit", stored=False)
-    assert "checkpoint" in verdict_in_words(found(mixed(40, 50, 10, 0)), asked)
-    assert "checkpoint" not in verdict_in_words(found(mixed(70, 10, 15, 5)), asked)
+    assert "models import" in verdict_in_words(found(mixed(40, 50, 10, 0)), asked)
+    assert "models import" not in verdict_in_words(found(mixed(70, 10, 15, 5)), asked)
 
 
 def test_ceiling_of_a_network_that_is_never_right() -> None:

@@ -34,7 +34,7 @@ class Asked:
         threat: ``norm:eps``.
         out: The run folder.
         core: The core; empty where none was given.
-        stored: Whether the network is a checkpoint, which can be trained on and built from.
+        stored: Whether every network has a card, so that it can be trained on and built from.
         reading: The words that say how the images are read.
     """
 
@@ -200,8 +200,8 @@ def verdict_in_words(audit: Audit, asked: Asked) -> str:
     if asked.stored or audit.finding not in _NEEDS_CHECKPOINT:
         return spoken
     return (
-        f"{spoken} {asked.model} is a function, which cannot be trained or stored from here: give "
-        "it a checkpoint with a card first."
+        f"{spoken} {asked.model} has no card, without which it cannot be trained or stored from "
+        "here: import its weights first (recuse models import)."
     )
 
 
