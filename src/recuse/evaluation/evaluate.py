@@ -175,8 +175,7 @@ def evaluate(
         first = split.head(FIRST)  # a misfit leaves no folder
         x = placed(model, first.images, name)
         clean_logits(model, x, first, name=name)
-        weights = weights_sha256(model)
-        meta = evaluation.meta(split, name=name, weights=weights, tags=tags)
+        meta = evaluation.meta(split, name=name, weights=weights_sha256(model), tags=tags)
         attack, copies = on_copies(
             model, evaluation.attack, split, prepared=prepared, precision=precision, name=name
         )
