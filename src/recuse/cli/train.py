@@ -24,8 +24,8 @@ class Fitting:
     """What is minimised, and how.
 
     Attributes:
-        objective: What is minimised: standard, adversarial, trades, mart, gairat, score, era, dga,
-            gaussian, macer, cra, ibp, ..., with fields such as era(beta=0.3, robust=mart).
+        objective: What is minimised: standard, robust(loss=trades), era, dga, gaussian, macer, cra,
+            ibp, ..., with fields such as era(beta=0.3, robust=mart).
         threat: norm:eps of the adversarial examples.
         epochs: Passes over the training images.
         batch_size: Images per step.
