@@ -44,7 +44,8 @@ def readable(hint: Any) -> Any:
     kinds = get_args(inner) if get_origin(inner) in (Union, types.UnionType) else (inner,)
     if type(None) in kinds and not any(isinstance(note, type(arg())) for note in notes):
         (kind,) = (kind for kind in kinds if kind is not type(None))
-        notes.append(arg(metavar=kind.__name__.upper(), help_behavior_hint=""))
+        words = f"{{{','.join(get_args(kind))}}}" if get_origin(kind) is Literal else ""
+        notes.append(arg(metavar=words or kind.__name__.upper(), help_behavior_hint=""))
     return Annotated[inner, *notes] if notes else inner
 
 
