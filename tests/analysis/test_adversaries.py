@@ -9,6 +9,7 @@ import pytest
 from recuse.analysis.attacked_pool import attacked_pool
 from recuse.analysis.cascade_splits import search_splits
 from recuse.analysis.composing import compose_records
+from recuse.analysis.contradictions import met
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import verdicts
 from recuse.errors import RecordError
@@ -145,6 +146,26 @@ def test_what_broke_a_stage_with_a_threshold_bounds_every_other_threshold(
     # Strictly beyond the threshold: there it abstained.
     assert found.searched(silent[0], "1/255")[1] != value
     assert found.robust("1/255").tolist() == [False, *[True] * 7, False, False]
+
+
+def test_a_promise_that_an_adversary_broke_is_counted() -> None:
+    """Two of the samples that the stage surely answers; the third was promised by nobody."""
+    settings = {"data": "d", "selectors": [{"kind": "RobustnessIndicator", "radius": None}]}
+    rows = [False, False, True, False]
+    record = attack(rows, [*IDS[:3], IDS[8]], settings=settings, tags={"members": [STAGE, CORE]})
+    record = make_record(record.meta, record.frame.to_dict() | {"accurate": [True] * 4})
+    judged = [verdicts(model) for model in models()]
+    (found,) = met([record], judged)
+    assert (found.eps, found.contradictions, found.promised.tolist()) == (
+        "1/255",
+        2,
+        [True, True, True, False],
+    )
+    assert found.survived.tolist() == rows
+    # What it broke is taken from the members, and then nothing is promised there.
+    (later,) = met([record], gather(judged, [record]))
+    assert later.contradictions == 0
+    assert met([record], judged[:1]) == []
 
 
 def test_systems_are_chosen_by_what_an_adversary_left_of_each() -> None:

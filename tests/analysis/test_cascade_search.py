@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from recuse.analysis.accounting import CoreVerdicts, StageVerdicts, sound_account
 from recuse.analysis.bits import count, pack
-from recuse.analysis.cascade_search import Searchable, best_cascade
+from recuse.analysis.cascade_search import best_cascade
 from recuse.analysis.mechanisms import indicator_stage
+from recuse.analysis.searchable import Searchable
 
 
 def world(seed: int, models: int, samples: int = 90) -> tuple[list[StageVerdicts], CoreVerdicts]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from recuse.analysis.contradictions import met
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import verdicts
 from recuse.records.run_folder import read_run
@@ -94,3 +95,16 @@ def test_the_frontier_knows_what_any_attack_broke_of_its_networks():
         assert both.height > 350
         for name in ("robust@1/255", "robust@2/255", "robust@4/255"):
             assert both.filter(pl.col(name) & ~pl.col(f"{name} elsewhere")).is_empty()
+
+
+def test_no_adversary_of_a_whole_system_broke_what_its_members_promise():
+    promised, systems = 0, 0
+    for run in (RESULTS / "frontier", *sorted((RESULTS / "runs").iterdir()), RESULTS / "losses"):
+        folder = read_run(run)
+        judged = gather([verdicts(record) for record in folder.records])
+        found = [one for one in met(folder.attacks, judged) if " → " in one.name]
+        assert [one.name for one in found if one.contradictions] == []
+        promised += sum(int(one.promised.sum()) for one in found)
+        systems += len(found)
+    assert systems >= 4
+    assert promised > 500

@@ -110,14 +110,14 @@ def refute_members(found: Sequence[Verdicts], attacks: Sequence[Record]) -> list
         attack = verdicts(record)
         if attack.meta.method != ADAPTIVE:
             continue
-        members = _members(attack, networks)
+        members = members_of(attack, networks)
         for place, network in enumerate(networks):
             if network.meta.weights in members and same_question(attack, network):
                 networks[place] = _refuted(network, attack, members)
     return networks
 
 
-def _members(attack: Verdicts, networks: Sequence[Verdicts]) -> tuple[str, ...]:
+def members_of(attack: Verdicts, networks: Sequence[Verdicts]) -> tuple[str, ...]:
     """Weights of the attacked members in order; empty where the networks are not at hand.
 
     Older records give no list, but the names and a fingerprint of all weights together.

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recuse.analysis.accounting import CoreVerdicts, StageVerdicts
-from recuse.analysis.bits import Numbers, Words, count, pack
+from recuse.analysis.bits import Numbers, Words, count
+from recuse.analysis.searchable import Searchable
 
 DEFAULT_BUDGET = 20_000
-BEAM = 50
+BEAM, NARROWEST = 50, 4
+# In a larger pool to extend a prefix costs more; there as many fewer are extended.
+STAGES = 1_000
 
 
 @dataclass(frozen=True)
@@ -42,41 +44,6 @@ class Found:
     def optimal(self) -> bool:
         """Whether nothing better exists, rather than the budget ended the search."""
         return self.bound <= self.sound
-
-
-@dataclass(frozen=True)
-class Searchable:
-    """A pool and a core on one set of samples, packed for counting.
-
-    Attributes:
-        selects: The stage answers at x.
-        accurate: Its answer is right.
-        open: It is right and not sure to answer in the whole ball.
-        wins: It is right and sure to answer in the whole ball.
-        core_right: The core's answer is right.
-        core_robust: ... and stays so in the whole ball.
-    """
-
-    selects: Words
-    accurate: Words
-    open: Words
-    wins: Words
-    core_right: Words
-    core_robust: Words
-
-    @classmethod
-    def of(cls, stages: list[StageVerdicts], core: CoreVerdicts) -> "Searchable":
-        """Pack a pool; the stages' ``may_select`` is taken as always."""
-        safe = np.stack([stage.right_where_selecting for stage in stages])
-        sure = np.stack([stage.surely_selects for stage in stages])
-        return cls(
-            selects=pack(np.stack([stage.selects for stage in stages])),
-            accurate=pack(np.stack([stage.accurate for stage in stages])),
-            open=pack(safe & ~sure),
-            wins=pack(safe & sure),
-            core_right=pack(core.accurate),
-            core_robust=pack(core.accurate & core.robust),
-        )
 
 
 @dataclass(frozen=True)
@@ -156,8 +123,8 @@ def best_cascade(
         pool: Models and core on the samples that choose.
         floor: Least number of samples that the deployed cascade must answer rightly.
         max_stages: Stages in front of the core, at least 1.
-        budget: Prefixes to expand before the search ends with what it has; the result then
-            says how much better another cascade could be.
+        budget: Prefixes to expand, in a pool of at most a thousand stages, before the search ends
+            with what it has; the result then says how much better another cascade could be.
 
     Returns:
         The best cascade; the core alone where no stage keeps to ``floor``.
@@ -192,20 +159,23 @@ class _Search:
         everything = np.full_like(self.pool.core_right, ~np.uint64(0))
         core_sound, core_natural = count(self.pool.core_robust), count(self.pool.core_right)
         self.best = (int(core_sound), int(core_natural), 0, ())
+        share = min(1.0, STAGES / len(self.pool.wins))
         root = _Prefix((), everything, everything, 0, 0)
-        self._beam(root)
-        self._branch_and_bound(root, budget)
+        self._beam(root, max(NARROWEST, int(BEAM * share)))
+        self._branch_and_bound(root, int(budget * share))
         sound, natural, _, stages = self.best
         bound = max(sound, -self.queue[0][0] if self.queue else 0)
         return Found(stages, natural, sound, bound, self.expanded)
 
-    def _beam(self, root: _Prefix) -> None:
+    def _beam(self, root: _Prefix, width: int) -> None:
         """A good cascade early: few prefixes a depth, so that the bounds cut much later on."""
         prefixes = [root]
-        for _ in range(self.max_stages):
+        for depth in range(1, self.max_stages + 1):
+            counted = [(prefix, self._count(prefix)) for prefix in prefixes]
+            if depth == self.max_stages:
+                return
             candidates = []
-            for prefix in prefixes:
-                ext = self._count(prefix)
+            for prefix, ext in counted:
                 open_ = np.flatnonzero(ext.best_natural >= self.floor)
                 kept = np.flatnonzero(ext.natural >= self.floor)
                 candidates += [(True, int(ext.sound[j]), prefix, int(j), ext) for j in kept]
@@ -214,7 +184,7 @@ class _Search:
                 _child(prefix, j, ext, self.pool)
                 for within in (True, False)
                 for _, _, prefix, j, ext in heapq.nlargest(
-                    BEAM, (c for c in candidates if c[0] is within), key=lambda c: c[1]
+                    width, (c for c in candidates if c[0] is within), key=lambda c: c[1]
                 )
             ]
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from recuse.analysis.accounting import Account, CoreVerdicts, StageVerdicts, sound_account
 from recuse.analysis.cascade_pool import Pool
-from recuse.analysis.cascade_search import DEFAULT_BUDGET, Found, Searchable, best_cascade
+from recuse.analysis.cascade_search import DEFAULT_BUDGET, Found, best_cascade
 from recuse.analysis.fronts import ROUNDING, most_robust
 from recuse.analysis.metrics import rate
+from recuse.analysis.searchable import Stacked
 from recuse.analysis.verdicts import Mask
 from recuse.errors import ConfigError
 
@@ -164,9 +165,9 @@ def search_splits(
         raise ConfigError(f"the natural loss {max_natural_loss} must be a share from 0 to below 1")
     if pool.samples < 2:
         raise ConfigError(f"{pool.samples} samples cannot be split into two halves")
-    results = []
+    results, stacked = [], Stacked.of(pool.stages)
     for number in range(seed, seed + splits):
-        results.append(_one_split(pool, number, max_natural_loss, max_stages, budget))
+        results.append(_one_split(pool, stacked, number, max_natural_loss, max_stages, budget))
         report(len(results))
     return SearchResult(pool, max_stages, max_natural_loss, tuple(results))
 
@@ -183,19 +184,23 @@ def halves(samples: int, seed: int) -> tuple[Mask, Mask]:
     return choosing, ~choosing
 
 
-def _one_split(pool: Pool, seed: int, loss: float, max_stages: int, budget: int) -> SplitResult:
+def _one_split(
+    pool: Pool, stacked: Stacked, seed: int, loss: float, max_stages: int, budget: int
+) -> SplitResult:
     choosing, reporting = halves(pool.samples, seed)
-    stages = [_part(stage, choosing) for stage in pool.stages]
     core = CoreVerdicts(pool.core.accurate[choosing], pool.core.robust[choosing])
     size = int(np.count_nonzero(choosing))
     floor = int(np.ceil(np.count_nonzero(core.accurate) - loss * size - ROUNDING))
     found: Found = best_cascade(
-        Searchable.of(stages, core), floor=floor, max_stages=max_stages, budget=budget
+        stacked.on(pool.core, np.flatnonzero(choosing)),
+        floor=floor,
+        max_stages=max_stages,
+        budget=budget,
     )
-    alone = _stand_alone(stages, core, loss)
+    alone = _stand_alone(pool, choosing, core, loss)
     mixture = _best_mixture(pool, choosing, floor, (found.sound, found.natural))
     chosen = _rates(pool, found.stages, alone, choosing, mixture)
-    within = np.count_nonzero(stages[alone].accurate) >= floor
+    within = np.count_nonzero(pool.stages[alone].accurate[choosing]) >= floor
     return SplitResult(
         seed=seed,
         stages=() if mixture is not None else tuple(pool.names[i] for i in found.stages),
@@ -209,15 +214,20 @@ def _one_split(pool: Pool, seed: int, loss: float, max_stages: int, budget: int)
     )
 
 
-def _stand_alone(stages: list[StageVerdicts], core: CoreVerdicts, loss: float) -> int:
-    """The model to stand alone: the most robust within the loss, or of all where none is."""
+def _stand_alone(pool: Pool, half: Mask, core: CoreVerdicts, loss: float) -> int:
+    """The model to stand alone: the most robust within the loss, or of all where none is.
+
+    Every stage of a network has its verdicts, of which the first is asked.
+    """
+    places = [pool.networks.index(name) for name in dict.fromkeys(pool.networks)]
+    stages = [_part(pool.stages[i], half) for i in places]
     natural = [rate(stage.accurate) for stage in stages]
     robust = [rate(stage.accurate & stage.robust) for stage in stages]
     best = most_robust(natural, robust, core=rate(core.accurate), loss=loss)
     if best is None:
         best = most_robust(natural, robust, core=0.0, loss=0.0)
     assert best is not None  # a pool has a stage
-    return best
+    return places[best]
 
 
 def _best_mixture(pool: Pool, half: Mask, floor: int, cascade: tuple[int, int]) -> int | None:

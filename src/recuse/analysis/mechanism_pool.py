@@ -6,6 +6,8 @@ with the core for many mixtures, one a weight. All are counted soundly from the 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -31,80 +33,91 @@ HALF = 0.5
 _DIGITS = 4
 
 
+class Behind(Protocol):
+    """A network behind a selector, its columns at hand: one stage a threshold."""
+
+    def __call__(self, *, threshold: float) -> StageVerdicts:
+        """The stage of a threshold."""
+
+
 @dataclass(frozen=True)
 class Selecting:
     """A selector that has a threshold, counted from the record of a network.
 
     Attributes:
         scores: What thresholds are compared with, at the samples themselves.
-        stage: The network behind it, at an attacker's radius and a threshold.
+        behind: The network behind it, at an attacker's radius: gives the stage of a threshold.
         lowest: Thresholds lie above it.
         highest: ... and below it.
     """
 
     scores: Callable[[Verdicts, str], Values]
-    stage: Callable[[Verdicts, str, float], StageVerdicts]
+    behind: Callable[[Verdicts, str], "Behind"]
     lowest: float = -np.inf
     highest: float = np.inf
 
 
-def robust_margin(model: Verdicts, eps: str, threshold: float) -> StageVerdicts:
+def robust_margin(model: Verdicts, eps: str) -> Behind:
     """Indicator that asks for a probability margin over the ball of radius eps; 0 asks for none."""
-    if threshold <= 0:
-        return stage_of(model, eps)
-    return margin_stage(
+    indicator = stage_of(model, eps)
+    asking = partial(
+        margin_stage,
         model.accurate(),
         model.robust(eps),
         model.searched("stable_margin", eps),
         model.searched("stable_margin", add_radii(eps, eps)),
-        threshold=threshold,
     )
 
+    def stage(*, threshold: float) -> StageVerdicts:
+        return asking(threshold=threshold) if threshold > 0 else indicator
 
-def robust_softmax(model: Verdicts, eps: str, threshold: float) -> StageVerdicts:
+    return stage
+
+
+def robust_softmax(model: Verdicts, eps: str) -> Behind:
     """Softmax response over the ball of radius eps."""
-    return robust_softmax_stage(
+    return partial(
+        robust_softmax_stage,
         model.accurate(),
         model.robust(eps),
         model.searched("stable_confidence", eps),
         model.searched("stable_confidence", add_radii(eps, eps)),
-        threshold=threshold,
     )
 
 
-def softmax(model: Verdicts, eps: str, threshold: float) -> StageVerdicts:
+def softmax(model: Verdicts, eps: str) -> Behind:
     """Softmax response at the input."""
-    return softmax_stage(
+    return partial(
+        softmax_stage,
         model.accurate(),
         model.robust(eps),
         model.confidence(),
         sure_confidence(model, eps),
         model.searched("worst_confidence", eps),
-        threshold=threshold,
     )
 
 
-def entropy(model: Verdicts, eps: str, threshold: float) -> StageVerdicts:
+def entropy(model: Verdicts, eps: str) -> Behind:
     """Entropy at the input."""
-    return entropy_stage(
+    return partial(
+        entropy_stage,
         model.accurate(),
         model.robust(eps),
         model.values("entropy"),
         model.searched("largest_entropy", eps),
         model.searched("worst_confidence", eps),
-        threshold=threshold,
     )
 
 
-def network(model: Verdicts, eps: str, threshold: float) -> StageVerdicts:
+def network(model: Verdicts, eps: str) -> Behind:
     """Selection network, its decision bounded by intervals; the classifier attacked."""
-    return network_stage(
+    return partial(
+        network_stage,
         model.accurate(),
         model.robust(eps),
         model.values("score"),
         model.searched("least_score", eps),
         model.searched("largest_score", eps),
-        threshold=threshold,
     )
 
 
@@ -183,8 +196,9 @@ def stages_of(
     for kind, selecting in SELECTING.items():
         if kind not in mechanisms or (kind == "network" and "score" not in model.frame.columns):
             continue
+        behind = selecting.behind(model, eps)
         for threshold in thresholds(selecting, model, eps, count):
-            stage = selecting.stage(model, eps, threshold)
+            stage = behind(threshold=threshold)
             found.append((f"{name}: {kind}(threshold={threshold:g})", stage))
     return found
 

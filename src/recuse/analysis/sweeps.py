@@ -83,7 +83,7 @@ def stage_at(
     """A network behind a selector."""
     if mechanism == "indicator":
         return stage_of(tables[model], eps)
-    return SELECTING[SELECTORS[mechanism]].stage(tables[model], eps, threshold)
+    return SELECTING[SELECTORS[mechanism]].behind(tables[model], eps)(threshold=threshold)
 
 
 def mixture(tables: Tables, robust: str, standard: str, eps: str, share: float) -> CoreVerdicts:

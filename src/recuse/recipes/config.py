@@ -101,7 +101,7 @@ class CompositionPlan:
     Attributes:
         stages: Names of models of the run, in the order in which they answer.
         selectors: One a stage.
-        core: Name of the model that answers the rest.
+        core: Name of the model that answers the rest, on whose data it is attacked.
         budget: What the attacker may do.
         attack: Adversary, seed and number of samples.
     """

@@ -78,7 +78,8 @@ def run(config: RunConfig, place: RunLocation, *, progress: Progress = silent) -
         for record in judge(config, plan, splits[plan.data or config.data], place, progress)
     ]
     for composition in config.attacks:
-        attack_composition(composition, splits[config.data], place, progress)
+        judged_on = next(m.data for m in config.models if m.name == composition.core)
+        attack_composition(composition, splits[judged_on or config.data], place, progress)
     measure_geometry(config, splits[config.data], place, progress)
     compare_abstention(config, splits[config.data], place, progress)
     picture(config, splits[config.data], records, place)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from recuse.analysis.contradictions import Met, met
 from recuse.analysis.frontier import ALL, LOSSES, SPLITS, Frontier, Searched, frontier
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Verdicts, verdicts
@@ -34,16 +35,18 @@ INTRODUCTION = """# The frontier: every mechanism that needs no training, in one
 
 `recuse report` makes this page from the records beside it, which `recuse run frontier` wrote.
 
-**Setting.** The robustness indicator; softmax response at {thresholds} thresholds; mixtures of a
-network's probabilities with the core's at as many weights, and with the core's bare answer (the
-decision of MixedNUTS without its map); cascades of two stages of the first two. A stage behind its
-indicator must be stable within 2ε to answer surely; nothing else here asks more than ε.
+**Setting.** The robustness indicator; softmax response, entropy and margins over the ball, each at
+{thresholds} thresholds, where records hold what they need; mixtures of a network's probabilities
+with the core's at as many weights, and with the core's bare answer (the decision of MixedNUTS
+without its map: how far the network's class is ahead of the core's); cascades of two stages. A
+stage that looks around its input must be stable within 2ε to answer surely; nothing else here asks
+more than ε.
 
 **Adversary.** {attacks} on each network at ε and 2ε; for the worst probabilities
 within ε three searches of {steps} steps (cross entropy, wrong-class confidence, probability margin)
 that never stop early; what other attacks broke of these networks elsewhere is broken here
 (`compositions`, where there are any). Systems are counted by the *sound* accounting, a lower bound
-on robust accuracy as strong as these attacks; nothing attacked the systems as a whole.
+on robust accuracy as strong as these attacks. {whole}
 
 **Chosen.** On one half of the images, the most robust system that gives up at most so much of the
 core's natural accuracy there; every number is of the *other* half, mean ± standard deviation over
@@ -58,9 +61,10 @@ def write_frontier(rows: Path, out: Path) -> None:
     found = {
         title: frontier(models, eps, attacks=run.attacks) for title, models, eps in questions(run)
     }
-    met = [record.meta for record in run.records]
+    systems = met(run.attacks, gather([verdicts(record) for record in run.records]))
+    judged = [record.meta for record in run.records]
     save_figure(figure(found), out, ("svg",))
-    write_atomically(out / PAGE, page(found, met).encode())
+    write_atomically(out / PAGE, page(found, judged, systems).encode())
 
 
 def questions(run: RunFolder) -> list[tuple[str, list[Verdicts], str]]:
@@ -76,18 +80,23 @@ def questions(run: RunFolder) -> list[tuple[str, list[Verdicts], str]]:
     ]
 
 
-def page(found: dict[str, Frontier], met: Sequence[RecordMeta]) -> str:
+def page(found: dict[str, Frontier], judged: Sequence[RecordMeta], systems: Sequence[Met]) -> str:
     """The whole text."""
     pools = [entry.pool for entry in found.values()]
     thresholds = max(sum(m[0].startswith("mixture") for m in pool.mixtures) for pool in pools)
     stages = max(len(set(pool.networks)) for pool in pools)
-    attacks = {f"{m.method} of {m.settings['attack']['steps']} steps" for m in met}
-    steps = {str(m.settings["margins"]["steps"]) for m in met}
+    attacks = {f"{m.method} of {m.settings['attack']['steps']} steps" for m in judged}
+    steps = {str(m.settings["margins"]["steps"]) for m in judged}
     introduction = INTRODUCTION.format(
         thresholds=thresholds // stages,
         attacks=" and ".join(sorted(attacks)),
         steps=" or ".join(sorted(steps)),
         splits=SPLITS,
+        whole=(
+            "Some were attacked as a whole; the last table has them."
+            if any(": " in one.name for one in systems)
+            else "Nothing attacked the systems as a whole."
+        ),
     )
     lines = [introduction]
     lines += [f"![Natural against sound robust accuracy]({FIGURE}.svg)", ""]
@@ -102,7 +111,30 @@ def page(found: dict[str, Frontier], met: Sequence[RecordMeta]) -> str:
             "",
             *rates(entry),
         ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *attacked(systems)])
+
+
+def attacked(systems: Sequence[Met]) -> list[str]:
+    """What an adversary that knows a whole system left of it, and of what was promised."""
+    rows = [
+        [
+            one.name,
+            one.eps,
+            str(one.natural.size),
+            *(_percent(float(mask.mean())) for mask in (one.natural, one.promised, one.survived)),
+            str(one.contradictions),
+        ]
+        for one in systems
+        if ": " in one.name and one.natural.size
+    ]
+    if not rows:
+        return []
+    head = ["system", "ε", "images", "natural", "sound", "attacked", "promises broken"]
+    words = (
+        "By an adversary that knows members, selectors and order; promised from attacks on each "
+        "member by itself."
+    )
+    return ["## Attacked as a whole", "", words, "", *table(head, rows)]
 
 
 def rates(entry: Frontier) -> list[str]:
