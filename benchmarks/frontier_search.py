@@ -111,7 +111,7 @@ def main() -> None:
         ("thresholds", 100),
         ("samples", 10_000),
         ("splits", 20),
-        ("budget", 300),
+        ("budget", 100),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     given = vars(parser.parse_args())

@@ -106,5 +106,5 @@ def test_no_adversary_of_a_whole_system_broke_what_its_members_promise():
         assert [one.name for one in found if one.contradictions] == []
         promised += sum(int(one.promised.sum()) for one in found)
         systems += len(found)
-    assert systems >= 4
+    assert systems >= 2
     assert promised > 500

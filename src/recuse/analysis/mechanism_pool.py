@@ -7,7 +7,7 @@ with the core for many mixtures, one a weight. All are counted soundly from the 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -33,6 +33,7 @@ HALF = 0.5
 _DIGITS = 4
 
 
+@runtime_checkable
 class Behind(Protocol):
     """A network behind a selector, its columns at hand: one stage a threshold."""
 

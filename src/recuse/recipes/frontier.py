@@ -3,20 +3,15 @@
 from dataclasses import replace
 
 from recuse.attacks import Apgd, Margins
-from recuse.composition import AdaptiveAdversary
 from recuse.data import Cifar10, Gtsrb, Source, Subset
 from recuse.evaluation import Evaluation, judged_radii
-from recuse.evaluation.attack_cascade import CascadeAttack
-from recuse.recipes.config import CompositionPlan, ModelPlan, Pretrained, RunConfig
-from recuse.selectors import SoftmaxResponse
+from recuse.recipes.config import ModelPlan, Pretrained, RunConfig
 from recuse.threat import Threat
 
 EPS = tuple(Threat("linf", radius).eps for radius in ("1/255", "2/255"))
 SIGNS: Source = Subset(Gtsrb(crop=True), test=400)
 CIFAR: Source = Subset(Cifar10(train="jpeg", test="lossless"), test=500)
 ROBUST, CORE = "cifar10_resnet4b_adv2", "cifar10_resnet56_std"
-# Attacked as a whole, at a threshold near those that the search chooses, on so many images.
-THRESHOLD, ATTACKED = 0.75, 40
 NETWORKS: dict[str, Source] = {
     ROBUST: CIFAR,
     CORE: CIFAR,
@@ -30,7 +25,7 @@ def frontier(seed: int = 0, quick: bool = False) -> RunConfig:
 
     The page chooses on one half of the images and reports on the other, for every mechanism alone
     and for all together. Of the robust network of CIFAR-10 the margins are searched within twice
-    eps as well, which a robust margin needs. One system is attacked as a whole.
+    eps as well, which a robust margin needs.
 
     Args:
         seed: Of the attacks.
@@ -58,19 +53,12 @@ def frontier(seed: int = 0, quick: bool = False) -> RunConfig:
         for name, source in NETWORKS.items()
         if not quick or source is SIGNS
     ]
-    attack = CascadeAttack(AdaptiveAdversary(attacks=(Apgd(steps),)), seed, ATTACKED)
-    attacks = tuple(
-        CompositionPlan((ROBUST,), (SoftmaxResponse(THRESHOLD),), CORE, Threat("linf", eps), attack)
-        for eps in EPS
-        if not quick
-    )
     return RunConfig(
         recipe="frontier",
         data=SIGNS,
         models=tuple(plans),
         judgements=(evaluation,),
         eps=EPS,
-        attacks=attacks,
         gallery=0,
         page="frontier",
     )
