@@ -241,5 +241,12 @@ def test_a_head_must_fit_the_data(tmp_path):
     network, renewed = options.trainable(str(path), data, None, seed=0, new_head=4)
     assert network(IMAGES).shape == (3, 4)
     assert renewed.name == "s"
+    narrow, few = (
+        tmp_path / "n.safetensors",
+        card_for("n", SmallConvNet(channels=1, size=8, classes=3)),
+    )
+    save_checkpoint(narrow, few.build(), few)
+    with pytest.raises(ConfigError, match="tells 3 classes apart, but signs has 4; give --new-hea"):
+        options.trainable(str(narrow), data, None, seed=0)
     with pytest.raises(ConfigError, match="signs has 4 classes; give --new-head 4"):
         options.trainable(str(path), data, None, seed=0, new_head=5)

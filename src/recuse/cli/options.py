@@ -150,6 +150,11 @@ def trainable(
             f"{ref!r} comes without a card that says how to build it, so that it could not be "
             "stored; import it as a checkpoint first (recuse models import)"
         )
+    if new_head is None and card.architecture.classes < data.classes:
+        raise ConfigError(
+            f"{ref!r} tells {card.architecture.classes} classes apart, but {data.name} has "
+            f"{data.classes}; give --new-head {data.classes} to draw its last layer anew"
+        )
     if new_head is None:
         return network, card
     return with_new_head(network, card, new_head, stable_seed(seed, "head"))

@@ -11,10 +11,11 @@ from torch import nn
 
 from recuse.errors import ConfigError
 from recuse.models.dropout import check_dropout, optional_dropout
+from recuse.models.square_images import SquareImages
 
 
 @dataclass(frozen=True)
-class SmallConvNet:
+class SmallConvNet(SquareImages):
     """Two strided 4×4 convolutions and two linear layers, the small net of provable training.
 
     Attributes:
@@ -36,11 +37,6 @@ class SmallConvNet:
         if self.size < 4 or self.channels < 1 or self.classes < 1:
             raise ConfigError(f"{self} needs a size of at least 4, a channel and a class")
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-        return (self.channels, self.size, self.size)
-
     def build(self) -> nn.Module:
         """A network with fresh weights; keys 0, 2, 5, 7."""
         pixels = (self.size // 2 // 2) ** 2
@@ -58,7 +54,7 @@ class SmallConvNet:
 
 
 @dataclass(frozen=True)
-class GtsrbLeNet:
+class GtsrbLeNet(SquareImages):
     """Two 5×5 convolutions with max-pooling and three linear layers, for 32×32 traffic signs.
 
     Attributes:
@@ -77,11 +73,6 @@ class GtsrbLeNet:
         check_dropout(self.dropout)
         if self.size < 16 or self.channels < 1 or self.classes < 1:
             raise ConfigError(f"{self} needs a size of at least 16, a channel and a class")
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-        return (self.channels, self.size, self.size)
 
     def build(self) -> nn.Module:
         """A network with fresh weights; keys 0, 3, 7, 9, 11."""
@@ -104,7 +95,7 @@ class GtsrbLeNet:
 
 
 @dataclass(frozen=True)
-class TradesSmallCnn:
+class TradesSmallCnn(SquareImages):
     """Four 3×3 convolutions (32-32-pool-64-64-pool) and three linear layers, for MNIST.
 
     Attributes:
@@ -125,11 +116,6 @@ class TradesSmallCnn:
         check_dropout(self.dropout)
         if self.size < 20 or self.channels < 1 or self.classes < 1:
             raise ConfigError(f"{self} needs a size of at least 20, a channel and a class")
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-        return (self.channels, self.size, self.size)
 
     def build(self) -> nn.Module:
         """A network with fresh weights; keys ``feature_extractor.*`` and ``classifier.*``."""

@@ -10,6 +10,7 @@ from recuse.models.dropout import check_dropout
 from recuse.models.features import Features
 from recuse.models.initialize import initialize_he
 from recuse.models.resnet import conv3x3
+from recuse.models.square_images import SquareImages
 
 STAGES: dict[int, tuple[int, int, int, int]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
@@ -52,7 +53,7 @@ class PreActBlock(nn.Module):
 
 
 @dataclass(frozen=True)
-class PreActResNet:
+class PreActResNet(SquareImages):
     """PreAct ResNet-18 or -34 with a 3×3 stem, for 32×32 images.
 
     Attributes:
@@ -83,11 +84,6 @@ class PreActResNet:
             raise ConfigError(f"depth {self.depth} is unknown; take {sorted(STAGES)}")
         if self.width < 1:
             raise ConfigError(f"width is {self.width}; give 1 channel or more")
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-        return (self.channels, self.size, self.size)
 
     def build(self) -> nn.Module:
         """A network with fresh weights."""

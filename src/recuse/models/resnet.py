@@ -15,6 +15,7 @@ from recuse.errors import ConfigError
 from recuse.models.dropout import check_dropout
 from recuse.models.features import Features
 from recuse.models.initialize import initialize_he
+from recuse.models.square_images import SquareImages
 
 
 class SubsampleShortcut(nn.Module):
@@ -124,7 +125,7 @@ class Bottleneck(nn.Module):
 
 
 @dataclass(frozen=True)
-class CifarResNet:
+class CifarResNet(SquareImages):
     """The CIFAR ResNet of depth 6n + 2, widths 16-32-64, option-A shortcuts.
 
     Attributes:
@@ -147,11 +148,6 @@ class CifarResNet:
         check_dropout(self.dropout)
         if self.depth < 8 or (self.depth - 2) % 6:
             raise ConfigError(f"depth {self.depth} is not 6n + 2; take 20, 32, 44, 56 or 110")
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-        return (self.channels, self.size, self.size)
 
     def build(self) -> nn.Module:
         """A network with fresh weights."""
@@ -184,7 +180,7 @@ STAGES: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int
 
 
 @dataclass(frozen=True)
-class ResNet:
+class ResNet(SquareImages):
     """ResNet-18, -34 or -50 with a 3×3 stride-1 stem and no pooling, for 32×32 images.
 
     Attributes:
@@ -209,11 +205,6 @@ class ResNet:
             raise ConfigError(f"depth {self.depth} is unknown; take {sorted(STAGES)}")
         if self.width < 1:
             raise ConfigError(f"width is {self.width}; give 1 channel or more")
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-        return (self.channels, self.size, self.size)
 
     def build(self) -> nn.Module:
         """A network with fresh weights."""

@@ -9,6 +9,7 @@ from recuse.errors import ConfigError
 from recuse.models.dropout import check_dropout, optional_dropout
 from recuse.models.features import Features
 from recuse.models.resnet import conv3x3
+from recuse.models.square_images import SquareImages
 
 
 class PlainBlock(nn.Module):
@@ -40,7 +41,7 @@ class PlainBlock(nn.Module):
 
 
 @dataclass(frozen=True)
-class ResNet4b:
+class ResNet4b(SquareImages):
     """A strided stem, four blocks of 32 channels and two linear layers.
 
     Attributes:
@@ -61,11 +62,6 @@ class ResNet4b:
         check_dropout(self.dropout)
         if self.size < 8 or self.channels < 1 or self.classes < 1:
             raise ConfigError(f"{self} needs a size of at least 8, a channel and a class")
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-        return (self.channels, self.size, self.size)
 
     def build(self) -> nn.Module:
         """A network with fresh weights."""

@@ -9,11 +9,12 @@ from torch import nn
 
 from recuse.errors import ConfigError
 from recuse.models.dropout import check_dropout
+from recuse.models.square_images import SquareImages
 from recuse.torchvision_shim import load_torchvision
 
 
 @dataclass(frozen=True)
-class TimmNetwork:
+class TimmNetwork(SquareImages):
     """A network of timm by its name there.
 
     Attributes:
@@ -34,11 +35,6 @@ class TimmNetwork:
         check_dropout(self.dropout)
         if not self.name or min(self.channels, self.size, self.classes) < 1:
             raise ConfigError(f"{self} needs a name, and every size must be at least 1")
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-        return (self.channels, self.size, self.size)
 
     def build(self) -> nn.Module:
         """A network with fresh weights.

@@ -11,6 +11,7 @@ from recuse.models.dropout import check_dropout
 from recuse.models.features import Features
 from recuse.models.initialize import initialize_he
 from recuse.models.resnet import conv3x3
+from recuse.models.square_images import SquareImages
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "swish": nn.SiLU}
 
@@ -63,7 +64,7 @@ class WideBlock(nn.Module):
 
 
 @dataclass(frozen=True)
-class WideResNet:
+class WideResNet(SquareImages):
     """WRN-depth-width, for example WRN-28-10, as most adversarial training uses it.
 
     Attributes:
@@ -87,11 +88,6 @@ class WideResNet:
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
         check_depth(self.depth, self.width)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-        return (self.channels, self.size, self.size)
 
     def build(self) -> nn.Module:
         """A network with fresh weights."""
@@ -149,7 +145,7 @@ class SamePaddedBlock(nn.Module):
 
 
 @dataclass(frozen=True)
-class SwishWideResNet:
+class SwishWideResNet(SquareImages):
     """The WideResNet of the strongest published CIFAR entries, Swish activations by default.
 
     Attributes:
@@ -177,11 +173,6 @@ class SwishWideResNet:
         check_depth(self.depth, self.width)
         if self.activation not in ACTIVATIONS:
             raise ConfigError(f"activation {self.activation!r} is unknown; take 'swish' or 'relu'")
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without the batch."""
-        return (self.channels, self.size, self.size)
 
     def build(self) -> nn.Module:
         """A network with fresh weights."""
