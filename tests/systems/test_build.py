@@ -232,6 +232,8 @@ def test_a_searched_mixture_is_a_stage_that_always_answers(
     about = json.loads((tmp_path / "s" / "system.json").read_text())
     assert about["stages"][0]["selector"] == "always()"
     assert about["core"] is None
+    page = (tmp_path / "s" / "README.md").read_text()
+    assert "`mixture` always answers\n\nEvery image is answered." in page
     robust, accurate = (load_checkpoint(Path(file))[0] for file in files)
     p = 0.7 * robust(images).softmax(1) + 0.3 * accurate(images).softmax(1)
     assert system.predict(images).label == p.argmax(1).tolist()

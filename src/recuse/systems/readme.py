@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+ALWAYS = "always()"
+
 
 def readme(about: Mapping[str, Any]) -> str:
     """A system's page, from what its ``system.json`` says."""
@@ -15,19 +17,24 @@ def _who(about: Mapping[str, Any]) -> str:
     kind = "grey" if form["channels"] == 1 else "RGB"
     height, width = form["size"]
     stages = "\n".join(
-        f"{place}. `{stage['name']}` answers where `{stage['selector']}` selects"
+        f"{place}. `{stage['name']}` "
+        + ("always answers" if stage["selector"] == ALWAYS else _where(stage["selector"]))
         for place, stage in enumerate(about["stages"], start=1)
     )
-    rest = (
-        "What no stage selects is not answered."
-        if about["core"] is None
-        else f"`{about['core']['name']}` answers the rest."
-    )
+    rest = "What no stage selects is not answered."
+    if about["core"] is not None:
+        rest = f"`{about['core']['name']}` answers the rest."
+    elif about["stages"][-1]["selector"] == ALWAYS:
+        rest = "Every image is answered."
     resize = "refuses other sizes" if form["resize"] is None else "other sizes are resized"
     return (
         f"Tells {len(about['labels'])} classes apart in {kind} images of {width}x{height} pixels "
         f"({resize}).\n\n{stages}\n\n{rest}"
     )
+
+
+def _where(selector: str) -> str:
+    return f"answers where `{selector}` selects"
 
 
 def _promise(about: Mapping[str, Any]) -> str:
@@ -55,10 +62,14 @@ def _measured(about: Mapping[str, Any]) -> str:
         rows += [(f"core alone, {kind}", rate) for kind, rate in measured["core_alone"].items()]
     table = "\n".join(f"| {title} | {_percent(rate)} |" for title, rate in rows)
     return (
-        f"Thresholds: {chosen['rule']}, chosen on {chosen['rows']} images of {chosen['data']}. "
+        f"{_chosen(chosen)}, chosen on {chosen['rows']} images of {chosen['data']}. "
         f"Measured on {measured['rows']} other images of {measured['data']}, "
         f"{measured['date']} (95 % intervals).\n\n| | % |\n|---|---|\n{table}"
     )
+
+
+def _chosen(chosen: Mapping[str, Any]) -> str:
+    return f"Fitted: {chosen['fit']}" if "fit" in chosen else f"Thresholds: {chosen['rule']}"
 
 
 def _percent(rate: Sequence[float] | None) -> str:
