@@ -308,3 +308,8 @@ def test_a_port_in_use_is_refused() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"port {port} on 127.0.0.1 is in use"):
             require_free(Serving(port=port))
+
+
+def test_a_request_is_written_without_its_pixels() -> None:
+    # LitServe writes each one, whether or not its log is read.
+    assert len(repr(Asked(np.zeros((3, 32, 32), np.float32)))) < 40

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ class Asked:
         explain: The nearest other answer is wanted as well.
     """
 
-    image: npt.NDArray[np.float32]
+    # LitServe writes every request for a log that nobody reads: pixel by pixel, it took most of the
+    # front's time.
+    image: npt.NDArray[np.float32] = field(repr=False)
     explain: bool = False
 
 
