@@ -141,7 +141,7 @@ def test_a_new_network_learns_and_a_finished_one_is_tuned_gently(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(NET, "net", "--objective", "standard")
-    assert "of 100 images to validate" in capsys.readouterr().err
+    assert "of 269 images to validate" in capsys.readouterr().err
     train("net/model.safetensors", "tuned", "--objective", "standard")
     rates = []
     for name in ("net", "tuned"):

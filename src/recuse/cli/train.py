@@ -99,7 +99,8 @@ def train(
             weights for an architecture such as resnet20 or small(size=32,dropout=0.2), which takes
             the size, the channels and the classes of the data where they are not typed.
         out: Folder for the log and the checkpoint model.safetensors.
-        data: Images to train on; a limit is of these and of those to validate.
+        data: Images to train on; a limit is of these; of folders and files also of those to
+            validate.
         fitting: What is minimised, and how.
         extra: Images without labels (a data set, folder or parquet file) for robust self-training.
         teacher: Accurate model that labels them, named as MODEL is.
@@ -117,9 +118,8 @@ def train(
     splits = datasets.counted_by(card, splits)
     rows = data.limited(splits.train)
     more = datasets.pseudo_labelled_data(extra, teacher, rows, data, device)
-    checked = data.limited(splits.validation)
-    _fit(network.to(options.device(device)), card, rows, checked, config, out, more)
-    datasets.leave(rows, checked)
+    _fit(network.to(options.device(device)), card, rows, splits.validation, config, out, more)
+    datasets.leave(rows, splits.validation)
 
 
 def _share(extra: str | None, share: float | None) -> float:
