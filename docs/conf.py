@@ -8,6 +8,7 @@ from recuse import __version__
 sys.path.insert(0, str(Path(__file__).parent))
 
 project = "recuse"
+copyright = "2026, the recuse contributors"
 version = release = __version__
 extensions = [
     "myst_parser",
@@ -18,6 +19,8 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = "recuse"
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 smartquotes = False  # two dashes are two dashes
 autodoc_typehints = "none"
 autodoc_default_options = {"no-value": True}
