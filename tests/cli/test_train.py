@@ -87,7 +87,7 @@ def test_a_teacher_labels_images_without_labels(folder: Path) -> None:
         (
             "small(size=8,channels=1,classes=3)",
             (),
-            "tells 3 classes apart, but digits/train has 10; give --new-head 10",
+            "tells 3 classes apart, but digits/train has the 10 classes 0, 1",
         ),
         (NET, ("--limit", "0"), "limit 0 leaves no image"),
         (NET, ("--objective", "era(beta=-1)"), "beta is -1"),
