@@ -72,8 +72,8 @@ def fit(
     Raises:
         ConfigError: ``out`` holds a different run, or the settings do not fit the data.
         DataError: The network cannot take the images, or has fewer classes; nothing is written.
-        TrainingError: The loss or the network's answers are not finite any more; the state saved
-            before is kept.
+        TrainingError: The loss or the network's answers are not finite any more, or robust
+            accuracy on validation collapsed; the state and the weights saved before are kept.
         RecordError: A file cannot be written.
     """
     check_augment(config.augment, train)
