@@ -25,8 +25,8 @@ def run(
     """Train, attack, compose and report, as a recipe says.
 
     Recipes: digits (the demo; needs nothing else), gaussians (the paper's Figure 1), and, with the
-    data folder, cifar10_small, losses, selectors, frontier, certified and geometry. A killed run
-    goes on with the same command.
+    data folder, gtsrb and cifar10 (networks trained from scratch, in hours), cifar10_small,
+    losses, selectors, frontier, certified and geometry. A killed run goes on with the same command.
 
     Args:
         recipe: Name of a recipe, or a config.json that an earlier run has left.
