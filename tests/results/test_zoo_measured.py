@@ -24,9 +24,9 @@ def test_a_card_says_what_the_records_of_its_weights_say(path):
     right = found.accurate()
     assert card.accuracy["natural_accuracy"] == right.mean()
     for radius in found.radii():
-        assert card.accuracy[f"robust_accuracy@linf:{radius}"] == (
-            right & found.robust(radius)
-        ).mean()
+        assert (
+            card.accuracy[f"robust_accuracy@linf:{radius}"] == (right & found.robust(radius)).mean()
+        )
 
 
 def test_all_of_them_are_small():
