@@ -14,9 +14,9 @@ from recuse.analysis.mechanism_pool import (
     ONE_HOT,
     check_mechanisms,
     mechanism_of,
-    mixtures_of,
     stages_of,
 )
+from recuse.analysis.mixture_pool import mixtures_of
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Verdicts, add_radii, verdicts
 from recuse.errors import RecordError

@@ -11,15 +11,13 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from recuse.analysis.accounting import CoreVerdicts, StageVerdicts
-from recuse.analysis.compositions import core_of, stage_of
+from recuse.analysis.accounting import StageVerdicts
+from recuse.analysis.compositions import stage_of
 from recuse.analysis.mechanisms import (
     entropy_stage,
     indicator_stage,
     margin_stage,
-    mixture_core,
     network_stage,
-    one_hot_mixture_core,
     robust_softmax_stage,
     softmax_stage,
 )
@@ -237,58 +235,6 @@ def thresholds(selecting: Selecting, model: Verdicts, eps: str, count: int) -> l
     return [float(threshold) for threshold in kept]
 
 
-def mixtures_of(
-    names: str,
-    model: Verdicts,
-    core: Verdicts,
-    eps: str,
-    mechanisms: Sequence[str],
-    count: int,
-) -> list[tuple[str, CoreVerdicts]]:
-    """A network mixed with the core at many weights above one half; each always answers.
-
-    The natural accuracy is a lower bound too: records hold margins, not whole distributions. With
-    the core's bare answer the mixture decides as a stage does whose selector asks how far the
-    network's class is ahead of the core's.
-
-    Args:
-        names: Of both, as the mixture shall be called.
-        model: Judged at eps with its worst probabilities.
-        core: Likewise, on the same samples; for a one-hot mixture its answers are enough.
-        eps: The attacker's radius.
-        mechanisms: Which mixtures.
-        count: Weights of each.
-
-    Raises:
-        RecordError: The worst probabilities were not judged.
-    """
-    found = []
-    weights = _weights(np.linspace(0, 1, count + 2)[1:-1])
-    if MIXTURE in mechanisms:
-        near, far = sure_margin(model, eps), sure_margin(core, eps)
-        at_x = model.values("margin"), core.values("margin")
-        for share in weights:
-            right = mixture_core(core.accurate(), *at_x, share=share).robust
-            mixed = mixture_core(right, near, far, share=share)
-            found.append((f"mixture({names}; {share:g})", mixed))
-    if ONE_HOT in mechanisms:
-        near, clean = sure_margin(model, eps), model.values("margin")
-        answers = core.accurate()
-        for share in weights:
-            standing = CoreVerdicts(answers, np.ones_like(answers))
-            right = one_hot_mixture_core(answers, clean, standing, share=share).robust
-            mixed = one_hot_mixture_core(right, near, core_of(core, eps), share=share)
-            found.append((f"one-hot-mixture({names}; {share:g})", mixed))
-    return [
-        (name, CoreVerdicts(core.accurate, core.accurate & core.robust)) for name, core in found
-    ]
-
-
-def _weights(margins: Values) -> list[float]:
-    """Weights at which the first network needs these margins to outvote the other."""
-    return [float(weight) for weight in np.unique(np.round(1 / (1 + margins), _DIGITS))]
-
-
 def sure_margin(model: Verdicts, eps: str) -> Values:
     """Smallest margin of the label over the ball, at most 0 where any attack changed the answer."""
     margin = model.searched("worst_margin", eps)
@@ -314,7 +260,6 @@ __all__ = [
     "Selecting",
     "check_mechanisms",
     "mechanism_of",
-    "mixtures_of",
     "stages_of",
     "sure_confidence",
     "sure_margin",

@@ -27,7 +27,7 @@ def attack(
     from_: Annotated[Path | None, arg(name="from", metavar="PATH", help_behavior_hint="")] = None,
     threat: str | None = None,
     out: Path = Path("runs/attack"),
-    selector: tuple[str, ...] = (),
+    selector: Annotated[tuple[str, ...], arg(help_behavior_hint="(default: indicator)")] = (),
     search: int = 20,
     restarts: int = 1,
     black_box: int = 0,

@@ -61,12 +61,7 @@ def search(
         budget: Partial cascades to extend per split; a search that ends early says how much
             better another cascade could be.
     """
-    import json as jsonlib
-
-    from recuse.analysis.cascade_splits import search_splits
-    from recuse.analysis.frontier import ALL, only
-    from recuse.cli.console import progress_display
-    from recuse.records.store import write_atomically
+    from recuse.analysis.frontier import ALL
 
     pool = _pool(
         logs,
@@ -77,23 +72,40 @@ def search(
         mechanisms=mechanisms,
         thresholds=thresholds,
     )
-    names = (ALL, *(pool.mechanisms if len(pool.mechanisms) > 1 else ()))
-    found = {}
-    with progress_display() as progress:
-        for name in names:
-            found[name] = search_splits(
-                only(pool, name),
-                max_natural_loss=max_natural_loss / (100 if max_natural_loss >= 1 else 1),
-                max_stages=stages,
-                splits=splits,
-                seed=seed,
-                budget=budget,
-                report=_teller(progress, splits, name),
-            )
+    found = _searched(
+        pool,
+        max_natural_loss=max_natural_loss / (100 if max_natural_loss >= 1 else 1),
+        max_stages=stages,
+        splits=splits,
+        seed=seed,
+        budget=budget,
+    )
     result = found.pop(ALL)
     if json is not None:
-        write_atomically(json, jsonlib.dumps(result.as_dict(), indent=1).encode())
+        _write(json, result)
     _print(result, found)
+
+
+def _write(path: Path, result: "SearchResult") -> None:
+    import json
+
+    from recuse.records.store import write_atomically
+
+    write_atomically(path, json.dumps(result.as_dict(), indent=1).encode())
+
+
+def _searched(pool: "Pool", *, splits: int, **how: Any) -> "dict[str, SearchResult]":
+    """What all mechanisms together find, and each by itself where there are several."""
+    from recuse.analysis.cascade_splits import search_splits
+    from recuse.analysis.frontier import ALL, only
+    from recuse.cli.console import progress_display
+
+    found = {}
+    with progress_display() as progress:
+        for name in (ALL, *(pool.mechanisms if len(pool.mechanisms) > 1 else ())):
+            report = _teller(progress, splits, name)
+            found[name] = search_splits(only(pool, name), splits=splits, report=report, **how)
+    return found
 
 
 def _teller(progress: "Progress", splits: int, name: str) -> "Callable[[int], None]":

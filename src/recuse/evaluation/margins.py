@@ -1,12 +1,13 @@
 """The worst probabilities within each judged ball, as columns of a record."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from recuse.arrays import Images, Logits
+from recuse.arrays import Images, Labels, Logits
 from recuse.attacks import Margins, ProbabilityMargin, WorstCases
 from recuse.data.split import Split
 from recuse.random import SampleNoise
@@ -39,24 +40,11 @@ def margin_columns(
     if margins is None:
         return {}
     threats = tuple(t for t in threats if not margins.radii or t.eps in margins.radii)
-    labels, answers = batch.labels.to(x.device), logits.argmax(1)
+    labels = batch.labels.to(x.device)
     noise = SampleNoise(seed, batch.ids, "margins")
     found, passes = margins(model, x, labels, threats, noise=noise, clean_logits=logits)
-    # Of a right answer the searches above speak; of a wrong one it takes others.
-    wrong = (answers != labels).nonzero()[:, 0]
-    own = [(worst.margin.clone(), worst.least.clone()) for worst in found]
-    if len(wrong):
-        again, more = margins(
-            model,
-            x[wrong],
-            answers[wrong],
-            threats,
-            noise=noise.take(wrong.tolist()),
-            clean_logits=logits[wrong],
-        )
-        passes[wrong] += more
-        for (margin, least), worst in zip(own, again, strict=True):
-            margin[wrong], least[wrong] = worst.margin, worst.least
+    own, more = _of_answers(model, x, logits, found, labels, margins, threats, noise)
+    passes += more
     columns: dict[str, Any] = {
         "margin": (-ProbabilityMargin()(logits.double(), labels)).cpu().numpy(),
         "entropy": entropy(logits.double()).cpu().numpy(),
@@ -67,6 +55,38 @@ def margin_columns(
             known = [None if v != v else v for v in value.tolist()]
             columns[radius_column(kind, threat.eps)] = known
     return columns
+
+
+def _of_answers(
+    model: nn.Module,
+    x: Images,
+    logits: Logits,
+    found: Sequence[WorstCases],
+    labels: Labels,
+    margins: Margins,
+    threats: tuple[Threat, ...],
+    noise: SampleNoise,
+) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """Worst margin and confidence of each answer, right or wrong, and the passes it took.
+
+    Of a right answer the searches for the label speak; of a wrong one it takes others.
+    """
+    answers = logits.argmax(1)
+    wrong = (answers != labels).nonzero()[:, 0]
+    own = [(worst.margin.clone(), worst.least.clone()) for worst in found]
+    passes = torch.zeros_like(labels)
+    if len(wrong):
+        again, passes[wrong] = margins(
+            model,
+            x[wrong],
+            answers[wrong],
+            threats,
+            noise=noise.take(wrong.tolist()),
+            clean_logits=logits[wrong],
+        )
+        for (margin, least), worst in zip(own, again, strict=True):
+            margin[wrong], least[wrong] = worst.margin, worst.least
+    return own, passes
 
 
 def _values(

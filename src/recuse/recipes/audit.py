@@ -83,18 +83,10 @@ def run_audit(
             cannot be done as asked.
     """
     _check(members, split)
+    how: dict[str, Any] = {"records": out / RECORDS, "repair": repair, "progress": progress}
     records = [
-        evaluate(
-            member.network,
-            split,
-            evaluation,
-            name=member.name,
-            records=out / RECORDS,
-            tags={"role": member.role, **(tags or {})},
-            repair=repair,
-            progress=progress,
-        )
-        for member in members
+        evaluate(m.network, split, evaluation, name=m.name, tags=_tags(m, tags), **how)
+        for m in members
     ]
     judged = split if evaluation.limit is None else split.head(evaluation.limit)
     slopes = [_slope(member, judged, evaluation, out, progress) for member in members]
@@ -132,6 +124,10 @@ def _check(members: Sequence[Member], split: Split) -> None:
             f"the core {members[1].name!r} is the network that is audited; name another, accurate "
             "one (--core), or leave it out"
         )
+
+
+def _tags(member: Member, tags: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"role": member.role, **(tags or {})}
 
 
 def _others(out: Path, records: Sequence[Record]) -> list[Record]:

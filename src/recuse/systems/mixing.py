@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from recuse.analysis.accounting import CoreVerdicts
-from recuse.analysis.mechanism_pool import MIXTURE, ONE_HOT, mixtures_of
+from recuse.analysis.mechanism_pool import MIXTURE, ONE_HOT
+from recuse.analysis.mixture_pool import mixtures_of
 from recuse.attacks import Apgd, ProbabilityMargin
 from recuse.attacks.verify import forward
 from recuse.composition import AdaptiveAdversary, MixedNuts, Stage, fit_mixednuts

@@ -180,13 +180,6 @@ def model_card(found: Measured, page: str) -> str:
             f"a model card needs {error.name}; install it with pip install 'recuse[hub]'"
         ) from error
     data, _, part = found.data.partition("/")
-    rates = {
-        ("accuracy", "natural accuracy"): found.natural,
-        ("robust_accuracy_sound", f"robust accuracy within {found.budget}, sound"): found.sound,
-        ("robust_accuracy_attacked", f"robust accuracy within {found.budget}, attacked"): (
-            found.attacked
-        ),
-    }
     results = [
         EvalResult(
             task_type="image-classification",
@@ -199,7 +192,7 @@ def model_card(found: Measured, page: str) -> str:
             metric_value=rate[0],
             metric_args={"interval": list(rate[1:])},
         )
-        for (kind, name), rate in rates.items()
+        for (kind, name), rate in _rates(found).items()
         if rate is not None
     ]
     about = ModelCardData(
@@ -213,6 +206,16 @@ def model_card(found: Measured, page: str) -> str:
         eval_results=results,
     )
     return f"---\n{about.to_yaml()}\n---\n\n{page}"
+
+
+def _rates(found: Measured) -> dict[tuple[str, str], Rate | None]:
+    """Each rate by the metric's type and name."""
+    within = f"robust accuracy within {found.budget}"
+    return {
+        ("accuracy", "natural accuracy"): found.natural,
+        ("robust_accuracy_sound", f"{within}, sound"): found.sound,
+        ("robust_accuracy_attacked", f"{within}, attacked"): found.attacked,
+    }
 
 
 def page_of(found: Measured) -> str:
