@@ -174,6 +174,9 @@ def test_a_checkpoint_in_half_precision_says_what_was_measured_of_it(tmp_path: P
     assert card.accuracy["robust_accuracy@linf:0.1"] == (right & record.frame["robust@0.1"]).mean()
     assert card.notes["measured on"] == "10 images of digits/test"
     assert card.notes["recipe"] == "digits"
+    assert (card.norm, card.eps) == ("linf", "0.1")
+    _, core = load_checkpoint(place.checkpoint("core"))
+    assert (core.norm, core.eps) == ("", ""), "no attack took part in its training"
     before = place.checkpoint("trades").read_bytes()
     run(in_few_steps(replace(config, models=plans, gallery=0)), place)
     assert place.checkpoint("trades").read_bytes() == before

@@ -20,7 +20,7 @@ from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
 from recuse.recipes.run_location import RunLocation
 from recuse.records.layout import TRAINING
 from recuse.records.schema import Record
-from recuse.training import TrainConfig, fit
+from recuse.training import Standard, TrainConfig, fit
 
 
 def obtain(
@@ -127,14 +127,15 @@ def describe(
     trained_on = TrainedOn.of(data.name, data.images, card.trained_on)
     if extra is not None:
         trained_on = TrainedOn.of(extra.name, extra.images, trained_on)
+    against = None if isinstance(train.objective, Standard) else train.threat
     named = data.classes == card.architecture.classes
     return replace(
         card,
         name=name,
         origin=f"{card.origin or 'fresh weights'}, trained on {data.name}",
         training=type(train.objective).__name__,
-        norm=train.threat.norm,
-        eps=train.threat.radius,
+        norm=against.norm if against else "",
+        eps=against.radius if against else "",
         label_names=data.label_names if named else card.label_names,
         accuracy={},
         trained_on=trained_on,
