@@ -109,9 +109,11 @@ def judge_missing(
     def waiting(owner: str) -> None:
         progress(job.task, 0, total, f"waiting for {owner}, which writes this record")
 
-    with writing(records, job.meta, job.answers, repair=job.repair, waiting=waiting) as opened:
-        with using_threads(job.threads):
-            notes = [*opened.notes, *_confirmed(job, opened, wanted)]
+    with (
+        using_threads(job.threads),
+        writing(records, job.meta, job.answers, repair=job.repair, waiting=waiting) as opened,
+    ):
+        notes = [*opened.notes, *_confirmed(job, opened, wanted)]
         finished = set(opened.frame["sample_id"])
         missing = [row for row, i in enumerate(wanted.ids) if i not in finished]
         done = total - len(missing)

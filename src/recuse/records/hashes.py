@@ -13,10 +13,16 @@ from recuse.records.schema import Record
 OUTPUTS = (
     "confidence",
     "adv_confidence",
+    "entropy",
+    "largest_entropy",
     "margin",
     "worst_margin",
     "worst_confidence",
     "least_confidence",
+    "stable_margin",
+    "stable_confidence",
+    "least_score",
+    "largest_score",
 )
 
 
