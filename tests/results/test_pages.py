@@ -97,14 +97,16 @@ def test_the_frontier_knows_what_any_attack_broke_of_its_networks():
             assert both.filter(pl.col(name) & ~pl.col(f"{name} elsewhere")).is_empty()
 
 
-def test_no_adversary_of_a_whole_system_broke_what_its_members_promise():
-    promised, systems = 0, 0
+def test_an_adversary_of_a_whole_system_broke_no_promise_but_those_that_pages_name():
+    promised, systems, broken = 0, 0, {}
     for run in (RESULTS / "frontier", *sorted((RESULTS / "runs").iterdir()), RESULTS / "losses"):
         folder = read_run(run)
         judged = gather([verdicts(record) for record in folder.records])
         found = [one for one in met(folder.attacks, judged) if " → " in one.name]
-        assert [one.name for one in found if one.contradictions] == []
+        broken |= {one.name: int(one.contradictions) for one in found if one.contradictions}
         promised += sum(int(one.promised.sum()) for one in found)
         systems += len(found)
     assert systems >= 2
     assert promised > 500
+    # A short attack on each network had called them sound; the page counts them as broken.
+    assert broken == {"gtsrb-trades-2 → gtsrb-core: RobustnessIndicator()": 3}
