@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing import parent_process
 from pathlib import Path
 
 import torch
@@ -46,6 +47,7 @@ WITHIN: dict[str, Callable[[], None]] = {
     "clock jumps": turn_clock,
 }
 NAN = "worker returns NaN"
+SILENT = {"worker hangs", "worker never comes back"}
 
 
 class Struck(nn.Module):
@@ -59,6 +61,9 @@ class Struck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.network(x)
         for path in self.faults.iterdir():
+            # A driver computes too, and nobody begins it again when it is silent.
+            if path.name in SILENT and parent_process() is None:
+                continue
             try:
                 path.unlink()
             except FileNotFoundError:  # another process was first
