@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recuse.analysis.attacked_pool import attacked_pool
+from recuse.analysis.attacked_pool import attacked_pool, mechanisms_of
 from recuse.analysis.cascade_splits import search_splits
 from recuse.analysis.composing import compose_records
 from recuse.analysis.contradictions import met
@@ -173,6 +173,23 @@ def test_a_promise_that_an_adversary_broke_is_counted() -> None:
     assert met([record], judged[:1]) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "made_of"),
+    [
+        ("era: softmax(threshold=0.7) → core", {"softmax"}),
+        (
+            "era: indicator → trades: robust-margin(threshold=0.1) → core",
+            {"indicator", "robust-margin"},
+        ),
+        ("mixture(a, b; 0.8): always", {"mixture"}),
+        ("mixednuts(a, b; 2, -1, 3, 0.9): softmax(threshold=0.8) → core", {"mixednuts", "softmax"}),
+        ("era: always", {"always"}),
+    ],
+)
+def test_a_system_is_made_of_the_mechanisms_that_its_name_says(name, made_of) -> None:
+    assert mechanisms_of(name) == made_of
+
+
 def test_systems_are_chosen_by_what_an_adversary_left_of_each() -> None:
     names = [{"kind": "SoftmaxResponse", "threshold": t} for t in (0.6, 0.9)]
     left = ([True] * 4 + [False] * 4, [True] * 6 + [False] * 2)
@@ -189,6 +206,11 @@ def test_systems_are_chosen_by_what_an_adversary_left_of_each() -> None:
     found = search_splits(pool, max_natural_loss=0.0, max_stages=1, splits=9)
     assert {split.mixture for split in found.splits} <= {weak, strong}
     assert sum(split.mixture == strong for split in found.splits) > 4
+    asked = {"dataset": "signs", "eps": "1/255"}
+    chosen = attacked_pool(models(), attacks, mechanisms=["softmax"], **asked)
+    assert [name for name, _ in chosen.mixtures] == [weak, "other: softmax(threshold=0.9) → names"]
+    with pytest.raises(RecordError, match=r"no system of robust-margin alone.*are of: softmax"):
+        attacked_pool(models(), attacks, mechanisms=["robust_margin"], **asked)
     with pytest.raises(RecordError, match="recuse attack does it"):
         attacked_pool(models(), [], dataset="signs", eps="1/255")
     apart = [attacks[0], attack([True], IDS[8:9], settings=attacks[1].meta.settings)]

@@ -29,14 +29,19 @@ def world(seed: int, models: int, samples: int = 90) -> tuple[list[StageVerdicts
 
 
 def everything(
-    stages: list[StageVerdicts], core: CoreVerdicts, floor: int, most: int
+    stages: list[StageVerdicts],
+    core: CoreVerdicts,
+    floor: int,
+    most: int,
+    deviations: float = 0.0,
 ) -> tuple[int, int]:
     best = (-1, -1)
     for length in range(most + 1):
         for chain in permutations(stages, length):
             account = sound_account(list(chain), core)
             natural, robust = int(account.natural.sum()), int(account.robust.sum())
-            if natural >= floor:
+            apart = int((account.natural != core.accurate).sum())
+            if natural >= floor + deviations * apart**0.5:
                 best = max(best, (robust, natural))
     return best
 
@@ -57,6 +62,19 @@ def test_the_search_equals_trying_every_cascade(
     assert len(found.stages) <= most
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 3), st.floats(0.1, 3))
+def test_who_asks_to_be_sure_finds_the_best_of_those_that_are(
+    seed: int, models: int, most: int, deviations: float
+) -> None:
+    stages, core = world(seed, models)
+    floor, pool = int(core.accurate.sum()) - 6, Searchable.of(stages, core)
+    found = best_cascade(pool, floor=floor, max_stages=most, deviations=deviations)
+    assert found.optimal
+    assert found.sound == everything(stages, core, floor, most, deviations)[0]
+    assert found.sound <= best_cascade(pool, floor=floor, max_stages=most).sound
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_half_of_a_packed_pool_is_the_pool_of_that_half(seed: int) -> None:
     stages, core = world(seed, 12, samples=150)
@@ -70,8 +88,10 @@ def test_a_half_of_a_packed_pool_is_the_pool_of_that_half(seed: int) -> None:
     whole = Stacked.of(stages, core, [core])
     found = best_cascade(whole.on(half), floor=floor, max_stages=2)
     assert found == best_cascade(Searchable.of(cut, rest), floor=floor, max_stages=2)
-    right, robust = whole.mixed(half)
-    assert (right[0], robust[0]) == (rest.accurate.sum(), rest.robust.sum())
+    other = CoreVerdicts(~core.accurate | (core.robust & half), core.robust)
+    right, robust, apart = Stacked.of(stages, core, [core, other]).mixed(half)
+    assert (right[0], robust[0], apart[0]) == (rest.accurate.sum(), rest.robust.sum(), 0)
+    assert apart[1] == (half & (other.accurate != core.accurate)).sum()
 
 
 def test_more_stages_are_never_worse_and_the_bound_is_honest() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recuse.analysis.accounting import sound_account
 from recuse.analysis.cascade_differences import (
     cascade_over_alone,
     cascade_over_cascade,
@@ -165,6 +166,50 @@ def test_the_model_that_stands_alone_is_chosen_on_the_same_half() -> None:
         assert split.better_alone == (fits and better)
 
 
+def thresholds(seed: int, samples: int = 400, count: int = 40) -> list[Record]:
+    """A core and many robust networks that answer as much as each dares, as thresholds do."""
+    rng = np.random.default_rng(seed)
+    ids = [f"{i:03d}" for i in range(samples)]
+    sure, base = rng.random(samples), rng.random(samples) < 0.95
+    right = rng.random(samples) < 0.5 + 0.5 * sure
+    never = dict.fromkeys(("robust@1/255", "robust@2/255"), [False] * samples)
+    records = [model("core", seed, loss="std", ids=ids)]
+    records[0] = make_record(
+        records[0].meta, records[0].frame.to_dict() | {"accurate": base} | never
+    )
+    for place in range(count):
+        answers = sure + rng.normal(0, 0.1, samples) > place / count
+        columns = {"accurate": right, "robust@1/255": answers, "robust@2/255": answers}
+        frame = model(f"a{place}", seed, ids=ids)
+        records.append(make_record(frame.meta, frame.frame.to_dict() | columns))
+    return records
+
+
+def test_who_asks_to_be_sure_of_the_loss_keeps_to_it_on_the_other_half() -> None:
+    """Of many systems the best on one half gives up more on the other; who is sure does not."""
+    kept, lost = {0.5: 0, 0.95: 0}, {0.5: 0.0, 0.95: 0.0}
+    for seed in range(5):
+        pool = pool_of(*thresholds(seed))
+        for sure in kept:
+            found = search_splits(
+                pool, max_natural_loss=0.03, max_stages=1, splits=8, sure=sure, seed=seed
+            )
+            losses = [s.reporting.core_natural - s.reporting.natural for s in found.splits]
+            assert found.kept == sum(loss <= 0.03 + 1e-9 for loss in losses)
+            assert found.as_dict()["sure"] == sure
+            for split in found.splits:
+                half = halves(pool.samples, split.seed)[0]
+                stages = [pool.stages[pool.names.index(n)] for n in split.stages]
+                right = sound_account(stages, pool.core).natural
+                apart = ((right != pool.core.accurate) & half).sum()
+                spare = {0.5: 0.0, 0.95: 1.6448536269514722}[sure] * apart**0.5 / half.sum()
+                assert split.choosing.natural >= split.choosing.core_natural - 0.03 + spare - 1e-9
+            kept[sure] += found.kept
+            lost[sure] += found.mean.core_natural - found.mean.natural
+    assert lost[0.5] / 5 > 0.03 > lost[0.95] / 5
+    assert kept[0.95] >= max(36, kept[0.5] + 10)
+
+
 def test_a_model_that_beats_every_cascade_is_named() -> None:
     """As accurate as the core, robust at eps and not at 2 eps: composed, it need not answer."""
     every, none = [True] * SAMPLES, [False] * SAMPLES
@@ -218,6 +263,8 @@ def test_the_interval_of_one_split_is_that_of_its_paired_samples() -> None:
         {"splits": 0, "max_stages": 1, "max_natural_loss": 0.0},
         {"splits": 1, "max_stages": 0, "max_natural_loss": 0.0},
         {"splits": 1, "max_stages": 1, "max_natural_loss": -0.1},
+        {"splits": 1, "max_stages": 1, "max_natural_loss": 0.1, "sure": 0.4},
+        {"splits": 1, "max_stages": 1, "max_natural_loss": 0.1, "sure": 1.0},
     ],
 )
 def test_settings_that_search_nothing_are_refused(settings) -> None:

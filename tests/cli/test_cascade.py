@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recuse.analysis.frontier import LOSSES
 from recuse.cli.main import main
 from recuse.records.schema import RecordMeta, make_record
 from recuse.records.store import write_record
@@ -46,7 +47,9 @@ def search(run: Path, *words: str) -> None:
     main(["cascade", "search", "--logs", str(run), "--dataset", "signs", "--eps", "2/255", *words])
 
 
-def test_two_stages_that_share_the_work_are_found(run: Path, tmp_path: Path) -> None:
+def test_two_stages_that_share_the_work_are_found(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "best.json"
     search(run, "--stages", "2", "--splits", "6", "--json", str(out))
     found = json.loads(out.read_text())
@@ -55,9 +58,29 @@ def test_two_stages_that_share_the_work_are_found(run: Path, tmp_path: Path) -> 
         assert set(split["stages"]) == {"first", "second"}
         assert (split["natural"], split["sound"], split["core_natural"]) == (1.0, 1.0, 1.0)
     assert found["mean"]["sound"] == 1.0
+    said = capsys.readouterr().out
+    assert "loss on the reporting half: 0.0 points; at most the 0 asked for in 6 of 6" in said
     search(run, "--stages", "1", "--splits", "6", "--json", str(out))
     alone = json.loads(out.read_text())["mean"]
     assert 0.4 < alone["sound"] < 0.6
+
+
+def test_the_front_goes_from_the_core_to_the_robust_networks(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "best.json"
+    search(run, "--stages", "1", "--splits", "4", "--front", "--json", str(out))
+    found = json.loads(out.read_text())
+    points = found["front"]
+    assert [point["max_natural_loss"] for point in points] == list(LOSSES)
+    # Asked for alike, found alike; and where more may be given up, no less is robust.
+    assert points[0]["mean"] == found["mean"]
+    assert sorted(point["mean"]["sound"] for point in points) == [
+        p["mean"]["sound"] for p in points
+    ]
+    assert {point["system"] for point in points} <= {"first → core", "second → core"}
+    said = capsys.readouterr().out
+    assert all(f"{100 * loss:g} points" in said for loss in LOSSES)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +89,7 @@ def test_two_stages_that_share_the_work_are_found(run: Path, tmp_path: Path) -> 
         (["--stages", "0"], "stage"),
         (["--splits", "0"], "split"),
         (["--max-natural-loss", "-0.1"], "natural"),
+        (["--sure", "1.5"], "how sure"),
         (["--core", "nobody"], "nobody"),
         (["--dataset", "elsewhere"], "elsewhere"),
         (["--count", "guessed"], "sound or attacked"),

@@ -149,7 +149,14 @@ def test_evaluate_show_compose_and_report(
         "--attack",
         "apgd(steps=5)",
     ]
-    main(["evaluate", str(tiny), *words, "--out", str(out), "--name", "a", "--role", "core"])
+    named = ["--name", "a", "--role", "core"]
+    main(["evaluate", str(tiny), *words, "--out", str(out), *named])
+    assert "worst probabilities" not in capsys.readouterr().out
+    main(["evaluate", str(tiny), *words, "--out", str(tmp_path / "worst"), *named, "--margins"])
+    (judged,) = read_records(tmp_path / "worst")
+    spent = [judged.frame[n].mean() for n in ("forwards", "backwards", "margin_passes")]
+    said = f"{sum(spent[:2]):.0f} for verdicts, {spent[2]:.0f} for the worst probabilities"
+    assert f"a: forward and backward passes an image: {said}" in capsys.readouterr().out
     torch.manual_seed(1)
     other = card_for("other", Mlp(shape=(1, 8, 8), classes=10, width=8, hidden=1))
     save_checkpoint(tmp_path / "b.safetensors", other.build(), other)

@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from recuse.analysis.rejection import rejecting
+from recuse.analysis.rejection import rejecting, sure_radius
+from recuse.analysis.verdicts import verdicts
 from recuse.attacks import Apgd
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.rejection import Rejection, judge_rejection
 from recuse.recipes import RunLocation, recipe, run
-from recuse.records.layout import PAGE
+from recuse.records.layout import PAGE, REPORT
+from recuse.records.schema import RecordMeta, make_record, radius_column
 
 EPS, SHARES = 0.1, (0.0, 0.5, 1.0)
 
@@ -49,6 +51,19 @@ def test_what_is_found_is_what_geometry_says(radius: float, tmp_path: Path) -> N
     for share, counted in zip(SHARES, found.counted, strict=True):
         accepted = distance - share * EPS > radius
         assert counted.tolist() == (right & accepted & ~fooled).tolist()
+    # What is promised from the network alone, which is known exactly here.
+    alone = RecordMeta("line", split.name, "exact", "linf", ("0.1",), record.meta.weights)
+    columns = {"sample_id": list(split.ids), "accurate": right.numpy()}
+    near = make_record(alone, columns | {"robust@0.1": (distance > EPS).numpy()})
+    needed = {sure_radius(radius, share, EPS) for share in SHARES}
+    assert rejecting([record], [verdicts(near)])[0].promised == ()  # judged less far than it needs
+    columns |= {radius_column("robust", r): (distance > r).numpy() for r in needed}
+    (found,) = rejecting([record], [verdicts(make_record(alone, columns))])
+    assert found.contradictions == 0
+    assert any(mask.any() for mask in found.promised)
+    for share, sure, counted in zip(SHARES, found.promised, found.counted, strict=True):
+        assert (sure <= counted).all()
+        assert sure.tolist() == (right & (distance > max(EPS, radius + share * EPS))).tolist()
     assert [rate.estimate for rate in found.rates] == sorted(
         (rate.estimate for rate in found.rates), reverse=True
     )
@@ -65,10 +80,15 @@ def test_shares_that_are_none_are_refused(shares: tuple[float, ...]) -> None:
 
 def test_the_study_judges_and_writes_its_page(shared_data: Path, tmp_path: Path) -> None:
     place = RunLocation(tmp_path, shared_data)
-    assert run(recipe("rejection", quick=True), place) == tmp_path / PAGE
+    assert run(recipe("rejection", quick=True), place) == tmp_path / REPORT
     text = (tmp_path / PAGE).read_text()
     assert "| ρ = 0.18 ε, 10 steps |" in text
     assert text.count(" of 4 |") == 5
-    for line in text.splitlines():
+    sound, paired = text.split("**Sound.**")[1].split("**Against")
+    rows = [line for line in sound.splitlines() if line.startswith("| ρ")]
+    assert len(rows) == 5
+    assert all(line.endswith("| 0 |") for line in rows)
+    assert paired.count("\n| ρ") == 4
+    for line in text.split("**Sound.**")[0].splitlines():
         if line.startswith(("| ρ = 1 ", "| ρ = 2 ")):
             assert line.endswith("| 0 of 4 |")

@@ -27,6 +27,7 @@ SELECTORS = {
     "SelectionNetwork": "network",
     "Always": "always",
 }
+Systems = dict[str, list[Verdicts]]
 # The search of a deployed selector that names none.
 USUAL_SEARCH = {
     "kind": "Apgd",
@@ -44,6 +45,7 @@ def attacked_pool(
     dataset: str,
     eps: str,
     core: str | None = None,
+    mechanisms: Sequence[str] = (),
 ) -> Pool:
     """Every system whose attack is at hand; no stage answers by itself here.
 
@@ -55,20 +57,22 @@ def attacked_pool(
         dataset: ``"cifar10"`` or ``"cifar10/test"``.
         eps: The attacker's radius.
         core: Name of the core.
+        mechanisms: Only systems of these alone; of any where none is named.
 
     Raises:
-        RecordError: No attack at this radius, or no sample that all of them met.
+        RecordError: No attack at this radius or on such a system, or no sample that all met.
     """
     networks = networks_of(records, dataset, attacks)
     base = pool_of(networks, eps=eps, core=core)
     judged = next(v for v in networks if v.meta.model == base.core_name)
-    systems: dict[str, list[Verdicts]] = {}
+    systems: Systems = {}
     for found in map(verdicts, attacks):
         of_system = found.meta.method == ADAPTIVE and found.labelled
         if of_system and found.has("robust", eps) and same_question(found, judged):
             systems.setdefault(system_name(found, networks), []).append(found)
     if not systems:
         raise RecordError(f"no system was attacked at {eps} here; recuse attack does it")
+    systems = _of(systems, mechanisms)
     everyone = (set(v.ids) for met in systems.values() for v in met)
     shared = set(judged.ids).intersection(*everyone)
     if not shared:
@@ -81,6 +85,31 @@ def attacked_pool(
         mixtures=tuple((name, _left(met, shared, eps)) for name, met in systems.items()),
         count="attacked",
     )
+
+
+def _of(systems: Systems, mechanisms: Sequence[str]) -> Systems:
+    """Those that are made of these mechanisms alone."""
+    known = {name: mechanisms_of(name) for name in systems}
+    wanted = {name.replace("_", "-") for name in mechanisms} or set().union(*known.values())
+    if kept := {name: met for name, met in systems.items() if known[name] <= wanted}:
+        return kept
+    there = ", ".join(sorted(set().union(*known.values())))
+    raise RecordError(
+        f"no system of {', '.join(sorted(wanted))} alone was attacked; the attacked ones are of: "
+        f"{there}"
+    )
+
+
+def mechanisms_of(name: str) -> set[str]:
+    """The mechanisms of a system, by how :func:`system_name` calls it.
+
+    >>> mechanisms_of("era: softmax(threshold=0.7) → core")
+    {'softmax'}
+    """
+    members = [member.partition(": ") for member in name.split(" → ")]
+    mixed = {parts[0].partition("(")[0] for parts in members if "; " in parts[0]}
+    behind = {parts[2].partition("(")[0] for parts in members if parts[2]}
+    return (mixed | behind) - ({"always"} if mixed else set())
 
 
 def system_name(found: Verdicts, networks: Sequence[Verdicts]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from recuse.analysis.bits import Numbers, Words, count
 from recuse.analysis.searchable import Searchable
+from recuse.analysis.verdicts import Mask, Values
 
 DEFAULT_BUDGET = 20_000
 BEAM, NARROWEST = 50, 4
@@ -55,18 +56,29 @@ class _Prefix:
     left: Words
     won: int
     right: int
+    apart: int
 
 
 @dataclass(frozen=True)
 class _Extensions:
-    """Counts of a prefix extended by each stage of the pool, then closed by the core."""
+    """Counts of a prefix extended by each stage of the pool, then closed by the core.
+
+    ``spare`` is what natural must have above the floor, and ``apart`` where a stage answers and it
+    or the core is wrong, not both: no further stage makes either less.
+    """
 
     natural: Numbers
     sound: Numbers
     won: Numbers
     right: Numbers
+    apart: Numbers
     best_natural: Numbers
     best_sound: Numbers
+    spare: Values
+
+    def keep(self, natural: Numbers, floor: int) -> Mask:
+        """Which of these numbers of right answers are above the floor by what has to be spare."""
+        return np.asarray(natural - self.spare >= floor)
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ class _Masks:
     rescuable: Words
     improves: Words
     improvable: Words
+    apart: Words
 
     @classmethod
     def of(cls, pool: Searchable) -> "_Masks":
@@ -109,11 +122,17 @@ class _Masks:
             rescuable=pool.open & np.bitwise_or.reduce(gains, axis=0),
             improves=improves,
             improvable=~pool.selects & np.bitwise_or.reduce(improves, axis=0),
+            apart=pool.selects & (pool.accurate ^ pool.core_right),
         )
 
 
 def best_cascade(
-    pool: Searchable, *, floor: int, max_stages: int, budget: int = DEFAULT_BUDGET
+    pool: Searchable,
+    *,
+    floor: int,
+    max_stages: int,
+    budget: int = DEFAULT_BUDGET,
+    deviations: float = 0.0,
 ) -> Found:
     """The cascade of at most ``max_stages`` stages with most soundly robust samples.
 
@@ -125,6 +144,8 @@ def best_cascade(
         max_stages: Stages in front of the core, at least 1.
         budget: Prefixes to expand, in a pool of at most a thousand stages, before the search ends
             with what it has; the result then says how much better another cascade could be.
+        deviations: By how many standard deviations (:func:`spare`) a cascade must be above
+            ``floor``, so that it is on other samples too.
 
     Returns:
         The best cascade; the core alone where no stage keeps to ``floor``.
@@ -134,7 +155,20 @@ def best_cascade(
     """
     if max_stages < 1:
         raise ValueError(f"a cascade needs at least 1 stage, not {max_stages}")
-    return _Search(pool, _Masks.of(pool), floor, max_stages).run(budget)
+    return _Search(pool, _Masks.of(pool), floor, max_stages, deviations).run(budget)
+
+
+def spare(apart: Numbers, deviations: float) -> Values:
+    """Right answers that a system must have above a floor, for a chance of being there elsewhere.
+
+    Of samples on which system and core are not both right or both wrong, how many each is right on
+    is their difference; its variance is at most their number, as in McNemar's test.
+
+    Args:
+        apart: Number of such samples.
+        deviations: Standard deviations; 0 asks for the floor alone.
+    """
+    return deviations * np.sqrt(apart)
 
 
 @dataclass
@@ -151,6 +185,7 @@ class _Search:
     masks: _Masks
     floor: int
     max_stages: int
+    deviations: float
     best: tuple[int, int, int, tuple[int, ...]] = field(init=False)
     queue: list[tuple[int, int, _Family]] = field(default_factory=list)
     expanded: int = 0
@@ -160,7 +195,7 @@ class _Search:
         core_sound, core_natural = count(self.pool.core_robust), count(self.pool.core_right)
         self.best = (int(core_sound), int(core_natural), 0, ())
         share = min(1.0, STAGES / len(self.pool.wins))
-        root = _Prefix((), everything, everything, 0, 0)
+        root = _Prefix((), everything, everything, 0, 0, 0)
         self._beam(root, max(NARROWEST, int(BEAM * share)))
         self._branch_and_bound(root, int(budget * share))
         sound, natural, _, stages = self.best
@@ -176,8 +211,8 @@ class _Search:
                 return
             candidates = []
             for prefix, ext in counted:
-                open_ = np.flatnonzero(ext.best_natural >= self.floor)
-                kept = np.flatnonzero(ext.natural >= self.floor)
+                open_ = np.flatnonzero(ext.keep(ext.best_natural, self.floor))
+                kept = np.flatnonzero(ext.keep(ext.natural, self.floor))
                 candidates += [(True, int(ext.sound[j]), prefix, int(j), ext) for j in kept]
                 candidates += [(False, int(ext.sound[j]), prefix, int(j), ext) for j in open_]
             prefixes = [
@@ -201,7 +236,8 @@ class _Search:
         ext = self._count(prefix)
         if len(prefix.stages) + 1 == self.max_stages:
             return
-        useful = np.flatnonzero((ext.best_natural >= self.floor) & (ext.best_sound > self.best[0]))
+        near = ext.keep(ext.best_natural, self.floor)
+        useful = np.flatnonzero(near & (ext.best_sound > self.best[0]))
         order = useful[np.argsort(-ext.best_sound[useful], kind="stable")]
         self._wait(_Family(prefix, ext, order), self.expanded)
 
@@ -214,9 +250,10 @@ class _Search:
         """Extend a prefix by every stage, and keep the best cascade among the results."""
         self.expanded += 1
         more = self.max_stages - len(prefix.stages) - 1
-        ext = _extend(prefix, self.pool, self.masks, more)
+        ext = _extend(prefix, self.pool, self.masks, more, self.deviations)
         length = -len(prefix.stages) - 1
-        for j in np.flatnonzero((ext.natural >= self.floor) & (ext.sound >= self.best[0])):
+        near = ext.keep(ext.natural, self.floor)
+        for j in np.flatnonzero(near & (ext.sound >= self.best[0])):
             found = (int(ext.sound[j]), int(ext.natural[j]), length, (*prefix.stages, int(j)))
             if found[:3] > self.best[:3]:
                 self.best = found
@@ -230,22 +267,29 @@ def _child(prefix: _Prefix, stage: int, ext: _Extensions, pool: Searchable) -> _
         left=prefix.left & ~pool.selects[stage],
         won=int(ext.won[stage]),
         right=int(ext.right[stage]),
+        apart=int(ext.apart[stage]),
     )
 
 
-def _extend(prefix: _Prefix, pool: Searchable, masks: _Masks, more: int) -> _Extensions:
+def _extend(
+    prefix: _Prefix, pool: Searchable, masks: _Masks, more: int, deviations: float
+) -> _Extensions:
     """Counts and, where ``more`` stages may follow, upper bounds on what they can reach."""
     won = prefix.won + count(prefix.pending & pool.wins)
     right = prefix.right + count(prefix.left & masks.answers)
     sound = won + count(prefix.pending & masks.carried)
     natural = prefix.right + count(prefix.left & masks.closes)
+    apart = np.zeros_like(won)
+    if deviations:
+        apart = prefix.apart + count(prefix.left & masks.apart)
     best_sound, best_natural = sound, natural
     if more:
         gains = _top(count(prefix.pending & masks.gains), more)
         improvements = _top(count(prefix.left & masks.improves), more)
         best_sound = sound + np.minimum(gains, count(prefix.pending & masks.rescuable))
         best_natural = natural + np.minimum(improvements, count(prefix.left & masks.improvable))
-    return _Extensions(natural, sound, won, right, best_natural, best_sound)
+    least = spare(apart, deviations)
+    return _Extensions(natural, sound, won, right, apart, best_natural, best_sound, least)
 
 
 def _top(numbers: Numbers, most: int) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,15 @@ import numpy as np
 from recuse.analysis.accounting import Account, sound_account
 from recuse.analysis.bits import Numbers
 from recuse.analysis.cascade_pool import Pool
-from recuse.analysis.cascade_search import DEFAULT_BUDGET, Found, best_cascade
+from recuse.analysis.cascade_search import DEFAULT_BUDGET, Found, best_cascade, spare
 from recuse.analysis.fronts import ROUNDING, most_robust
 from recuse.analysis.metrics import share
 from recuse.analysis.searchable import Stacked
 from recuse.analysis.verdicts import Mask
 from recuse.errors import ConfigError
+
+# Asks for a natural loss as it is counted on the choosing half.
+AS_COUNTED = 0.5
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,20 @@ class SearchResult:
         max_stages: Stages allowed in front of the core.
         max_natural_loss: Natural accuracy that may be given up on the choosing half.
         splits: One a split.
+        sure: How sure the choosing half was to be that this much is given up at most.
     """
 
     pool: Pool
     max_stages: int
     max_natural_loss: float
     splits: tuple[SplitResult, ...]
+    sure: float = AS_COUNTED
+
+    @property
+    def kept(self) -> int:
+        """In how many splits no more than that was given up on the reporting half."""
+        losses = (one.reporting.core_natural - one.reporting.natural for one in self.splits)
+        return sum(loss <= self.max_natural_loss + ROUNDING for loss in losses)
 
     @property
     def better_alone(self) -> int:
@@ -122,6 +134,8 @@ class SearchResult:
             "eps": pool.eps,
             "max_stages": self.max_stages,
             "max_natural_loss": self.max_natural_loss,
+            "sure": self.sure,
+            "kept": self.kept,
             "core": pool.core_name,
             "pool": list(pool.names),
             "left_out": dict(pool.left_out),
@@ -142,6 +156,7 @@ def search_splits(
     max_natural_loss: float,
     max_stages: int,
     splits: int,
+    sure: float = AS_COUNTED,
     seed: int = 0,
     budget: int = DEFAULT_BUDGET,
     report: Callable[[int], None] = lambda done: None,
@@ -154,6 +169,8 @@ def search_splits(
             on the choosing half.
         max_stages: At most this many stages in front of the core.
         splits: Number of random halves.
+        sure: How sure the choosing half must be that no more is lost on other samples, one-sided:
+            the higher, the less is given up; 0.5 takes the loss as it is counted there.
         seed: Of the first split; split i uses ``seed + i``.
         budget: Prefixes a search may expand.
         report: Told the number of splits done after each.
@@ -165,14 +182,27 @@ def search_splits(
         raise ConfigError(f"splits ({splits}) and stages ({max_stages}) must be at least 1")
     if not 0 <= max_natural_loss < 1:
         raise ConfigError(f"the natural loss {max_natural_loss} must be a share from 0 to below 1")
+    if not AS_COUNTED <= sure < 1:
+        raise ConfigError(f"how sure a search is ({sure}) must be a share from 0.5 to below 1")
     if pool.samples < 2:
         raise ConfigError(f"{pool.samples} samples cannot be split into two halves")
     results = []
     stacked = Stacked.of(pool.stages, pool.core, [mixed for _, mixed in pool.mixtures])
+    asked = _Asked(max_natural_loss, NormalDist().inv_cdf(sure), max_stages, budget)
     for number in range(seed, seed + splits):
-        results.append(_one_split(pool, stacked, number, max_natural_loss, max_stages, budget))
+        results.append(_one_split(pool, stacked, number, asked))
         report(len(results))
-    return SearchResult(pool, max_stages, max_natural_loss, tuple(results))
+    return SearchResult(pool, max_stages, max_natural_loss, tuple(results), sure)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of every split."""
+
+    loss: float
+    deviations: float
+    max_stages: int
+    budget: int
 
 
 @lru_cache(maxsize=32)  # every setting of a search is asked about the same splits
@@ -190,29 +220,29 @@ def halves(samples: int, seed: int) -> tuple[Mask, Mask]:
     return choosing, reporting
 
 
-def _one_split(
-    pool: Pool, stacked: Stacked, seed: int, loss: float, max_stages: int, budget: int
-) -> SplitResult:
+def _one_split(pool: Pool, stacked: Stacked, seed: int, asked: _Asked) -> SplitResult:
     choosing, reporting = halves(pool.samples, seed)
     size = int(np.count_nonzero(choosing))
     right = int(np.count_nonzero(pool.core.accurate & choosing))
-    floor = int(np.ceil(right - loss * size - ROUNDING))
+    floor = int(np.ceil(right - asked.loss * size - ROUNDING))
     found: Found = best_cascade(
         stacked.on(choosing),
         floor=floor,
-        max_stages=max_stages,
-        budget=budget,
+        max_stages=asked.max_stages,
+        budget=asked.budget,
+        deviations=asked.deviations,
     )
-    alone = _stand_alone(pool, choosing, loss)
-    mixture = _best_mixture(*stacked.mixed(choosing), floor, (found.sound, found.natural))
+    alone, within = _stand_alone(pool, choosing, asked)
+    natural, robust, apart = stacked.mixed(choosing)
+    near = natural - spare(apart, asked.deviations) >= floor
+    mixture = _best_mixture(natural, robust, near, (found.sound, found.natural))
     chosen = _rates(pool, found.stages, alone, choosing, mixture)
-    within = np.count_nonzero(pool.stages[alone].accurate & choosing) >= floor
     return SplitResult(
         seed=seed,
         stages=() if mixture is not None else tuple(pool.names[i] for i in found.stages),
         mixture="" if mixture is None else pool.mixtures[mixture][0],
         alone=pool.networks[alone],
-        better_alone=bool(within) and chosen.alone_robust > chosen.sound,
+        better_alone=within and chosen.alone_robust > chosen.sound,
         choosing=chosen,
         reporting=_rates(pool, found.stages, alone, reporting, mixture),
         bound=max(found.bound / size, chosen.sound),
@@ -220,30 +250,35 @@ def _one_split(
     )
 
 
-def _stand_alone(pool: Pool, half: Mask, loss: float) -> int:
+def _stand_alone(pool: Pool, half: Mask, asked: _Asked) -> tuple[int, bool]:
     """The model to stand alone: the most robust within the loss, or of all where none is.
 
     Every stage of a network has its verdicts, of which the first is asked.
+
+    Returns:
+        Its place, and whether it is within the loss.
     """
     places = [pool.networks.index(name) for name in dict.fromkeys(pool.networks)]
     stages = [pool.stages[i] for i in places]
-    natural = [share(stage.accurate, half) for stage in stages]
+    accurate, size = pool.core.accurate, int(np.count_nonzero(half))
+    apart = [np.count_nonzero((stage.accurate ^ accurate) & half) for stage in stages]
+    least = spare(np.array(apart), asked.deviations) / size
+    natural = np.array([share(stage.accurate, half) for stage in stages]) - least
     robust = [share(stage.accurate & stage.robust, half) for stage in stages]
-    best = most_robust(natural, robust, core=share(pool.core.accurate, half), loss=loss)
-    if best is None:
-        best = most_robust(natural, robust, core=0.0, loss=0.0)
-    assert best is not None  # a pool has a stage
-    return places[best]
+    best = most_robust(natural, robust, core=share(accurate, half), loss=asked.loss)
+    anyone = most_robust(natural, robust, core=0.0, loss=1.0)
+    assert anyone is not None  # a pool has a stage
+    return places[anyone if best is None else best], best is not None
 
 
 def _best_mixture(
-    natural: Numbers, robust: Numbers, floor: int, cascade: tuple[int, int]
+    natural: Numbers, robust: Numbers, near: Mask, cascade: tuple[int, int]
 ) -> int | None:
-    """The mixture with most sound robust samples that keeps to ``floor``, if it beats a cascade."""
-    near = np.flatnonzero(natural >= floor)
-    if not near.size:
+    """The mixture with most sound robust samples of those near enough, if it beats a cascade."""
+    places = np.flatnonzero(near)
+    if not places.size:
         return None
-    first = near[np.lexsort((-natural[near], -robust[near]))[0]]
+    first = places[np.lexsort((-natural[places], -robust[places]))[0]]
     return int(first) if (robust[first], natural[first]) > cascade else None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from recuse.analysis.accounting import Difference, StageVerdicts
 from recuse.analysis.cascade_differences import cascade_over_cascade
 from recuse.analysis.cascade_pool import Pool, pool_of
-from recuse.analysis.cascade_splits import SearchResult, search_splits
+from recuse.analysis.cascade_splits import AS_COUNTED, SearchResult, search_splits
 from recuse.analysis.mechanism_pool import INDICATOR, MECHANISMS, MIXTURES, mechanism_of
 from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
@@ -17,6 +17,8 @@ from recuse.records.schema import Record
 ALL = "all of them"
 # Natural accuracy against the core that may be given up while choosing.
 LOSSES = (0.0, 0.01, 0.025, 0.05, 0.1, 0.15)
+# The loss that tables are of, and how sure a choosing half is of it.
+ALLOWED, SURE = 0.025, (0.8, 0.95)
 SPLITS, STAGES, BUDGET = 20, 2, 300
 
 
@@ -42,10 +44,12 @@ class Frontier:
     Attributes:
         pool: All systems.
         searches: Each mechanism at each allowed loss.
+        surer: All together at ``ALLOWED``, by halves that are surer of it.
     """
 
     pool: Pool
     searches: tuple[Searched, ...]
+    surer: tuple[SearchResult, ...] = ()
 
     @property
     def mechanisms(self) -> list[str]:
@@ -94,7 +98,7 @@ def frontier(
         for loss in losses
         for name in (*mechanisms, ALL)
     ]
-    return Frontier(pool, tuple(searches))
+    return Frontier(pool, tuple(searches), tuple(_search(pool, ALLOWED, sure) for sure in SURE))
 
 
 def supported(networks: Sequence[Verdicts], eps: str) -> tuple[str, ...]:
@@ -110,9 +114,9 @@ def supported(networks: Sequence[Verdicts], eps: str) -> tuple[str, ...]:
     return tuple(name for name in MECHANISMS if counted(name))
 
 
-def _search(pool: Pool, loss: float) -> SearchResult:
+def _search(pool: Pool, loss: float, sure: float = AS_COUNTED) -> SearchResult:
     return search_splits(
-        pool, max_natural_loss=loss, max_stages=STAGES, splits=SPLITS, budget=BUDGET
+        pool, max_natural_loss=loss, sure=sure, max_stages=STAGES, splits=SPLITS, budget=BUDGET
     )
 
 
@@ -143,4 +147,14 @@ def _never(stage: StageVerdicts) -> StageVerdicts:
     return StageVerdicts(stage.accurate, stage.robust, nowhere, nowhere, ~nowhere)
 
 
-__all__ = ["ALL", "LOSSES", "SPLITS", "Frontier", "Searched", "frontier", "only", "supported"]
+__all__ = [
+    "ALL",
+    "ALLOWED",
+    "LOSSES",
+    "SPLITS",
+    "Frontier",
+    "Searched",
+    "frontier",
+    "only",
+    "supported",
+]

@@ -80,10 +80,12 @@ class Stacked:
             core_robust=self.whole.core_robust & kept,
         )
 
-    def mixed(self, half: Mask) -> tuple[Numbers, Numbers]:
-        """Samples of a half on which each mixture is right, and on which it is robust."""
-        kept = pack(half)
-        return count(self.mixed_right & kept), count(self.mixed_robust & kept)
+    def mixed(self, half: Mask) -> tuple[Numbers, Numbers, Numbers]:
+        """Samples of a half on which each mixture is right, is robust, is not as the core is."""
+        kept, apart = pack(half), self.mixed_right ^ self.whole.core_right
+        masks = (self.mixed_right, self.mixed_robust, apart)
+        right, robust, other = (count(mask & kept) for mask in masks)
+        return right, robust, other
 
 
 def _stack(masks: Sequence[Mask]) -> Words:

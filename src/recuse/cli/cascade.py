@@ -2,7 +2,9 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
 
 # Mechanisms whose score is what a search finds.
 SEARCHING = ("robust-margin", "robust-softmax")
@@ -23,13 +25,15 @@ def search(
     dataset: str,
     eps: str,
     max_natural_loss: float = 0.0,
+    sure: float = 0.5,
     stages: int = 2,
     splits: int = 20,
     json: Path | None = None,
     core: str | None = None,
-    mechanisms: tuple[str, ...] = ("indicator",),
+    mechanisms: Annotated[tuple[str, ...], arg(help_behavior_hint="(default: indicator)")] = (),
     thresholds: int = 40,
     count: str = "sound",
+    front: bool = False,
     seed: int = 0,
     budget: int = 50_000,
 ) -> None:
@@ -47,6 +51,9 @@ def search(
         eps: The attacker's radius, for example 2/255.
         max_natural_loss: Natural accuracy that may be given up against the core on the choosing
             half, as a share: 0.01 is one point (values from 1 on are read as points).
+        sure: How sure the choosing half must be, one-sided, that no more is given up on other
+            images. The system chosen is the one that is best there, and gives up somewhat more
+            elsewhere: 0.5 takes the loss as it is counted, 0.95 keeps to it on most other halves.
         stages: At most this many stages in front of the core.
         splits: Random halves to average over.
         json: Write every split and the means to this file.
@@ -56,66 +63,95 @@ def search(
             robust-softmax, network (a selection network); mixture (of probabilities with the
             core's), one-hot-mixture (with the core's bare answer, which asks how far the model's
             class is ahead of the core's). All but the indicators need records made by recuse
-            evaluate --margins. What each gives alone is printed beside all of them.
+            evaluate --margins. What each gives alone is printed beside all of them. With --count
+            attacked: of which the attacked systems are to be, by default any.
         thresholds: Thresholds of each selector, and weights of each mixture.
         count: sound, the lower bound of every system; or attacked, what adversaries left of the
             systems that recuse attack met in these runs.
+        front: Also say what is found at losses from 0 to 15 points, all mechanisms together.
         seed: Of the first split.
         budget: Partial cascades to extend per split; a search that ends early says how much
             better another cascade could be.
     """
-    from recuse.analysis.frontier import ALL
+    from recuse.analysis.frontier import ALL, LOSSES
 
     pool = _pool(
         logs,
         count,
+        mechanisms,
+        thresholds,
         dataset=dataset,
         eps=eps,
         core=core,
-        mechanisms=mechanisms,
-        thresholds=thresholds,
     )
+    share = max_natural_loss / (100 if max_natural_loss >= 1 else 1)
+    names = (ALL, *(pool.mechanisms if len(pool.mechanisms) > 1 else ()))
+    questions = {name: (name, share) for name in names}
+    questions |= {f"{100 * loss:g} points": (ALL, loss) for loss in LOSSES if front}
     found = _searched(
-        pool,
-        max_natural_loss=max_natural_loss / (100 if max_natural_loss >= 1 else 1),
-        max_stages=stages,
-        splits=splits,
-        seed=seed,
-        budget=budget,
+        pool, questions, max_stages=stages, splits=splits, sure=sure, seed=seed, budget=budget
     )
-    result = found.pop(ALL)
+    result, along = found[ALL], [found[name] for name in questions if name not in names]
     if json is not None:
-        _write(json, result)
-    _print(result, found)
+        _write(json, result, along)
+    _print(result, {name: found[name] for name in names[1:]})
+    if along:
+        _print_front(along)
 
 
-def _write(path: Path, result: "SearchResult") -> None:
+def _write(path: Path, result: "SearchResult", along: "Sequence[SearchResult]") -> None:
     import json
 
     from recuse.records.store import write_atomically
 
-    write_atomically(path, json.dumps(result.as_dict(), indent=1).encode())
+    kept = ("max_natural_loss", "kept", "mean", "deviation")
+    points = [{name: one.as_dict()[name] for name in kept} | _most_often(one) for one in along]
+    found = result.as_dict() | ({"front": points} if points else {})
+    write_atomically(path, json.dumps(found, indent=1).encode())
 
 
-def _searched(pool: "Pool", *, splits: int, **how: Any) -> "dict[str, SearchResult]":
-    """What all mechanisms together find, and each by itself where there are several."""
+def _searched(
+    pool: "Pool", questions: "Mapping[str, tuple[str, float]]", *, splits: int, **how: Any
+) -> "dict[str, SearchResult]":
+    """What each question finds: one mechanism or all of them, at an allowed natural loss."""
     from recuse.analysis.cascade_splits import search_splits
-    from recuse.analysis.frontier import ALL, only
+    from recuse.analysis.frontier import only
     from recuse.cli.console import progress_display
 
     found = {}
     with progress_display() as progress:
-        for name in (ALL, *(pool.mechanisms if len(pool.mechanisms) > 1 else ())):
-            report = _teller(progress, splits, name)
-            found[name] = search_splits(only(pool, name), splits=splits, report=report, **how)
+        for title, (name, loss) in questions.items():
+            report = _teller(progress, splits, title)
+            found[title] = search_splits(
+                only(pool, name), max_natural_loss=loss, splits=splits, report=report, **how
+            )
     return found
+
+
+def _most_often(result: "SearchResult") -> dict[str, Any]:
+    """The system that most halves chose, and how many did."""
+    ((system, times), *_) = _chosen(result).most_common(1)
+    return {"system": system, "times": times}
+
+
+def _chosen(result: "SearchResult") -> "Counter[str]":
+    return Counter(
+        split.mixture or " → ".join((*split.stages, result.pool.core_name))
+        for split in result.splits
+    )
 
 
 def _teller(progress: "Progress", splits: int, name: str) -> "Callable[[int], None]":
     return lambda done: progress("cascade search", done, splits, name)
 
 
-def _pool(logs: "Sequence[Path]", count: str, **how: Any) -> "Pool":
+def _pool(
+    logs: "Sequence[Path]",
+    count: str,
+    mechanisms: tuple[str, ...],
+    thresholds: int,
+    **how: Any,
+) -> "Pool":
     """Every model of the logs that may be in a system, or every system that was attacked."""
     from recuse.analysis.attacked_pool import attacked_pool
     from recuse.analysis.cascade_pool import build_pool
@@ -126,10 +162,11 @@ def _pool(logs: "Sequence[Path]", count: str, **how: Any) -> "Pool":
     records = [record for path in logs for record in load_records(path)]
     attacks = [record for path in logs for record in attack_records(path)]
     if count == "sound":
-        return build_pool(records, attacks=attacks, **how)
+        chosen = mechanisms or ("indicator",)
+        return build_pool(records, attacks=attacks, mechanisms=chosen, thresholds=thresholds, **how)
     if count != "attacked":
         raise ConfigError(f"count {count!r} is unknown; take sound or attacked")
-    return attacked_pool(records, attacks, dataset=how["dataset"], eps=how["eps"], core=how["core"])
+    return attacked_pool(records, attacks, mechanisms=mechanisms, **how)
 
 
 def _print(result: "SearchResult", each: "Mapping[str, SearchResult]") -> None:
@@ -137,6 +174,7 @@ def _print(result: "SearchResult", each: "Mapping[str, SearchResult]") -> None:
     from rich.table import Table
 
     from recuse.analysis.cascade_differences import cascade_over_cascade
+    from recuse.analysis.cascade_splits import AS_COUNTED
 
     pool, mean, spread = result.pool, result.mean, result.deviation
     console = Console(soft_wrap=True, highlight=False)
@@ -144,6 +182,8 @@ def _print(result: "SearchResult", each: "Mapping[str, SearchResult]") -> None:
         f"{pool.dataset}, {pool.norm} {pool.eps}: {len(pool.names)} models, core {pool.core_name}, "
         f"at most {result.max_stages} stages, natural loss at most "
         f"{100 * result.max_natural_loss:g} points on the choosing half"
+        + f", sure to {100 * result.sure:g} %"
+        * (result.sure > AS_COUNTED)
     )
     table = Table("reporting half, %", "natural", f"robust ({pool.count})", "best system has more")
     for column in table.columns[1:]:
@@ -162,6 +202,24 @@ def _print(result: "SearchResult", each: "Mapping[str, SearchResult]") -> None:
     _say(result, console)
 
 
+def _print_front(along: "Sequence[SearchResult]") -> None:
+    """What is found at each allowed loss: the front between robust network and core."""
+    from rich.table import Table
+
+    from recuse.cli.console import table_console
+
+    count = along[0].pool.count
+    table = Table("loss asked for", "natural", f"robust ({count})", "most often", "halves")
+    for column in (0, 1, 2, 4):
+        table.columns[column].justify = "right"
+    for one in along:
+        rates = _spread(one.mean, one.deviation, "natural", "sound")
+        most = _most_often(one)
+        asked = f"{100 * one.max_natural_loss:g} points"
+        table.add_row(asked, *rates, most["system"], f"{most['times']} of {len(one.splits)}")
+    table_console().print(table)
+
+
 def _spread(mean: "HalfRates", spread: "HalfRates", *names: str) -> list[str]:
     return [f"{100 * getattr(mean, n):.1f} ± {100 * getattr(spread, n):.1f}" for n in names]
 
@@ -170,6 +228,7 @@ def _say(result: "SearchResult", console: "Console") -> None:
     """Differences, what was chosen how often, and what is left open."""
     from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_core
 
+    console.print(_given_up(result))
     for words, over in (
         ("the core alone", cascade_over_core(result)),
         ("the robust model alone", cascade_over_alone(result)),
@@ -184,11 +243,7 @@ def _say(result: "SearchResult", console: "Console") -> None:
             "the allowed loss and is more robust than the best system: there it is the better "
             "choice"
         )
-    chosen = Counter(
-        split.mixture or " → ".join((*split.stages, result.pool.core_name))
-        for split in result.splits
-    )
-    for system, times in chosen.most_common(5):
+    for system, times in _chosen(result).most_common(5):
         console.print(f"{times}× {system}")
     if looking := [m for m in result.pool.mechanisms if m in SEARCHING]:
         console.print(
@@ -202,6 +257,17 @@ def _say(result: "SearchResult", console: "Console") -> None:
             f"{unproven} of {len(result.splits)} searches ended at the budget: a better cascade "
             f"may exist, by at most {100 * gap:.1f} points on the choosing half"
         )
+
+
+def _given_up(result: "SearchResult") -> str:
+    """What the loss that was asked for on one half became on the other."""
+    lost = result.mean.core_natural - result.mean.natural
+    said = (
+        f"natural loss on the reporting half: {100 * lost:.1f} points; at most the "
+        f"{100 * result.max_natural_loss:g} asked for in {result.kept} of {len(result.splits)}"
+    )
+    more = lost > result.max_natural_loss
+    return said + ": more than asked for; a higher --sure gives up less" * bool(more)
 
 
 def _points(interval: "Interval") -> str:

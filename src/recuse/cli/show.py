@@ -31,7 +31,8 @@ def show(run: Annotated[Positional[Path], arg(metavar="RUN")], /) -> None:
 def print_summary(records: "Sequence[Record]", attacks: "Sequence[Record]" = ()) -> None:
     """A table of natural, robust, robustly inaccurate and robustly selected rates, in percent.
 
-    Where answers could not be judged, their number has a column of its own.
+    Where answers could not be judged, their number has a column of its own. Below it stands what
+    the worst probabilities cost, where they were searched for.
     """
     from rich.table import Table
 
@@ -55,6 +56,22 @@ def print_summary(records: "Sequence[Record]", attacks: "Sequence[Record]" = ())
     for judged in map(verdicts, records):
         if warning := masking_warning(judged):
             shown.print(f"warning: {warning}", markup=False)
+        if cost := _cost(judged):
+            shown.print(cost, markup=False, soft_wrap=True)
+
+
+def _cost(model: "Verdicts") -> str:
+    """What searching for the worst probabilities cost; empty where nobody did."""
+    from recuse.analysis.measured import mean_of
+
+    spent = [mean_of(model, name) for name in ("forwards", "backwards", "margin_passes")]
+    verdicts, worst = sum(passes or 0 for passes in spent[:2]), spent[2]
+    if worst is None:
+        return ""
+    return (
+        f"{model.meta.model}: forward and backward passes an image: {verdicts:.0f} for verdicts, "
+        f"{worst:.0f} for the worst probabilities"
+    )
 
 
 def _rows(model: "Verdicts") -> list[tuple[str, ...]]:

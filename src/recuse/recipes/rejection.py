@@ -2,8 +2,10 @@
 
 from functools import partial
 
+from recuse.analysis.rejection import sure_radius
 from recuse.attacks import Apgd, Pgd
 from recuse.data import Cifar10, Subset
+from recuse.evaluation import Evaluation
 from recuse.evaluation.rejection import Rejection
 from recuse.recipes.config import ModelPlan, Pretrained, RunConfig
 from recuse.threat import Threat
@@ -17,15 +19,16 @@ SHARES = (0.0, 0.25, 0.5, 1.0)
 def rejection(seed: int = 0, quick: bool = False) -> RunConfig:
     """Judge indicators of four radii by accuracy with rejection at 2/255.
 
-    The narrowest also stands as CPR has it, by ten steps of PGD.
+    The narrowest also stands as CPR has it, by ten steps of PGD. The network alone is judged as
+    far as bounds on each of them need.
 
     Args:
         seed: Of the attacks.
         quick: A small network, four images, two steps.
     """
+    eps, limit = Threat("linf", "2/255").eps, 4 if quick else None
     data = Subset(Cifar10(train="lossless", test="lossless"), test=100)
     name, steps = (QUICK, 2) if quick else (ROBUST, 20)
-    eps = Threat("linf", "2/255").eps
     judged = partial(
         Rejection,
         "linf",
@@ -34,14 +37,17 @@ def rejection(seed: int = 0, quick: bool = False) -> RunConfig:
         steps=steps,
         goal_steps=steps,
         seed=seed,
-        limit=4 if quick else None,
+        limit=limit,
     )
+    sure = {sure_radius(radius * eps, share, eps) for radius in RADII for share in SHARES}
+    alone = Evaluation("linf", tuple(sorted(sure)), seed=seed, limit=limit, recheck=None)
     ours = Apgd(steps=2 if quick else 39)
     return RunConfig(
         recipe="rejection",
         data=data,
         models=(ModelPlan(name, Pretrained(name), None, {"role": "robust"}),),
         judgements=(
+            alone,
             judged(RADII[0] * eps, indicator=Pgd(steps=10)),
             *(judged(radius * eps, indicator=ours) for radius in RADII),
         ),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recuse.analysis.contradictions import Met, met
-from recuse.analysis.frontier import ALL, LOSSES, SPLITS, Frontier, Searched, frontier
+from recuse.analysis.frontier import ALL, ALLOWED, LOSSES, SPLITS, Frontier, Searched, frontier
 from recuse.analysis.intervals import wilson_of
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Verdicts, verdicts
@@ -21,13 +21,13 @@ from recuse.report.study.frontier_words import (
     WHY,
     WORDS,
     attacked_rows,
+    given_up,
     published,
     verdict,
 )
 from recuse.report.study.markdown import data_name, difference, share, table
 
 FIGURE = "frontier"
-ALLOWED = 0.025
 
 
 def write_frontier(rows: Path, out: Path) -> None:
@@ -93,6 +93,7 @@ def page(
             *rates(entry),
             verdict(entry, ALLOWED),
             "",
+            *given_up(entry),
         ]
     return [*lines, *attacked(systems)]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from recuse.analysis.frontier import ALL, Frontier
+from recuse.analysis.frontier import ALL, ALLOWED, Frontier
 from recuse.records.layout import PUBLISHED
 from recuse.records.run_folder import read_mapping
 from recuse.report.study.markdown import data_name, difference, table
@@ -40,7 +40,9 @@ on robust accuracy as strong as these attacks. {whole}
 **Chosen.** On one half of the images, the most robust system that gives up at most so much of the
 core's natural accuracy there; every number is of the *other* half, mean ± standard deviation over
 {splits} random halves. The natural accuracy of a mixture is a lower bound as well. The robust
-network alone is the most robust that keeps to the same loss, or of all where none does.
+network alone is the most robust that keeps to the same loss, or of all where none does. The best
+of many systems on one half gives up more on the other (*kept*); a half that asks to be sure of the
+loss, one-sided, by the images on which system and core differ, gives up less.
 """
 WHY = """**Why.** A stage that looks around its input (indicator, margin, softmax response over the
 ball) answers surely only where it is stable within 2ε, while softmax response, entropy and
@@ -78,6 +80,30 @@ def verdict(entry: Frontier, loss: float) -> str:
     if own.alone_robust > own.sound and own.alone_natural >= own.natural:
         said += "; the robust network alone is more accurate and more robust than either"
     return f"{said}."
+
+
+def given_up(entry: Frontier) -> list[str]:
+    """What all mechanisms together give up on the reporting half, by how sure the other was."""
+    counted = next(s.result for s in entry.at(ALLOWED) if s.mechanism == ALL)
+    rows = []
+    for result in (counted, *entry.surer):
+        mean, spread = result.mean, result.deviation
+        rows.append(
+            [
+                "as counted" if result is counted else f"sure to {100 * result.sure:g} %",
+                f"{100 * (mean.core_natural - mean.natural):.1f}",
+                f"{result.kept} of {len(result.splits)}",
+                f"{100 * mean.natural:.1f} ± {100 * spread.natural:.1f}",
+                f"{100 * mean.sound:.1f} ± {100 * spread.sound:.1f}",
+            ]
+        )
+    points = f"{100 * ALLOWED:g}"
+    words = (
+        f"**Kept.** Asked for at most {points} points on the choosing half, all of them together "
+        "give up on the other:"
+    )
+    heads = ["asked for", "points given up", f"{points} or less", "natural", "robust (sound)"]
+    return [words, "", *table(heads, rows)]
 
 
 def published(folder: Path) -> list[str]:
@@ -127,4 +153,4 @@ def attacked_rows(rates: Sequence[Sequence[str]]) -> list[str]:
     return ["## Attacked as a whole", "", words, "", figure, "", *table(heads, rates)]
 
 
-__all__ = ["INTRODUCTION", "WHY", "WORDS", "attacked_rows", "published", "verdict"]
+__all__ = ["INTRODUCTION", "WHY", "WORDS", "attacked_rows", "given_up", "published", "verdict"]

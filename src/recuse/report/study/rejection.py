@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from recuse.analysis.intervals import wilson_of
 from recuse.analysis.rejection import Rejecting, rejecting
+from recuse.analysis.verdicts import verdicts
 from recuse.errors import RecordError
-from recuse.records.layout import NETWORK_ATTACKS, PAGE
+from recuse.records.layout import NETWORK_ATTACKS, PAGE, RECORDS
 from recuse.records.store import holds_records, read_records, write_atomically
 from recuse.report.charts.marks import Axes, Mark, scatter
 from recuse.report.page.blocks import Figure
 from recuse.report.page.figures import save_figure
-from recuse.report.study.markdown import data_name, share, table
+from recuse.report.study.markdown import data_name, difference, share, table
 
 FIGURE = "rejection"
 INTRODUCTION = """# Networks that may reject, as CPR judges them
@@ -34,6 +36,10 @@ READ = """Accepted wrongly: images that the network answers rightly by itself, a
 answer within ε was accepted. An indicator with ρ ≥ ε promises none (as far as its attack can be
 trusted), a narrower one promises nothing.
 """
+SOUND = """**Sound.** Lower bounds, as strong as the attack on the network alone and whatever search
+its indicator has: right, and unchanged within ε and within ρ + ε₀. *Promises broken* counts images
+that an attack on the system took from them, over all ε₀."""
+PAIRED = "**Against ρ = ε**, on the same images, paired, in points:"
 
 
 def write_rejection(rows: Path, out: Path) -> None:
@@ -46,7 +52,8 @@ def write_rejection(rows: Path, out: Path) -> None:
     if not holds_records(folder):
         raise RecordError(f"{rows} holds no rows of networks that may reject")
     records = list(read_records(folder))
-    found = rejecting(records)
+    alone = read_records(rows) if holds_records(rows / RECORDS) else []
+    found = rejecting(records, [verdicts(record) for record in alone])
     save_figure(figure(found), out, ("svg",))
     write_atomically(out / PAGE, page(found, records[0].meta.settings["rejection"]).encode())
 
@@ -55,8 +62,7 @@ def page(found: Sequence[Rejecting], how: Mapping[str, Any]) -> str:
     """The whole text."""
     lines = [INTRODUCTION.format(**how), f"![Accuracy with rejection]({FIGURE}.svg)", "", READ]
     for title, members in _groups(found).items():
-        shares = members[0].shares
-        heads = ["indicator", "right, accepted at x", *(f"ε₀ = {s:g} ε" for s in shares)]
+        heads = ["indicator", "right, accepted at x", *_heads(members[0])]
         body = [
             [
                 _name(one),
@@ -68,7 +74,32 @@ def page(found: Sequence[Rejecting], how: Mapping[str, Any]) -> str:
         ]
         lines += [f"## {title}", "", f"**Images.** {members[0].right.size} test images.", ""]
         lines += table([*heads, "accepted wrongly"], body)
+        lines += [*_sound(members), *_paired(members)]
     return "\n".join(lines)
+
+
+def _sound(members: Sequence[Rejecting]) -> list[str]:
+    """What is promised of each indicator; nothing where its network was not judged so far."""
+    body = [
+        [_name(one), *map(share, map(wilson_of, one.promised)), str(one.contradictions)]
+        for one in members
+        if one.promised
+    ]
+    heads = ["indicator", *_heads(members[0]), "promises broken"]
+    return [SOUND, "", *table(heads, body)] if body else []
+
+
+def _paired(members: Sequence[Rejecting]) -> list[str]:
+    """What each indicator has over that of the attacker's radius."""
+    usual = next((one for one in members if one.radius == 1), None)
+    if usual is None:
+        return []
+    body = [[_name(o), *map(difference, o.over(usual))] for o in members if o is not usual]
+    return [PAIRED, "", *table(["indicator", *_heads(usual)], body)]
+
+
+def _heads(one: Rejecting) -> list[str]:
+    return [f"ε₀ = {s:g} ε" for s in one.shares]
 
 
 def figure(found: Sequence[Rejecting]) -> Figure:
