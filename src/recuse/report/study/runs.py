@@ -9,7 +9,7 @@ from recuse.analysis.advice import advise
 from recuse.analysis.composing import compose_records
 from recuse.analysis.intervals import paired_difference, wilson_of
 from recuse.analysis.networks import gather
-from recuse.analysis.verdicts import Mask, Verdicts, verdicts
+from recuse.analysis.verdicts import Mask, Verdicts, add_radii, verdicts
 from recuse.radius import parse_radius
 from recuse.records.layout import PAGE
 from recuse.records.run_folder import RunFolder, read_run
@@ -97,7 +97,10 @@ def compositions(run: RunFolder, introduction: str) -> str:
     found = {name: known[name] for name in planned if name in known}
     lines = [introduction + _conditions(run, found["core"])]
     for eps in sorted(run.eps, key=parse_radius):
-        lines += [*networks(found, run, eps), *differences(found, eps)]
+        lines += [*networks(found, run, eps), *differences(found, eps), *selection(found, eps)]
+        doubled = add_radii(eps, eps)
+        if doubled not in run.eps and found["core"].has("robust", doubled):
+            lines += differences(found, doubled)
     # Every network alone, and every one but the core in front of it.
     return "\n".join([*lines, advice_rule(2 * len(found) - 1), ""])
 
@@ -134,6 +137,24 @@ def networks(found: dict[str, Verdicts], run: RunFolder, eps: str) -> list[str]:
     return [*lines, advice_in_full(advise(chains)), ""]
 
 
+def selection(found: dict[str, Verdicts], eps: str) -> list[str]:
+    """Each network behind its own indicator, and nobody after it: Figure 3 of the paper."""
+    doubled = add_radii(eps, eps)
+    if not all(model.has("robust", doubled) for model in found.values()):
+        return []
+    rows = []
+    for name, model in found.items():
+        sure = model.robust(doubled)
+        cells = [share(wilson_of(mask)) for mask in (model.robust(eps), sure)]
+        rows.append([name, *cells, share(wilson_of(model.accurate(), sure))])
+    told = (
+        f"Selected by the indicator of {eps}: at the image itself, and wherever it is moved within"
+        f"\n{eps} (stable within {doubled}, whose differences say who selects better)."
+    )
+    heads = ["indicator of", "selects", "selects robustly", "right among the robustly selected"]
+    return [told, "", *table(heads, rows)]
+
+
 def differences(found: dict[str, Verdicts], eps: str) -> list[str]:
     """Robust networks against those they are compared with: the start, if any, and TRADES.
 
@@ -149,7 +170,8 @@ def differences(found: dict[str, Verdicts], eps: str) -> list[str]:
                 ]
                 cells = [difference(paired_difference(*pair)) for pair in pairs]
                 rows.append([f"{name} − {other}", *cells])
-    return table(["difference", "robust", "robust inaccuracy"], rows) if rows else []
+    heads = [f"difference at {eps}", "robust", "robust inaccuracy"]
+    return table(heads, rows) if rows else []
 
 
 def _trades(found: dict[str, Verdicts], name: str) -> str:
