@@ -25,6 +25,10 @@ class CertificationError(RecuseError):
     """A certificate that cannot be computed with the given noise, level or sample budget."""
 
 
+class PausedError(RecuseError):
+    """Work that was to stop for now; what is done is kept, and the same call goes on."""
+
+
 class TrainingError(RecuseError):
     """Training that cannot go on, for example because the loss is not finite."""
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recuse.transfer import sent
+
 _SEED_BITS = 63
 
 
@@ -83,4 +85,4 @@ def _stack(rows: list[Tensor], like: Tensor) -> Tensor:
         )
     if not rows:
         return torch.empty_like(like)
-    return torch.stack(rows).to(device=like.device, dtype=like.dtype)
+    return sent(torch.stack(rows), like.device, like.dtype)

@@ -1,8 +1,10 @@
 """The command line as a user meets it: every bad word is one sentence and exit code 2."""
 
+import itertools
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,6 +220,26 @@ def test_a_store_that_goes_away_stops_the_work_with_3(
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert "connection refused" in told
     assert "the same command goes on" in told
+
+
+def test_a_run_of_some_minutes_stops_where_the_same_command_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", "digits", "--quick", "--epochs", "1", "--limit", "4"]
+    command = [*words, "--out", str(tmp_path), "--minutes", "1"]
+    clock = itertools.count(time.monotonic(), 7.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("recuse.progress.time.monotonic", lambda: next(clock))
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+    assert stop.value.code == 3
+    said = capsys.readouterr().err
+    assert "stopped after 1 minutes in train core (" in said
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
+    state = torch.load(tmp_path / "training/core/state.pt", weights_only=True)
+    assert state["position"]["step"] > 0
+    assert "more than 0" in refused(capsys, *words, "--minutes", "0")
 
 
 def test_rows_that_go_while_they_are_judged_are_no_result(

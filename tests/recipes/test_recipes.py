@@ -110,6 +110,22 @@ def test_a_run_stopped_anywhere_ends_as_one_that_was_not(tmp_path: Path) -> None
         assert expected[name].equals(found[name])
 
 
+def test_a_run_takes_in_more_networks_and_loses_none(tmp_path: Path) -> None:
+    config = recipe("digits", quick=True, epochs=1, limit=5)
+    whole = in_few_steps(replace(config, gallery=0))
+    core, trades, era = whole.models
+    place = RunLocation(tmp_path)
+    run(replace(whole, models=(core, trades)), place)
+    before = {name: place.checkpoint(name).stat().st_mtime_ns for name in ("core", "trades")}
+    run(whole, place)
+    assert frames(tmp_path).keys() == {"core", "trades", era.name}
+    assert before == {name: place.checkpoint(name).stat().st_mtime_ns for name in before}
+    changed = replace(trades, train=replace(trades.train, lr=0.5))
+    for other in ((core, trades), (core, changed, era)):  # fewer, and another one
+        with pytest.raises(ConfigError, match="holds a different run"):
+            run(replace(whole, models=other), place)
+
+
 def test_a_kept_config_runs_again(tmp_path: Path) -> None:
     first = RunLocation(tmp_path / "first")
     config = replace(recipe("digits", epochs=1, limit=10), gallery=0)

@@ -15,7 +15,7 @@ from recuse.records.layout import NETWORK_ATTACKS, PAGE, REPORT, SLOPES
 from recuse.records.store import read_records
 from recuse.report.study import write_study
 from recuse.threat import Threat
-from recuse.training import LiteralEra, Standard
+from recuse.training import Adversarial, LiteralEra, Standard
 
 THREAT = Threat("linf", "2/255")
 
@@ -80,9 +80,13 @@ def test_the_geometry_study_measures_what_is_missing_and_writes_its_page(tmp_pat
 def test_what_is_compared_on_real_images_costs_the_same(name: str) -> None:
     for config in (recipe(name), recipe(name, quick=True)):
         tuned = [plan for plan in config.models if plan.start == Earlier("adversarial")]
-        assert {plan.tags["loss"] for plan in tuned} == {"trades", "era"}
+        assert {plan.tags["loss"] for plan in tuned} == {"at", "trades", "era"}
         assert len({replace(p.train, objective=Standard(), threat=THREAT) for p in tuned}) == 1
         assert len({plan.train.objective.attack for plan in tuned}) == 1
+        (at, inside) = (plan for plan in tuned if plan.name in ("at-2", "era-at-0.3-2"))
+        assert at.train.objective.loss == inside.train.objective.robust == Adversarial(0.1)
+        assert (at.tags["loss"], inside.tags["loss"]) == ("at", "era")
+        assert len({json.dumps(plan.tags) for plan in tuned}) == len(tuned) - 1, "but for far"
         (far,) = (plan for plan in tuned if isinstance(plan.train.objective, LiteralEra))
         assert (far.name, far.train.objective.reach) == ("era-0.3-far-2", 2.0)
         assert {plan.train.threat.radius for plan in tuned} == {
@@ -101,6 +105,9 @@ def test_studies_of_real_images_train_and_write_their_page(
     run(replace(config, judgements=short, gallery=0), place)
     text = (tmp_path / PAGE).read_text()
     assert "| era-0.3-2 − trades-2 |" in text
+    assert "| era-at-0.3-2 − at-2 |" in text
+    assert "| at-2 − at-2 |" not in text
+    assert "*era-at*" in text
     assert "| trades-2 − adversarial |" in text
     _, card = load_checkpoint(place.checkpoint("era-0.3-2"))
     assert card.notes["measured on"] == f"6 images of {name}/test"

@@ -14,7 +14,7 @@ from torch import nn
 from recuse.attacks.pgd import Pgd
 from recuse.data import Digits, Gaussians
 from recuse.data.augment import CropFlip
-from recuse.errors import ConfigError, DataError, TrainingError
+from recuse.errors import ConfigError, DataError, PausedError, TrainingError
 from recuse.models import Mlp, SmallConvNet, build_seeded
 from recuse.serialize import from_plain, to_plain
 from recuse.threat import Threat
@@ -453,3 +453,39 @@ def test_training_in_half_precision_goes_on_with_the_same_bits(digits, tmp_path)
     rest = fit(start(), *digits, config, tmp_path / "b")
     assert_same(weights(whole.model), weights(rest.model))
     assert_same(load_weights(rest.last), weights(rest.model))
+
+
+def test_a_pause_keeps_the_very_step_and_the_run_ends_with_the_same_bits(digits, tmp_path):
+    config = replace(BASE, average=Ema(0.9), epochs=3, checkpointing=Checkpointing(seconds=1e6))
+    whole = fit(net(), *digits, config, tmp_path / "whole")
+    reached = []
+
+    def pause(task, done, total, note=""):
+        # Once in mid-epoch, once at the end of an epoch that is not closed yet.
+        if done in (2, 10) and done not in reached:
+            reached.append(done)
+            raise PausedError("stopped")
+
+    for _ in range(2):
+        with pytest.raises(PausedError):
+            fit(net(), *digits, config, tmp_path / "paused", progress=pause)
+        state = torch.load(tmp_path / "paused" / "state.pt", weights_only=True)["position"]
+        assert state["epoch"] * 5 + state["step"] == reached[-1]
+    rest = fit(net(), *digits, config, tmp_path / "paused", progress=pause)
+    assert reached == [2, 10]
+    assert_same(weights(rest.model), weights(whole.model))
+    assert rest.history == whole.history
+
+
+def test_short_epochs_do_not_each_write_the_state(digits, tmp_path):
+    """On a GPU an epoch takes seconds; what a kill costs is seconds too."""
+    stay = Checkpointing(seconds=1e6)
+    config = replace(BASE, epochs=4, checkpointing=stay, validation=Validation(QUICK, every=2))
+    written = []
+
+    def look(task, done, total, note=""):
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        written.append(state["position"]["epoch"])
+
+    fit(net(), *digits, config, tmp_path, progress=look)
+    assert sorted(set(written)) == [0, 2]

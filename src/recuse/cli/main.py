@@ -52,7 +52,7 @@ from recuse.cli import (
 from recuse.cli.arguments import readable
 from recuse.cli.console import console
 from recuse.cli.launched import first_to_tell
-from recuse.errors import OutageError, RecuseError
+from recuse.errors import OutageError, PausedError, RecuseError
 from recuse.records.places import place
 
 DESCRIPTION = """Classifiers that answer where they are robust and step aside where they are not.
@@ -233,7 +233,7 @@ def main(args: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except RecuseError as error:
         complain(str(error))
-        sys.exit(3 if isinstance(error, OutageError) else 2)
+        sys.exit(3 if isinstance(error, OutageError | PausedError) else 2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         complain(f"{where}{error.strerror or error}")

@@ -17,6 +17,7 @@ def run(
     epochs: int | None = None,
     limit: int | None = None,
     quick: bool = False,
+    minutes: float | None = None,
     repair: Repair = False,
     data_root: DataRoot = None,
     device: Device = "auto",
@@ -25,9 +26,9 @@ def run(
     """Train, attack, compose and report, as a recipe says.
 
     Recipes: digits (the demo; needs nothing else), gaussians (the paper's Figure 1), and, with the
-    data folder, gtsrb and cifar10 (networks trained from scratch, in hours), cifar10_small,
-    losses, selectors, frontier, rejection, certified, provable and geometry. A killed run goes on
-    with the same command.
+    data folder, gtsrb and cifar10 (networks trained from scratch, in hours), cifar10_wide (for a
+    GPU), cifar10_small, losses, selectors, frontier, rejection, certified, provable and geometry.
+    A killed run goes on with the same command.
 
     Args:
         recipe: Name of a recipe, or a config.json that an earlier run has left.
@@ -38,12 +39,14 @@ def run(
         epochs: Training epochs.
         limit: Judge only the first so many test images.
         quick: The same steps at a size that shows only that they work, in less than two minutes.
+        minutes: Stop after so many, where nothing is lost (exit code 3); the same command goes on.
         computing: Where networks are judged; the rows are the same.
     """
     from recuse.cli import options
     from recuse.cli.console import console, progress_display
     from recuse.cli.show import print_summary
     from recuse.data import find_data_root
+    from recuse.progress import TimeLimit
     from recuse.recipes import RunLocation
     from recuse.recipes import run as carry_out
     from recuse.records.layout import RECORDS
@@ -59,7 +62,8 @@ def run(
         repair,
         computing.chosen(device),
     )
-    with progress_display() as progress:
+    with progress_display() as shown:
+        progress = shown if minutes is None else TimeLimit(shown, minutes)
         report = carry_out(config, place, progress=progress)
     if holds_records(place.out / RECORDS):
         print_summary(list(read_records(place.out)))

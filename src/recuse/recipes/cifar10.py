@@ -1,4 +1,4 @@
-"""CIFAR-10: a robust network from scratch, then TRADES and ERA from it, beside published cores."""
+"""CIFAR-10: a robust network from scratch, then AT, TRADES and ERA from it, and a core."""
 
 from recuse.data import Cifar10, Source, Subset
 from recuse.data.augment import CropFlip
@@ -14,7 +14,7 @@ WIDTH = 32
 
 
 def cifar10(seed: int = 0, quick: bool = False) -> RunConfig:
-    """Train a robust network, and fine-tune it by TRADES and ERA at two radii, at equal cost.
+    """Train a robust network, and fine-tune it by AT, TRADES and ERA at two radii.
 
     Trained on the JPEG training images, lossless where there is a lossless one; judged on the
     lossless test images, in front of a published core.

@@ -1,4 +1,4 @@
-"""German traffic signs, the open stand-in for the paper's: a core, then TRADES and ERA."""
+"""German traffic signs, the open stand-in for the paper's: a core, then AT, TRADES and ERA."""
 
 from recuse.data import Gtsrb, Subset
 from recuse.data.augment import SignStandard
@@ -19,10 +19,11 @@ AUGMENT = SignStandard(padding=2, jitter=0.7, zoom=0.2)
 
 
 def gtsrb(seed: int = 0, quick: bool = False) -> RunConfig:
-    """Train a core and a robust network, and fine-tune that by TRADES and ERA at two radii.
+    """Train a core and a robust network, and fine-tune that by AT, TRADES and ERA at two radii.
 
     Every fine-tuning starts from the one adversarially trained network and costs as many passes
-    as any other. Signs are cut out with a fifth of their side around them; no image is mirrored.
+    as any other, but for AT, which looks at no clean image. Signs are cut out with a fifth of
+    their side around them; no image is mirrored.
 
     Args:
         seed: Of weights, order, noise and attacks.

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -94,6 +95,8 @@ def run(config: RunConfig, place: RunLocation, *, progress: Progress = silent) -
 def claim_folder(config: RunConfig, out: Path) -> None:
     """Write the config into an empty folder, or check that it is the one already there.
 
+    A run of fewer networks that is otherwise the same becomes this one.
+
     Raises:
         ConfigError: The folder holds a different run, or files that are not of a run.
     """
@@ -104,15 +107,26 @@ def claim_folder(config: RunConfig, out: Path) -> None:
                 f"{out} was written by an older version of recuse; choose another --out, or "
                 f"convert it by recuse records upgrade {out}"
             )
-        if to_plain(read_run_config(kept)) != to_plain(config):
+        there = read_run_config(kept)
+        if to_plain(there) == to_plain(config):
+            return
+        if not grown_from(there, config):
             raise ConfigError(
                 f"{out} holds a different run ({kept} differs); choose another --out or delete it"
             )
-        return
-    if out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no {CONFIG}; choose another --out")
     write_atomically(kept, config_text(config).encode())
-    write_atomically(out / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
+    if not (out / ENVIRONMENT).is_file():
+        write_atomically(out / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
+
+
+def grown_from(there: RunConfig, config: RunConfig) -> bool:
+    """Whether a run is another one with more networks, in whatever order they are trained."""
+    before: Any = to_plain(there)
+    now: Any = to_plain(config)
+    plans = {plan["name"]: plan for plan in now.pop("models")}
+    return all(plans.get(p["name"]) == p for p in before.pop("models")) and before == now
 
 
 def judge(

@@ -1,6 +1,6 @@
 """What the studies of real images share: one adversarial training, fine-tunings of equal cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recuse.attacks import Apgd, Pgd
@@ -22,6 +22,7 @@ from recuse.training import (
 )
 
 EPS = ("1/255", "2/255")
+AT = Adversarial(smoothing=0.1)
 # One step from a random start, a little longer than the radius; three for what is compared.
 ONE_STEP, THREE_STEPS = Pgd(steps=1, step_size_relative=1.25), Pgd(steps=3, step_size_relative=0.5)
 
@@ -35,44 +36,81 @@ def robust_networks(
     *,
     seed: int,
 ) -> tuple[ModelPlan, ...]:
-    """An adversarially trained network, and TRADES and ERA from it, at each radius.
+    """An adversarially trained network, and AT, TRADES and ERA from it, at each radius.
 
-    At the larger of the attacker's radii one more ERA has its penalty see twice the radius, the
-    ball within which the indicator's answers must not change to be sound.
+    AT goes on as the start was trained, in as many steps as the others: the baseline where
+    fine-tuning itself does harm. ERA holds TRADES, and once AT. At the larger of the attacker's
+    radii one more ERA has its penalty see twice the radius, the ball within which the indicator's
+    answers must not change to be sound.
 
     Args:
         start: Fresh weights.
         radii: Linf radii of training; the first is that of the adversarial training.
-        betas: Of ERA.
+        betas: Of ERA; the first is that of ERA with AT, too.
         epochs: Of the adversarial training, and of each fine-tuning.
         augment: Of training images.
         seed: Of weights, order and noise.
     """
-    adversarial = Robust(Adversarial(smoothing=0.1), ONE_STEP)
-    first = training(adversarial, Threat("linf", radii[0]), epochs[0], augment, seed=seed)
-    tags: dict[str, Any] = {"role": "robust", "loss": "at", "trained_at": radii[0]}
-    plans = [ModelPlan("adversarial", start, first, tags, seed=seed, half=True)]
-    objectives: dict[str, Objective] = {"trades": Robust(attack=THREE_STEPS, batch_norm="eval")}
-    objectives |= {f"era-{beta:g}": Era(beta=beta, attack=THREE_STEPS) for beta in betas}
-    far = LiteralEra(betas[0], robust_attack=THREE_STEPS, attack=THREE_STEPS, reach=2.0)
+    plans = [adversarially_trained(start, radii[0], epochs[0], augment, seed=seed)]
     for radius in radii:
-        more = {f"era-{betas[0]:g}-far": far} if radius == EPS[-1] else {}
-        for name, objective in (objectives | more).items():
-            threat = Threat("linf", radius)
-            train = training(objective, threat, epochs[1], augment, seed=seed, lr=0.01)
-            tags = {"role": "robust", "loss": name.partition("-")[0], "trained_at": radius}
-            if isinstance(objective, Era | LiteralEra):
-                tags["beta"] = objective.beta
-            plans.append(
-                ModelPlan(
-                    f"{name}-{radius.partition('/')[0]}",
-                    Earlier("adversarial"),
-                    train,
-                    tags,
-                    half=True,
-                )
-            )
+        objectives = fine_tunings(betas, THREE_STEPS, far=radius == EPS[-1])
+        plans += fine_tuned("adversarial", objectives, radius, epochs[1], augment, seed=seed)
     return tuple(plans)
+
+
+def adversarially_trained(
+    start: Fresh, radius: str, epochs: int, augment: Augment, *, seed: int, prefix: str = ""
+) -> ModelPlan:
+    """AT from scratch in one step an image: what fine-tuning begins with."""
+    train = training(Robust(AT, ONE_STEP), Threat("linf", radius), epochs, augment, seed=seed)
+    tags = {"role": "robust", "loss": "at", "trained_at": radius}
+    return ModelPlan(f"{prefix}adversarial", start, train, tags, seed=seed, half=True)
+
+
+def fine_tuned(
+    start: str,
+    objectives: Mapping[str, Objective],
+    radius: str,
+    epochs: int,
+    augment: Augment,
+    *,
+    seed: int,
+    prefix: str = "",
+) -> list[ModelPlan]:
+    """A network of the run trained on by each objective, for as many epochs."""
+    return [
+        ModelPlan(
+            f"{prefix}{name}-{radius.partition('/')[0]}",
+            Earlier(start),
+            training(objective, Threat("linf", radius), epochs, augment, seed=seed, lr=0.01),
+            {"role": "robust", "trained_at": radius, **tags_of(objective)},
+            half=True,
+        )
+        for name, objective in objectives.items()
+    ]
+
+
+def fine_tunings(betas: Sequence[float], attack: Pgd, *, far: bool) -> dict[str, Objective]:
+    """What is compared, by name, what says most first."""
+    objectives: dict[str, Objective] = {
+        "trades": Robust(attack=attack, batch_norm="eval"),
+        "at": Robust(AT, attack, batch_norm="eval"),
+        f"era-{betas[0]:g}": Era(betas[0], attack=attack),
+        f"era-at-{betas[0]:g}": Era(betas[0], AT, attack),
+    }
+    objectives |= {f"era-{beta:g}": Era(beta, attack=attack) for beta in betas[1:]}
+    if far:
+        reaching = LiteralEra(betas[0], robust_attack=attack, attack=attack, reach=2.0)
+        objectives[f"era-{betas[0]:g}-far"] = reaching
+    return objectives
+
+
+def tags_of(objective: Objective) -> dict[str, Any]:
+    """What figures group a fine-tuned network by."""
+    if isinstance(objective, Era | LiteralEra):
+        inside = {"robust_loss": "at"} if objective.robust == AT else {}
+        return {"loss": "era", "beta": objective.beta, **inside}
+    return {"loss": "at" if getattr(objective, "loss", None) == AT else "trades"}
 
 
 def training(
@@ -116,4 +154,13 @@ def judged(name: str, data: Source, models: tuple[ModelPlan, ...], *, seed: int)
     )
 
 
-__all__ = ["judged", "robust_networks", "training"]
+__all__ = [
+    "AT",
+    "THREE_STEPS",
+    "adversarially_trained",
+    "fine_tuned",
+    "fine_tunings",
+    "judged",
+    "robust_networks",
+    "training",
+]

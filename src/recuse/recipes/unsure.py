@@ -8,9 +8,9 @@ from recuse.evaluation import Evaluation, judged_radii
 from recuse.protocols import Objective
 from recuse.recipes.config import ModelPlan, Pretrained, RunConfig
 from recuse.recipes.gtsrb import AUGMENT, SIGNS
-from recuse.recipes.real_images import THREE_STEPS, training
+from recuse.recipes.real_images import AT, THREE_STEPS, training
 from recuse.threat import Threat
-from recuse.training import Adversarial, Robust, Unsure
+from recuse.training import Robust, Unsure
 
 BETA = 0.3
 RADIUS = "2/255"
@@ -50,7 +50,7 @@ def unsure(seed: int = 0, quick: bool = False) -> RunConfig:
         )
         for name, loss in KNOWN.items()
     ]
-    objectives: dict[str, Objective] = {"at-2": Robust(Adversarial(0.1), THREE_STEPS, "eval")}
+    objectives: dict[str, Objective] = {"at-2": Robust(AT, THREE_STEPS, "eval")}
     objectives[f"unsure-{BETA:g}-2"] = Unsure(BETA, attack=THREE_STEPS)
     for name, objective in objectives.items():
         tuned = training(

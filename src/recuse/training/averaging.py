@@ -108,12 +108,13 @@ class Averager:
         if weight == 0:
             return
         self.taken = 1 if weight == 1.0 else self.taken + 1
-        for name, current in network.state_dict().items():
-            kept = self._state[name]
-            if kept.is_floating_point():
-                kept.lerp_(current.detach(), weight)
-            else:
-                kept.copy_(current)
+        pairs = [(self._state[name], now) for name, now in network.state_dict().items()]
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        # Together: a GPU would wait for each of hundreds of small operations to be asked for.
+        torch._foreach_lerp_([kept for kept, _ in floating], [now for _, now in floating], weight)
+        for kept, now in pairs:
+            if not kept.is_floating_point():
+                kept.copy_(now)
 
     def state_dict(self) -> dict[str, object]:
         """What a checkpoint needs."""

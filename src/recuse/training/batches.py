@@ -9,6 +9,7 @@ from torch import Tensor
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.random import stable_seed
+from recuse.transfer import sent
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Batch:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
         """The batch on a device, images in the network's type."""
-        return Batch(self.images.to(device, dtype), self.labels.to(device), self.ids)
+        return Batch(sent(self.images, device, dtype), sent(self.labels, device), self.ids)
 
     def parts(self, count: int) -> Iterator["Batch"]:
         """At most ``count`` parts of nearly equal size."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from recuse.data.split import Split
-from recuse.errors import DataError, TrainingError
+from recuse.errors import DataError, PausedError, TrainingError
 from recuse.models.checkpoint import weights_sha256
 from recuse.modes import evaluation_mode
 from recuse.progress import Progress
@@ -135,11 +135,20 @@ class TrainingRun:
             ended = self.position.step == len(self.batches)
             share = self.done / self.total_steps
             self.averager.update(self.network, share, epoch_end=ended)
-            self.report()
-            if not ended and self.processes.first and self.due():
-                self.check_sound()
-                self.save()
+            try:
+                self.report()
+            except PausedError:
+                self.keep_state()
+                raise
+            if not ended and self.due():
+                self.keep_state()
         self.close_epoch()
+
+    def keep_state(self) -> None:
+        """Save the state in mid-epoch, unless the network blew up."""
+        if self.processes.first:
+            self.check_sound()
+            self.save()
 
     def due(self) -> bool:
         """Whether it is time to save the state in mid-epoch."""
@@ -254,7 +263,8 @@ class TrainingRun:
         row: Row = {"epoch": number, "lr": float(self.optimizer.param_groups[0]["lr"])}
         row |= {k: float(v) / position.samples for k, v in position.sums.items()}
         state = self.averager.averaged(self.network)
-        if number % config.validation.every == 0 or number == config.epochs:
+        judged = number % config.validation.every == 0 or number == config.epochs
+        if judged:
             rates = self.judged(state)
             if said := collapse(position.history, rates, number, config.validation.collapse):
                 raise TrainingError(
@@ -265,12 +275,14 @@ class TrainingRun:
             if rates.better_than(best_rates(position.history)):
                 position.best_epoch = number
                 self.keep(self.files.best, state)
-        self.keep(self.files.last, state)
         position.history.append(row)
         if self.processes.first:
             self.files.write_log(position.history)
         self.position = replace(position, epoch=number, step=0, sums={}, samples=0)
-        self.save()
+        # Epochs of seconds, as on a GPU, are not each worth writing hundreds of megabytes.
+        if judged or self.due():
+            self.keep(self.files.last, state)
+            self.save()
 
     def judged(self, state: Mapping[str, Tensor]) -> Rates:
         """The rates of a state on validation."""

@@ -45,6 +45,10 @@ CIFAR_TRAINED = f"""# CIFAR-10, robust networks trained here
 (*adversarial*), and that fine-tuned by TRADES and by ERA at several β at equal cost. The number at
 the end of a name is the training radius in 255ths; the penalty of *far* sees twice that.
 """
+# Only of runs that hold them.
+CONTINUED = """AT continued for as many steps (*at*) and ERA that holds AT (*era-at*) stand beside
+TRADES and ERA that holds TRADES.
+"""
 COMPOSED = """
 **Adversary.** APGD-40 with cross entropy on each network at {radii}.
 {more}Compositions are counted by the sound accounting{apart}.
@@ -95,6 +99,7 @@ def compositions(run: RunFolder, introduction: str) -> str:
     known = {model.meta.model: model for model in judged if model.radii()}
     planned = [str(plan["name"]) for plan in run.config["models"]]
     found = {name: known[name] for name in planned if name in known}
+    introduction += CONTINUED if any(name.startswith("at-") for name in found) else ""
     lines = [introduction + _conditions(run, found["core"])]
     for eps in sorted(run.eps, key=parse_radius):
         lines += [*networks(found, run, eps), *differences(found, eps), *selection(found, eps)]
@@ -156,15 +161,16 @@ def selection(found: dict[str, Verdicts], eps: str) -> list[str]:
 
 
 def differences(found: dict[str, Verdicts], eps: str) -> list[str]:
-    """Robust networks against those they are compared with: the start, if any, and TRADES.
+    """Robust networks against those they are compared with: the start, if any, TRADES and AT.
 
-    The TRADES of a network is the one trained at its radius.
+    The TRADES and AT of a network are those trained at its radius.
     """
     rows = []
     for name in found:
-        references = [other for other in (START, _trades(found, name)) if other in found]
-        for other in references:
-            if name not in ("core", references[0], other):
+        wanted = (START, *(_trained_by(loss, found, name) for loss in ("trades", "at")))
+        references = [other for other in wanted if other in found]
+        for place, other in enumerate(references):
+            if name not in ("core", *references[: place + 1]):
                 pairs = [
                     (rate(found[name], eps), rate(found[other], eps)) for rate in (right, wrong)
                 ]
@@ -174,11 +180,12 @@ def differences(found: dict[str, Verdicts], eps: str) -> list[str]:
     return table(heads, rows) if rows else []
 
 
-def _trades(found: dict[str, Verdicts], name: str) -> str:
-    """The network trained by TRADES at the radius of another."""
-    radius = found[name].meta.tags.get("trained_at")
-    of = [n for n, m in found.items() if m.meta.tags.get("loss") == "trades"]
-    return next((n for n in of if found[n].meta.tags.get("trained_at") == radius), "")
+def _trained_by(loss: str, found: dict[str, Verdicts], name: str) -> str:
+    """The network fine-tuned by a loss alone at the radius of another."""
+    own = found[name].meta.tags.get("trained_at")
+    of = {n: m.meta.tags for n, m in found.items() if n != START}
+    wanted = (n for n, t in of.items() if (t.get("loss"), t.get("trained_at")) == (loss, own))
+    return next(wanted, "")
 
 
 def right(model: Verdicts, eps: str) -> Mask:
