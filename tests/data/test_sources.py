@@ -64,6 +64,17 @@ def test_the_data_root_is_the_option_then_the_variable(
         find_data_root()
 
 
+def test_settings_of_a_named_set_are_typed_as_those_of_everything_else() -> None:
+    assert source("gtsrb(crop=true, slack=0.2)") == Gtsrb(crop=True, slack=0.2)
+    assert source("gtsrb") == Gtsrb()
+    with pytest.raises(ConfigError, match="'gtsrb' has no field 'crops'; it has size"):
+        source("gtsrb(crops=true)")
+    with pytest.raises(ConfigError, match="crop is False"):
+        source("gtsrb(slack=0.2)")
+    with pytest.raises(DataError, match="is unknown; known: digits"):
+        source("gtrsb(crop=true)")
+
+
 @pytest.mark.parametrize(
     ("data", "file"),
     [

@@ -70,7 +70,8 @@ DataSet = Annotated[
     Positional[str],
     arg(
         metavar="DATA",
-        help="A data set by name (recuse data list), a folder of images or a parquet file.",
+        help="A data set by name (recuse data list), alone or with settings as in "
+        "gtsrb(crop=true), a folder of images or a parquet file.",
     ),
 ]
 DataRoot = Annotated[
@@ -151,7 +152,8 @@ class DataNames:
     """Data as a person names them.
 
     Attributes:
-        data: A data set by name (recuse data list), a folder of images or a parquet file; one that
+        data: A data set by name (recuse data list), alone or with settings as in
+            gtsrb(crop=true), a folder of images or a parquet file; one that
             does not come in parts is cut in three.
         train_on: Instead of data, a data set to train on, or that the models were trained on; a
             tenth of it is held out to validate.

@@ -23,6 +23,7 @@ from recuse.data.roots import find_data_root
 from recuse.data.shards import ShardFolder, shards_of_parts
 from recuse.data.split import Split, Splits, hold_out
 from recuse.errors import ConfigError, DataError
+from recuse.vocabulary import Family, Vocabulary
 
 PARTS = ("test", "validation", "train", "all")
 
@@ -122,20 +123,25 @@ def missing_files(name: str, data_root: Path | None) -> tuple[str, ...]:
 
 
 def source(name: str, data_root: Path | None = None) -> Source:
-    """The data set of that name with its default settings.
+    """The data set of that name, with default settings or those that are typed.
 
     Where of CIFAR-10 only the official archive is in the data folder, that is read.
 
     Args:
-        name: A key of ``DATASETS``.
+        name: A key of ``DATASETS``, alone or with settings: ``"gtsrb(crop=true, slack=0.2)"``.
         data_root: The data folder; without it no file is looked for.
 
     Raises:
         DataError: Unknown (lists the known), or one that needs paths.
+        ConfigError: Settings that it does not have, or refuses.
     """
     known = [key for key in DATASETS if key not in NEED_PATHS]
     if name in NEED_PATHS:
         raise DataError(f"data set {name!r} needs its paths; construct {DATASETS[name].__name__}")
+    if name.partition("(")[0] in known and name not in known:
+        family = Family("data set", {key: DATASETS[key] for key in known}, Source)
+        found: Source = Vocabulary((family,)).read(name, family.name)
+        return found
     if name not in DATASETS:
         raise DataError(f"data set {name!r} is unknown; known: {', '.join(known)}")
     if name == "cifar10" and data_root is not None and _only_archive(data_root):
