@@ -1,8 +1,10 @@
 """What a record leaves open counts as neither robust nor broken; attacks are told apart."""
 
 import numpy as np
+import polars as pl
 import pytest
 
+from recuse.analysis import mechanism_pool
 from recuse.analysis.cascade_pool import build_pool
 from recuse.analysis.networks import worst_case
 from recuse.analysis.searches import searches
@@ -75,3 +77,36 @@ def test_attacks_of_one_name_are_told_apart_by_what_differs():
     named = searches([*metas, other, metas[0]])
     assert list(named.values()) == ["apgd-ce (steps 40)", "apgd-ce (steps 10)", "square"]
     assert list(searches(metas[:1]).values()) == ["apgd-ce"]
+
+
+def test_what_a_search_for_the_worst_margin_broke_is_broken():
+    """The attack of the verdicts had stopped short of it; what it had broken stays broken."""
+    record = judged([True, True, True, None, False], [True, True, False, None, False], [False] * 5)
+    record.frame.insert_column(
+        4, pl.Series("stable_margin@1/255", [0.1, -0.2, 0.0, -0.1, 0.3], dtype=pl.Float32)
+    )
+    record.frame.insert_column(
+        5, pl.Series("stable_margin@2/255", [-0.1, -0.2, None, -0.1, 0.3], dtype=pl.Float32)
+    )
+    found = verdicts(record)
+    np.testing.assert_array_equal(found.broken("1/255"), [0, 1, 0, 1, 1])
+    np.testing.assert_array_equal(found.robust("1/255"), [1, 0, 1, 0, 0])
+    np.testing.assert_array_equal(found.broken("2/255"), [1, 1, 1, 1, 1])
+    # A smaller ball alone was searched: what broke there breaks in the larger one too.
+    near = make_record(record.meta, record.frame.drop("stable_margin@2/255").to_dict())
+    np.testing.assert_array_equal(verdicts(near).broken("2/255"), [0, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("kind", ["robust_margin", "robust_softmax"])
+def test_a_stage_never_surely_answers_where_any_attack_changed_it(kind):
+    """The searches for the worst margin found nothing there."""
+    columns = {
+        f"stable_{name}@{radius}": [0.9] * 3
+        for name in ("margin", "confidence")
+        for radius in RADII
+    }
+    record = judged([True, True, False], [True, False, False])
+    found = verdicts(make_record(record.meta, record.frame.to_dict() | columns))
+    stage = getattr(mechanism_pool, kind)(found, "1/255")(threshold=0.7)
+    assert stage.selects.tolist() == [True, True, False]
+    assert stage.surely_selects.tolist() == [True, False, False]

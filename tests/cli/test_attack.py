@@ -94,9 +94,12 @@ def test_the_system_that_a_search_found_is_attacked_and_can_be_taken_again(
     words = ["--data", "digits", "--limit", "6", "--search", "2", "--out", str(out)]
     if "network" in str(chosen):
         words += ["--selection-network", saved(tmp_path, "judge", classes=2)]
-    main(["attack", *where, "--from", str(best), "--black-box", "5", *words])
+    main(["attack", *where, "--from", str(best), "--targets", "2", "--black-box", "5", *words])
     assert "robust (attacked)" in capsys.readouterr().out
     (record,) = read_records(out / "compositions")
+    tried = record.meta.settings["adversary"]["attacks"]
+    aimed = [one["loss"].get("rank") for one in tried if one["kind"] == "Apgd"]
+    assert (aimed, tried[-1]["kind"]) == ([None, 1, 2], "Square")
     if chosen["mixture"]:
         (mixture,) = record.meta.settings["mixtures"]
         assert (mixture["alpha"], mixture["one_hot"], mixture["map"]) == (0.8, True, [])

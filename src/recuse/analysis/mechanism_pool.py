@@ -63,8 +63,8 @@ def robust_margin(model: Verdicts, eps: str) -> Behind:
         margin_stage,
         model.accurate(),
         model.robust(eps),
-        model.searched("stable_margin", eps),
-        model.searched("stable_margin", add_radii(eps, eps)),
+        _unbroken(model, "stable_margin", eps, 0.0),
+        _unbroken(model, "stable_margin", add_radii(eps, eps), 0.0),
     )
 
     def stage(*, threshold: float) -> StageVerdicts:
@@ -79,8 +79,8 @@ def robust_softmax(model: Verdicts, eps: str) -> Behind:
         robust_softmax_stage,
         model.accurate(),
         model.robust(eps),
-        model.searched("stable_confidence", eps),
-        model.searched("stable_confidence", add_radii(eps, eps)),
+        _unbroken(model, "stable_confidence", eps, HALF),
+        _unbroken(model, "stable_confidence", add_radii(eps, eps), HALF),
     )
 
 
@@ -242,14 +242,18 @@ def thresholds(selecting: Selecting, model: Verdicts, eps: str, count: int) -> l
 
 def sure_margin(model: Verdicts, eps: str) -> Values:
     """Smallest margin of the label over the ball, at most 0 where any attack changed the answer."""
-    margin = model.searched("worst_margin", eps)
-    return np.where(model.broken(eps), np.fmin(margin, 0.0), margin)
+    return _unbroken(model, "worst_margin", eps, 0.0)
 
 
 def sure_confidence(model: Verdicts, eps: str) -> Values:
     """Least confidence, at most one half where any attack changed the answer."""
-    least = model.searched("least_confidence", eps)
-    return np.where(model.broken(eps), np.fmin(least, HALF), least)
+    return _unbroken(model, "least_confidence", eps, HALF)
+
+
+def _unbroken(model: Verdicts, kind: str, radius: str, most: float) -> Values:
+    """What was searched, and at most so much where any attack changed the answer."""
+    found = model.searched(kind, radius)
+    return np.where(model.broken(radius), np.fmin(found, most), found)
 
 
 __all__ = [

@@ -257,8 +257,23 @@ class Verdicts:
 
 
 def verdicts(record: Record, run: str = "") -> Verdicts:
-    """A record's verdicts."""
-    return Verdicts(record.meta, record.frame, run=run)
+    """A record's verdicts; what a search for the worst margin broke is broken."""
+    return Verdicts(record.meta, _searched_too(record.frame), run=run)
+
+
+def _searched_too(frame: pl.DataFrame) -> pl.DataFrame:
+    """Verdicts without those that another class's margin within the radius, or a smaller, refutes.
+
+    The attack of the verdicts and the searches of ``evaluate --margins`` are different ones.
+    """
+    worst = {parse_radius(c.partition("@")[2]): c for c in robust_columns(frame, "stable_margin")}
+    columns = []
+    for name in robust_columns(frame) if worst else ():
+        within = [c for size, c in worst.items() if size <= parse_radius(name.partition("@")[2])]
+        if within:
+            lost = pl.any_horizontal([pl.col(c) < 0 for c in within])
+            columns.append(pl.when(lost).then(False).otherwise(pl.col(name)).alias(name))
+    return frame.with_columns(columns) if columns else frame
 
 
 def add_radii(first: str | float, second: str | float) -> str:

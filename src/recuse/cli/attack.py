@@ -33,6 +33,7 @@ def attack(
     ] = (),
     search: int = 20,
     restarts: int = 1,
+    targets: int = 0,
     black_box: int = 0,
     seed: int = 0,
     repair: Repair = False,
@@ -61,12 +62,14 @@ def attack(
         selection_network: The networks behind selectors called network, in their order.
         search: Gradient steps of the adversary towards each of its goals.
         restarts: Its starts per goal.
+        targets: Likeliest other classes to aim at one by one on every network, members of a mixture
+            included; 0 for none.
         black_box: Queries of Square on every network, after the attacks by gradients; 0 for none.
         seed: Of all randomness.
         computing: Where it is computed; the rows are the same.
     """
     from recuse.analysis.attacked import attacked_rates
-    from recuse.attacks import Apgd, Square
+    from recuse.attacks import Apgd, Square, TargetedDlr
     from recuse.cli.datasets import leave
     from recuse.composition import AdaptiveAdversary
     from recuse.evaluation.attack_cascade import CascadeAttack
@@ -76,7 +79,9 @@ def attack(
     engine = computing.chosen(device)
     typed = Members((stages,), (selector,), selection_network, core, from_=from_)
     who = plan_of(replace(typed, threat=threat or (None if from_ else "linf:2/255")))
-    attacks = (Apgd(), Square(queries=black_box)) if black_box else (Apgd(),)
+    aimed = (Apgd(loss=TargetedDlr(rank)) for rank in range(1, targets + 1))
+    last = (Square(queries=black_box),) if black_box else ()
+    attacks = (Apgd(), *aimed, *last)
     adversary = AdaptiveAdversary(steps=search, restarts=restarts, attacks=attacks)
     plan = CascadeAttack(adversary, seed=seed, limit=data.limit)
     cascade, judged = _system(who, data, device)
