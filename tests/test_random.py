@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from recuse.random import SampleNoise, stable_seed
+from recuse.random import SampleNoise, generator, stable_seed
 
 IDS = tuple(f"set/test/{i}" for i in range(6))
 
@@ -12,6 +12,18 @@ def test_a_row_depends_only_on_its_id(kind: str) -> None:
     whole = getattr(noise, kind)(torch.empty(6, 2, 3))
     part = getattr(noise.take([4, 1]), kind)(torch.empty(2, 2, 3))
     assert torch.equal(part, whole[[4, 1]])
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 3), (6, 3, 32, 32), (0, 2)])
+def test_a_row_is_what_a_generator_of_its_own_draws(shape: tuple[int, ...]) -> None:
+    noise = SampleNoise(3, IDS[: shape[0]], "start")
+    like = torch.empty(shape, dtype=torch.float64)
+    for kind, draw in ((noise.normal, torch.randn), (noise.uniform, torch.rand)):
+        rows = [draw(shape[1:], generator=generator(3, "start", i)) for i in noise.ids]
+        found = kind(like)
+        assert found.dtype == like.dtype
+        assert found.shape == shape
+        assert all(map(torch.equal, found.float(), rows))
 
 
 def test_streams_seeds_and_ids_are_independent() -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,19 +55,23 @@ class SampleNoise:
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal noise of the shape, dtype and device of ``like`` (rows = ids)."""
-        rows = [
-            torch.randn(like.shape[1:], generator=generator(self.seed, self.stream, i))
-            for i in self.ids
-        ]
-        return _stack(rows, like)
+        return self._filled(like, Tensor.normal_)
 
     def uniform(self, like: Tensor) -> Tensor:
         """Uniform noise in [0, 1) of the shape, dtype and device of ``like`` (rows = ids)."""
-        rows = [
-            torch.rand(like.shape[1:], generator=generator(self.seed, self.stream, i))
-            for i in self.ids
-        ]
-        return _stack(rows, like)
+        return self._filled(like, Tensor.uniform_)
+
+    def _filled(self, like: Tensor, fill: Callable[..., Tensor]) -> Tensor:
+        if len(self.ids) != len(like):
+            raise ValueError(
+                f"{len(self.ids)} sample ids for a batch of {len(like)}; give one id per row"
+            )
+        # Drawn on the processor whatever the device, so that it is the same everywhere; a GPU
+        # that trains a small network waits for little else, hence one generator, seeded anew.
+        rows, draw = torch.empty(like.shape), torch.Generator()
+        for row, i in zip(rows.unbind(), self.ids, strict=True):
+            fill(row, generator=draw.manual_seed(stable_seed(self.seed, self.stream, i)))
+        return sent(rows, like.device, like.dtype)
 
 
 def fresh_noise(rows: int) -> SampleNoise:
@@ -76,13 +80,3 @@ def fresh_noise(rows: int) -> SampleNoise:
     What is deployed draws from it; what is measured is keyed by a seed and sample ids.
     """
     return SampleNoise(secrets.randbits(_SEED_BITS), tuple(str(row) for row in range(rows)))
-
-
-def _stack(rows: list[Tensor], like: Tensor) -> Tensor:
-    if len(rows) != like.shape[0]:
-        raise ValueError(
-            f"{len(rows)} sample ids for a batch of {like.shape[0]}; give one id per row"
-        )
-    if not rows:
-        return torch.empty_like(like)
-    return sent(torch.stack(rows), like.device, like.dtype)

@@ -7,6 +7,7 @@ from recuse.errors import ConfigError
 from recuse.recipes.certified import certified
 from recuse.recipes.cifar10 import cifar10
 from recuse.recipes.cifar10_small import cifar10_small
+from recuse.recipes.cifar10_wide import cifar10_wide
 from recuse.recipes.config import (
     CompositionPlan,
     Earlier,
@@ -35,6 +36,7 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "gaussians": gaussians,
     "cifar10_small": cifar10_small,
     "cifar10": cifar10,
+    "cifar10_wide": cifar10_wide,
     "gtsrb": gtsrb,
     "certified": certified,
     "provable": provable,
