@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
+from recuse.certify import Crown, Ibp
 from recuse.data.augment import CropFlip
 from recuse.models import ConvNet5, ResNet, WideResNet, build_seeded
 from recuse.models.normalize import normalized
 from recuse.modes import evaluation_mode, full_products
+from recuse.random import SampleNoise
 from recuse.recipes import recipe
 from recuse.recipes.gtsrb import AUGMENT
 from recuse.training import Ema, Standard, TrainConfig, Unsure
@@ -101,12 +104,36 @@ class _Switch:
         self.fp32_precision = value
 
 
-def test_networks_are_judged_in_full_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The switches of a machine that has a GPU, whatever was chosen there."""
+@pytest.fixture
+def switches(monkeypatch: pytest.MonkeyPatch) -> tuple[_Switch, _Switch]:
+    """Of convolutions and products on a machine that has a GPU, whatever was chosen there."""
     convolutions, products = _Switch("tf32"), _Switch("none")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.cudnn, "conv", convolutions, raising=False)
     monkeypatch.setattr(torch.backends.cuda, "matmul", products)
+    return convolutions, products
+
+
+@pytest.mark.parametrize("certifier", [Ibp(), Crown()])
+def test_bounds_are_those_of_full_products(
+    certifier: Ibp | Crown, switches: tuple[_Switch, _Switch]
+) -> None:
+    seen = set()
+
+    class Watching(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if function is torch.nn.functional.conv2d or function is torch.conv2d:
+                seen.add(switches[0].fp32_precision)
+            return function(*args, **(kwargs or {}))
+
+    net, x = network("Sabr", "cpu").eval(), torch.rand(2, 3, 32, 32)
+    with Watching():
+        certifier.decide(net, x, [1e-4], noise=SampleNoise(0, IDS[:2]))
+    assert seen == {"ieee"}
+
+
+def test_networks_are_judged_in_full_products(switches: tuple[_Switch, _Switch]) -> None:
+    convolutions, products = switches
     seen = []
 
     class Looks(torch.nn.Module):

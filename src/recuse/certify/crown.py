@@ -22,6 +22,7 @@ from recuse.certify.ibp import Margins, ball, require_pixels
 from recuse.certify.intervals import Box, propagate_all
 from recuse.certify.tracing import output_node
 from recuse.errors import CertificationError
+from recuse.modes import full_products
 from recuse.random import SampleNoise
 from recuse.results import Certificate
 
@@ -198,6 +199,7 @@ class LinearBounds:
             flat.upper[:, part] = torch.minimum(flat.upper[:, part], -minus_high)
         self.boxes[node] = Box(flat.lower.view_as(box.lower), flat.upper.view_as(box.upper))
 
+    @full_products()
     def pull_back(self, node: Node, rows: Tensor) -> Tensor:
         """Lower bounds over the input box of linear functions of a node's value.
 

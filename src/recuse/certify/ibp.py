@@ -12,6 +12,7 @@ from recuse.certify.decision import check_batch_size, check_radii
 from recuse.certify.intervals import Box, propagate
 from recuse.certify.tracing import output_node, trace
 from recuse.errors import CertificationError
+from recuse.modes import full_products
 from recuse.random import SampleNoise
 from recuse.results import Certificate
 from recuse.threat import Threat, expand_as
@@ -116,6 +117,7 @@ class Margins:
         return cls(model, graph, *_without_last_linear(graph))
 
     @torch.no_grad()
+    @full_products()
     def predict(self, x: Images) -> Labels:
         """The network's class per input.
 
@@ -156,6 +158,7 @@ class Margins:
         self.predict(x[:1])
         return self.lower_margins(x, labels, radius)
 
+    @full_products()
     def lower_margins(self, x: Images, labels: Labels, radius: float | Tensor) -> Tensor:
         """Lower bounds of ``f_label - f_c`` over Linf balls, cut to [0, 1]; differentiable.
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from recuse.certify.tracing import output_node
 from recuse.errors import CertificationError
+from recuse.modes import full_products
 
 # The smallest value of x * sigmoid(x), rounded down, and where it is taken.
 SILU_MINIMUM, SILU_ARGMIN = -0.27846455, -1.27846454
@@ -251,6 +252,7 @@ def propagate(graph: torch.fx.GraphModule, box: Box) -> Box:
     return result
 
 
+@full_products()
 def propagate_all(graph: torch.fx.GraphModule, box: Box) -> dict[torch.fx.Node, Any]:
     """Bounds of every intermediate value; values that do not depend on the input stay plain."""
     values: dict[torch.fx.Node, Any] = {}
