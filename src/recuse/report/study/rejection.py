@@ -11,6 +11,7 @@ from recuse.analysis.rejection import Rejecting, rejecting
 from recuse.analysis.verdicts import verdicts
 from recuse.errors import RecordError
 from recuse.records.layout import NETWORK_ATTACKS, PAGE, RECORDS
+from recuse.records.schema import Record
 from recuse.records.store import holds_records, read_records, write_atomically
 from recuse.report.charts.marks import Axes, Mark, scatter
 from recuse.report.page.blocks import Figure
@@ -36,9 +37,9 @@ READ = """Accepted wrongly: images that the network answers rightly by itself, a
 answer within ε was accepted. An indicator with ρ ≥ ε promises none (as far as its attack can be
 trusted), a narrower one promises nothing.
 """
-SOUND = """**Sound.** Lower bounds, as strong as the attack on the network alone and whatever search
-its indicator has: right, and unchanged within ε and within ρ + ε₀. *Promises broken* counts images
-that an attack on the system took from them, over all ε₀."""
+SOUND = """**Sound.** Lower bounds, as strong as the attack on the network alone ({attack} in
+`config.json`) and whatever search its indicator has: right, and unchanged within ε and within
+ρ + ε₀. *Promises broken* counts images that an attack on the system took from them, over all ε₀."""
 PAIRED = "**Against ρ = ε**, on the same images, paired, in points:"
 
 
@@ -52,10 +53,15 @@ def write_rejection(rows: Path, out: Path) -> None:
     if not holds_records(folder):
         raise RecordError(f"{rows} holds no rows of networks that may reject")
     records = list(read_records(folder))
-    alone = read_records(rows) if holds_records(rows / RECORDS) else []
+    alone = list(read_records(rows)) if holds_records(rows / RECORDS) else []
     found = rejecting(records, [verdicts(record) for record in alone])
     save_figure(figure(found), out, ("svg",))
-    write_atomically(out / PAGE, page(found, records[0].meta.settings["rejection"]).encode())
+    how = {**records[0].meta.settings["rejection"], "attack": _attacks(alone)}
+    write_atomically(out / PAGE, page(found, how).encode())
+
+
+def _attacks(alone: Sequence[Record]) -> str:
+    return " and ".join(sorted({record.meta.method for record in alone}))
 
 
 def page(found: Sequence[Rejecting], how: Mapping[str, Any]) -> str:
@@ -74,11 +80,11 @@ def page(found: Sequence[Rejecting], how: Mapping[str, Any]) -> str:
         ]
         lines += [f"## {title}", "", f"**Images.** {members[0].right.size} test images.", ""]
         lines += table([*heads, "accepted wrongly"], body)
-        lines += [*_sound(members), *_paired(members)]
+        lines += [*_sound(members, how["attack"]), *_paired(members)]
     return "\n".join(lines)
 
 
-def _sound(members: Sequence[Rejecting]) -> list[str]:
+def _sound(members: Sequence[Rejecting], attack: str) -> list[str]:
     """What is promised of each indicator; nothing where its network was not judged so far."""
     body = [
         [_name(one), *map(share, map(wilson_of, one.promised)), str(one.contradictions)]
@@ -86,7 +92,7 @@ def _sound(members: Sequence[Rejecting]) -> list[str]:
         if one.promised
     ]
     heads = ["indicator", *_heads(members[0]), "promises broken"]
-    return [SOUND, "", *table(heads, body)] if body else []
+    return [SOUND.format(attack=attack), "", *table(heads, body)] if body else []
 
 
 def _paired(members: Sequence[Rejecting]) -> list[str]:
