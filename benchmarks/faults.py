@@ -7,6 +7,7 @@ import ctypes
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -25,11 +26,13 @@ import recuse.cli.show
 import recuse.evaluation
 import recuse.training
 from recuse.cli.main import main as recuse_main
+from store import Store
 from struck import FAULTS_FOLDER, NAN
 
 HERE = Path(__file__).parent
 CAPABILITIES, MAY_WRITE_ANYWHERE = 0x20080522, 1
 IMAGES, PATIENCE_S, BEGUN_S, TRAINED_S = 600, 30, 120.0, 6.0
+AWAY_S = 5.0
 # The network has code of its own, which a checkpoint cannot hold.
 JUDGE = f"""evaluate struck:network --data digits --part all --threat linf:0.1 --no-prepared
 --attack apgd(steps=20) --limit {IMAGES} --device cpu --repair"""
@@ -110,22 +113,39 @@ class Command:
 
     Attributes:
         words: As typed, without ``--out``.
-        out: Where it works.
+        folder: Where it works, or where the store keeps what is written at the URL.
         done: Glob of what it leaves while it works.
+        url: Where it works, if behind a URL.
+        store: What is there, then.
         locked: Folders that are read-only until the process ends.
     """
 
     words: str
-    out: Path
+    folder: Path
     done: str
+    url: str = ""
+    store: Store | None = None
     locked: list[Path] = field(default_factory=list)
 
+    @property
+    def out(self) -> str:
+        return self.url or str(self.folder)
+
     def start(self, *more: str) -> Process:
-        words = [*self.words.split(), *more, "--out", str(self.out)]
+        words = [*self.words.split(), *more, "--out", self.out]
         return Process(lambda: recuse_main(words))
 
     def files(self) -> list[Path]:
-        return sorted(self.out.glob(self.done))
+        return sorted(self.folder.glob(self.done))
+
+    def begin_anew(self, kept: Path | None = None) -> None:
+        """Forget what was done, or keep it elsewhere."""
+        if self.store is not None:
+            self.store.empty()
+        elif kept is not None:
+            self.folder.rename(kept)
+        else:
+            shutil.rmtree(self.folder)
 
 
 def cut(workers: int) -> list[str]:
@@ -180,15 +200,15 @@ def flip_bit(process: Process, command: Command) -> bool:
 
 
 def damaged(process: Process, command: Command, change: Callable[[bytes], bytes]) -> bool:
-    """Stop it, and damage a file that it finished."""
+    """Stop it, and damage a file that it finished, if there is one."""
+    if not command.files():
+        return False
     process.signal(signal.SIGKILL)
     while process.poll() is None:
         time.sleep(0.01)
-    found = command.files()
-    if found:
-        path = random.choice(found)
-        path.write_bytes(change(path.read_bytes()))
-    return bool(found)
+    path = random.choice(command.files())
+    path.write_bytes(change(path.read_bytes()))
+    return True
 
 
 def rival(process: Process, command: Command) -> bool:
@@ -196,6 +216,13 @@ def rival(process: Process, command: Command) -> bool:
     code, said = command.start(*cut(1)).end()
     if code != 0:
         raise SystemExit(f"a second driver ended with {code}: {said[-2000:]}")
+    return True
+
+
+def restart_store(process: Process, command: Command) -> bool:
+    """Kill the server behind the URL; it is away for a while."""
+    assert command.store is not None
+    command.store.restart(AWAY_S)
     return True
 
 
@@ -210,8 +237,8 @@ def from_within(name: str) -> Callable[[Process, Command], bool]:
 
 
 Struck = Callable[[Process, Command], bool]
-# What happens to judging and to training, and how often among a hundred faults; only workers may
-# be silent.
+# What happens to judging, at a URL too, and to training, and how often in proportion; only workers
+# may be silent.
 OF_WORKERS: dict[str, tuple[Struck, int]] = {
     "worker killed": (kill_worker, 20),
     "worker hangs": (from_within("worker hangs"), 3),
@@ -228,6 +255,13 @@ JUDGING = OF_WORKERS | {
     NAN: (from_within(NAN), 4),
     "memory runs out": (from_within("memory runs out"), 3),
     "clock jumps": (from_within("clock jumps"), 3),
+}
+AT_URL: dict[str, tuple[Struck, int]] = {
+    "S3 server restarted": (restart_store, 10),
+    "worker killed": (kill_worker, 2),
+    "driver killed": (kill, 4),
+    "driver told to stop": (terminate, 1),
+    "second driver in the folder": (rival, 1),
 }
 TRAINING: dict[str, tuple[Struck, int]] = {
     "training killed": (kill, 14),
