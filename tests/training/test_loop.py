@@ -1,6 +1,8 @@
 """The loop: learns, repeats itself bit for bit, survives a kill, refuses what it should."""
 
+import io
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from safetensors.torch import save as serialize
 from torch import nn
 
 from recuse.attacks.pgd import Pgd
@@ -62,6 +65,11 @@ def net(seed=0, **settings):
 
 def weights(model):
     return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def state_of(folder):
+    """The state of a run, without the checksum before it."""
+    return torch.load(io.BytesIO((folder / "state.pt").read_bytes()[16:]), weights_only=True)
 
 
 def assert_same(a, b):
@@ -203,7 +211,7 @@ def test_weights_that_blew_up_are_not_saved(steps, every, digits, tmp_path):
         TrainingError, match=r"answers are not finite in epoch 1 of 2, step 1; .*lr"
     ):
         fit(net(), train, validation, config, tmp_path)
-    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    saved = state_of(tmp_path)
     assert saved["position"]["step"] == 0
     assert all(torch.equal(saved["network"][name], given[name]) for name in given)
     assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
@@ -213,7 +221,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(digits, tmp_pa
     config = replace(BASE, lr=1e30, objective=Standard())
     with pytest.raises(TrainingError, match=r"loss is not finite in epoch 1 .* step 2;.*lower lr"):
         fit(net(), *digits, config, tmp_path)
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["position"]["step"] == 0
+    assert state_of(tmp_path)["position"]["step"] == 0
 
 
 class Rooted(nn.Module):
@@ -248,9 +256,32 @@ def test_a_folder_belongs_to_one_run(digits, tmp_path):
     ):
         with pytest.raises(ConfigError, match="data or initial weights differ"):
             fit(net(), *data, replace(BASE, epochs=1), tmp_path)
-    (tmp_path / "state.pt").write_bytes(b"not a state")
-    with pytest.raises(DataError, match="damaged"):
-        fit(net(), *digits, replace(BASE, epochs=1), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["state.pt", "best.safetensors", "last.safetensors"])
+def test_damage_is_a_sentence_and_never_other_weights(name, digits, tmp_path):
+    config = replace(BASE, epochs=1, keep=name.partition(".")[0].replace("state", "best"))
+    found = weights(fit(net(), *digits, config, tmp_path).model)
+    path = tmp_path / name
+    whole, draw = path.read_bytes(), random.Random(0)
+    for damage in range(40):
+        at, bit = draw.randrange(len(whole)), 1 << draw.randrange(8)
+        flipped = bytearray(whole)
+        flipped[at] ^= bit
+        path.write_bytes([flipped, whole[:at], b""][min(damage // 16, 2)])
+        with pytest.raises(DataError, match=rf"{name} is damaged; delete .* and rerun"):
+            fit(net(), *digits, config, tmp_path)
+    path.write_bytes(whole)
+    assert_same(weights(fit(net(), *digits, config, tmp_path).model), found)
+
+
+def test_files_of_before_there_were_checksums_are_read(digits, tmp_path):
+    config = replace(BASE, epochs=1)
+    found = fit(net(), *digits, config, tmp_path)
+    state = tmp_path / "state.pt"
+    state.write_bytes(state.read_bytes()[16:])
+    found.best.write_bytes(serialize(load_weights(found.best)))
+    assert_same(weights(fit(net(), *digits, config, tmp_path).model), weights(found.model))
 
 
 def test_log_best_and_last(digits, tmp_path):

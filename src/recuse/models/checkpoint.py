@@ -30,10 +30,11 @@ def weights_sha256(model: nn.Module) -> str:
     Equal for equal functions of the same architecture, on any device, whatever the memory
     layout; dropout and mode do not count.
     """
-    return _sha256(model.state_dict())
+    return state_sha256(model.state_dict())
 
 
-def _sha256(state: Mapping[str, Tensor]) -> str:
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         plain = tensor.detach().cpu()
@@ -69,7 +70,7 @@ def save_checkpoint(path: Path, model: nn.Module, card: Card, *, half: bool = Fa
     if complaint := state_difference(state, expected):
         raise ConfigError(f"model does not fit the card of {card.name!r}: {complaint}")
     stored = {k: _halved(k, v) if half else v for k, v in state.items()}
-    written = card.with_sha256(_sha256({k: v.to(state[k].dtype) for k, v in stored.items()}))
+    written = card.with_sha256(state_sha256({k: v.to(state[k].dtype) for k, v in stored.items()}))
     tensors = {k: v.clone() for k, v in stored.items()}
     text = written.to_json()
     about = {"format": f"{NAME}-{FORMAT}", "card": text, "checksum": checksum(text.encode())}

@@ -10,21 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from recuse.data.split import Split
 from recuse.errors import ConfigError, DataError
-from recuse.models.checkpoint import weights_sha256
+from recuse.models.checkpoint import state_sha256, weights_sha256
 from recuse.progress import Progress
 from recuse.records.layout import TRAINING_STATE, training_log_name
+from recuse.records.sealed import checksum
 from recuse.records.store import write_atomically
 from recuse.serialize import to_plain
 from recuse.training.config import TrainConfig
 from recuse.training.processes import ALONE, Processes
 
 Row = dict[str, float | int]
+# What a state of before there were checksums begins with, and how long a checksum is.
+_ARCHIVE, _SEAL = b"PK", 16
+# What stands before the header of safetensors, and of what is in it the digest of the tensors.
+_LENGTH, _DIGEST = 8, "sha256"
 
 
 @dataclass
@@ -114,7 +120,8 @@ def save_state(path: Path, identity: str, parts: Mapping[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save({"identity": identity, **parts}, buffer)
-    write_atomically(path, buffer.getvalue())
+    data = buffer.getvalue()
+    write_atomically(path, checksum(data).encode() + data)
 
 
 def load_state(path: Path, identity: str, processes: Processes) -> dict[str, Any] | None:
@@ -134,12 +141,11 @@ def load_state(path: Path, identity: str, processes: Processes) -> dict[str, Any
     if not found:
         return None
     try:
-        loaded = torch.load(io.BytesIO(found[1:]), map_location="cpu", weights_only=True)
+        data = _checked(found[1:])
+        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         owner = loaded["identity"]
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is damaged and cannot be resumed from; delete {path.parent} and rerun"
-        ) from error
+        raise _damaged(path) from error
     if owner != identity:
         raise ConfigError(
             f"{path.parent} holds a different run (config, data or initial weights differ); choose "
@@ -148,13 +154,43 @@ def load_state(path: Path, identity: str, processes: Processes) -> dict[str, Any
     return dict(loaded)
 
 
+def _checked(data: bytes) -> bytes:
+    """A state without its checksum; that of an older version has none.
+
+    Raises:
+        EOFError: They do not match.
+    """
+    if data.startswith(_ARCHIVE):
+        return data
+    seal, whole = data[:_SEAL], data[_SEAL:]
+    if seal != checksum(whole).encode():
+        raise EOFError
+    return whole
+
+
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write bare weights as safetensors."""
-    write_atomically(
-        path, serialize({k: v.detach().cpu().contiguous().clone() for k, v in state.items()})
-    )
+    """Write bare weights as safetensors, and their digest with them."""
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+    write_atomically(path, serialize(plain, {_DIGEST: state_sha256(plain)}))
 
 
 def load_weights(path: Path, processes: Processes = ALONE) -> dict[str, Tensor]:
-    """Read what :func:`save_weights` wrote; only the first process needs to see the file."""
-    return deserialize(processes.from_first(path.read_bytes))
+    """Read what :func:`save_weights` wrote; only the first process needs to see the file.
+
+    Raises:
+        DataError: It is not as it was written.
+    """
+    data = processes.from_first(path.read_bytes)
+    try:
+        state = deserialize(data)
+        length = int.from_bytes(data[:_LENGTH], "little")
+        about = json.loads(data[_LENGTH : _LENGTH + length]).get("__metadata__", {})
+    except (SafetensorError, ValueError) as error:
+        raise _damaged(path) from error
+    if about.get(_DIGEST, found := state_sha256(state)) != found:  # older versions wrote none
+        raise _damaged(path)
+    return state
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"{path} is damaged; delete {path.parent} and rerun")
