@@ -25,7 +25,7 @@ from recuse.models import ResNet, build_seeded
 from recuse.protocols import Objective
 from recuse.threat import Threat
 from recuse.training import Robust, Standard, TrainConfig
-from recuse.training.batches import Batch
+from recuse.training.batches import Batches
 from recuse.training.forward import Trainee
 from recuse.training.processes import Processes
 from recuse.training.steps import differentiate
@@ -45,7 +45,8 @@ def steps(name: str, rows: int, count: int) -> dict[str, float]:
     processes = Processes.on(torch.device("cpu"))
     config = TrainConfig(OBJECTIVES[name], Threat("linf", "8/255"))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    batch, trainee = Batch(split.images, split.labels, split.ids), Trainee(model)
+    (batch,) = Batches(split, rows, seed=0).epoch(0, deal=processes.deal(1))
+    trainee = Trainee(model)
     for number in range(count + 1):
         if number == 1:
             begun, wall = time.process_time(), time.perf_counter()

@@ -56,7 +56,7 @@ CASES["linear weights"] = Robust(GairTrades(weights=DiscreteWeights()), QUICK)
 @pytest.fixture(scope="module")
 def batch():
     split = Digits().load(None).train.head(ROWS)
-    return Batch(split.images, split.labels, split.ids)
+    return Batch(split.images, split.labels, split.ids, ROWS)
 
 
 def gradient_and_log(objective, batch, parts):

@@ -12,6 +12,7 @@ from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.training.averaging import Averager, Ema, NoAverage, Swa
 from recuse.training.batches import Batches, shuffled
+from recuse.training.processes import Processes
 from recuse.training.schedule import SCHEDULES, Constant, Cosine, OneDrop, Ramp, Step
 
 
@@ -121,12 +122,26 @@ def test_each_batch_holds_its_share_of_extra_data():
     assert len(set(drawn)) == 7
 
 
-def test_parts_and_shares_cover_the_batch():
-    (batch,) = Batches(split(11), 11, seed=0).epoch(0)
-    assert sum((part.ids for part in batch.parts(3)), ()) == batch.ids
-    shares = [batch.every(3, i).ids for i in range(3)]
-    assert sorted(sum(shares, ())) == sorted(batch.ids)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+@pytest.mark.parametrize("parts", [1, 3, 4, 20])
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+def test_shares_of_all_processes_are_the_batch(count, parts):
+    batches = Batches(split(11), 8, seed=0, extra=split(5, "extra"), share=0.25)
+    peers = [Processes(index=i, count=count) for i in range(count)]
+    dealt = zip(*(batches.epoch(0, deal=p.deal(parts)) for p in peers), strict=True)
+    for whole, own in zip(batches.epoch(0), dealt, strict=True):
+        shares = [list(p.shares(b, parts)) for p, b in zip(peers, own, strict=True)]
+        found = []
+        for part in zip(*shares, strict=True):
+            counted = [share.batch for share in part if share.counts]
+            assert max(map(len, counted)) - min(map(len, counted)) <= (len(counted) == count)
+            # Those without a row of their own compute one along.
+            assert {len(share.batch) for share in part if not share.counts} <= {1}
+            images = torch.cat([batch.images for batch in counted])
+            ids = sum((batch.ids for batch in counted), ())
+            found += sorted(zip(ids, images, strict=True), key=lambda row: whole.ids.index(row[0]))
+        assert tuple(i for i, _ in found) == whole.ids
+        assert torch.equal(torch.stack([image for _, image in found]), whole.images)
+        assert {batch.whole for batch in own} == {len(whole)}
 
 
 def test_no_room_for_labelled_data_is_refused():

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,7 @@ MODES: dict[int, str] = {1: "L", 3: "RGB"}
 # Pillow cuts these modes off at 255 where it converts them; of colours with 16 bits it reads 8.
 _DEEP_MODES = ("I", "F")
 _DEEP_COLOURS = (";16B", ";16L", ";16N")
+_ADDRESS = re.compile(" <_io.BytesIO object at 0x[0-9a-f]+>")
 # A few bytes of PNG can ask for gigabytes of pixels.
 PIXEL_LIMIT, MEGAPIXELS = "RECUSE_MAX_MEGAPIXELS", 64
 # What Pillow raises on damaged input, by format: truncation, bad headers, bad PNG chunks, bombs.
@@ -72,8 +74,9 @@ def open_image(data: bytes, where: str, mode: str = "RGB") -> Image.Image:
                 raise UnreadableImageError(f"{where}: {said}")
             return ImageOps.exif_transpose(image).convert(mode)
     except DAMAGED as error:
+        said = _ADDRESS.sub("", str(error))  # which Pillow adds where it knows no file's name
         raise UnreadableImageError(
-            f"{where}: the image is truncated or not an image ({error})"
+            f"{where}: the image is truncated or not an image ({said})"
         ) from error
 
 

@@ -1,6 +1,6 @@
 """Which samples a step sees: an order that depends on (seed, epoch, sample id) alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,9 @@ from recuse.errors import ConfigError
 from recuse.random import stable_seed
 from recuse.transfer import sent
 
+# Of the rows of a batch, counted from 0, those that one process computes, ascending.
+Deal = Callable[[int], Sequence[int]]
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -20,30 +23,29 @@ class Batch:
         images: Before augmentation.
         labels: Class indices (pseudo-labels for extra data).
         ids: Sample ids.
+        whole: Rows of the step in all processes together.
     """
 
     images: Tensor
     labels: Tensor
     ids: tuple[str, ...]
+    whole: int
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
         """The batch on a device, images in the network's type."""
-        return Batch(sent(self.images, device, dtype), sent(self.labels, device), self.ids)
+        images, labels = sent(self.images, device, dtype), sent(self.labels, device)
+        return Batch(images, labels, self.ids, self.whole)
 
-    def parts(self, count: int) -> Iterator["Batch"]:
-        """At most ``count`` parts of nearly equal size."""
-        size = -(-len(self) // count)
-        for at in range(0, len(self), size):
+    def cut(self, sizes: Sequence[int]) -> Iterator["Batch"]:
+        """Consecutive parts of these sizes."""
+        at = 0
+        for size in sizes:
             rows = slice(at, at + size)
-            yield Batch(self.images[rows], self.labels[rows], self.ids[rows])
-
-    def every(self, count: int, offset: int) -> "Batch":
-        """Rows ``offset, offset + count, ...``: the share of one of ``count`` processes."""
-        rows = slice(offset, None, count)
-        return Batch(self.images[rows], self.labels[rows], self.ids[rows])
+            yield Batch(self.images[rows], self.labels[rows], self.ids[rows], self.whole)
+            at += size
 
 
 def shuffled(ids: tuple[str, ...], *, seed: int, epoch: int) -> list[int]:
@@ -109,24 +111,33 @@ class Batches:
         """Batches per epoch."""
         return -(-len(self.train) // self.own)
 
-    def epoch(self, number: int, *, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from the ``start``-th on."""
+    def epoch(self, number: int, *, start: int = 0, deal: Deal = range) -> Iterator[Batch]:
+        """The batches of an epoch from the ``start``-th on; of each, the rows that are dealt out.
+
+        What is dealt to other processes is not decoded here.
+        """
         order = shuffled(self.train.ids, seed=self.seed, epoch=number)
         steps = range(start, len(self))
-        parts = self.train.parts(order[s * self.own : (s + 1) * self.own] for s in steps)
+        own = [order[s * self.own : (s + 1) * self.own] for s in steps]
+        wholes = [len(rows) + self.extras for rows in own]
+        dealt = [deal(whole) for whole in wholes]
+        parts = self.train.parts(
+            [rows[at] for at in mine if at < len(rows)]
+            for rows, mine in zip(own, dealt, strict=True)
+        )
         if not self.extra:
-            yield from map(_batch, parts)
+            for part, whole in zip(parts, wholes, strict=True):
+                yield Batch(part.images, part.labels, part.ids, whole)
             return
         pool = shuffled(self.extra.ids, seed=self.seed, epoch=number)
-        size, count = self.extras, len(pool)
-        extra = self.extra.parts([pool[(s * size + i) % count] for i in range(size)] for s in steps)
-        for own, more in zip(parts, extra, strict=True):
-            yield _joined(_batch(own), _batch(more))
+        extra = self.extra.parts(
+            [pool[(s * self.extras + at - len(rows)) % len(pool)] for at in mine if at >= len(rows)]
+            for s, rows, mine in zip(steps, own, dealt, strict=True)
+        )
+        for first, second, whole in zip(parts, extra, wholes, strict=True):
+            yield _joined(first, second, whole)
 
 
-def _batch(part: Split) -> Batch:
-    return Batch(part.images, part.labels, part.ids)
-
-
-def _joined(a: Batch, b: Batch) -> Batch:
-    return Batch(torch.cat([a.images, b.images]), torch.cat([a.labels, b.labels]), a.ids + b.ids)
+def _joined(a: Split, b: Split, whole: int) -> Batch:
+    images, labels = torch.cat([a.images, b.images]), torch.cat([a.labels, b.labels])
+    return Batch(images, labels, a.ids + b.ids, whole)

@@ -1,11 +1,11 @@
 """The processes that train together: one by default, several under a launcher such as ``torchrun``.
 
 The batch of a step is that of the config whatever their number: each part of it is dealt out row by
-row, every process differentiates the sum over its rows divided by the rows of the whole batch, and
-the gradients are added up. Noise is keyed by seed and sample id, batch norm takes its statistics
-from the rows of all (:mod:`recuse.training.batch_norm`), and weights that a loss scales to mean 1
-are scaled over the batch. So several processes take the steps of one, up to rounding: its weights,
-its log. Only dropout draws for each process.
+row before anything is decoded, every process differentiates the sum over its rows divided by the
+rows of the whole batch, and the gradients are added up. Noise is keyed by seed and sample id, batch
+norm takes its statistics from the rows of all (:mod:`recuse.training.batch_norm`), and weights that
+a loss scales to mean 1 are scaled over the batch. So several processes take the steps of one, up to
+rounding: its weights, its log. Only dropout draws for each process.
 
 No wrapper around the network is needed, and none exchanges anything while an attack runs: attacks
 see a copy in eval mode, so that it does not matter how many steps each of them takes.
@@ -23,7 +23,7 @@ from torch import distributed as dist
 
 from recuse.errors import ConfigError, TrainingError
 from recuse.results import LossTerms
-from recuse.training.batches import Batch
+from recuse.training.batches import Batch, Deal
 
 CPU = torch.device("cpu")
 
@@ -93,10 +93,22 @@ class Processes:
         """Whether this process writes files and reports progress."""
         return self.index == 0
 
-    def share(self, batch: Batch) -> Share:
-        """The rows of the batch that this process computes."""
-        own = batch if self.count == 1 else batch.every(self.count, self.index)
-        return Share(own, counts=True) if len(own) else Share(batch.every(len(batch), 0), False)
+    def deal(self, parts: int) -> Deal:
+        """Which rows this process computes of a batch that is cut into so many parts."""
+        return lambda whole: [row for own, _ in self._dealt(whole, parts) for row in own]
+
+    def shares(self, batch: Batch, parts: int) -> Iterator[Share]:
+        """What this process computes of each part of a batch whose rows were dealt out so."""
+        dealt = list(self._dealt(batch.whole, parts))
+        shares = batch.cut([len(own) for own, _ in dealt])
+        return map(Share, shares, [counts for _, counts in dealt])
+
+    def _dealt(self, whole: int, parts: int) -> Iterator[tuple[range, bool]]:
+        """The rows of each part, and whether they count."""
+        size = -(-whole // parts)
+        for at in range(0, whole, size):
+            own = range(at + self.index, min(at + size, whole), self.count)
+            yield (own, True) if own else (range(at, at + 1), False)
 
     def summed(self, values: Tensor) -> Tensor:
         """The sum over all processes, the same bits in each."""

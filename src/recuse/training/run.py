@@ -129,7 +129,8 @@ class TrainingRun:
 
     def epoch(self) -> None:
         """Do what is left of the current epoch."""
-        for batch in self.batches.epoch(self.position.epoch, start=self.position.step):
+        deal, position = self.processes.deal(self.position.parts), self.position
+        for batch in self.batches.epoch(position.epoch, start=position.step, deal=deal):
             self.step(batch)
             self.position.step += 1
             ended = self.position.step == len(self.batches)
@@ -207,7 +208,7 @@ class TrainingRun:
             processes=self.processes,
         )
         add_to(position.sums, sums)
-        position.samples += len(batch)
+        position.samples += batch.whole
 
     def check_finite(self) -> None:
         """Stop if the loss is not a number any more."""

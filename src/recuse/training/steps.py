@@ -76,12 +76,12 @@ def differentiate(
 
     Args:
         trainee: The network in training.
-        batch: All rows of the step.
+        batch: The rows of the step that were dealt to this process.
         config: Objective, threat, augmentation, seed.
         progress: Share of training that is done.
         epoch: Number of the epoch, from 0.
         parts: Parts the batch is cut into.
-        processes: Those that share each part.
+        processes: Those that share each part (:meth:`Processes.deal`).
 
     Returns:
         Sums over all samples of the loss and its parts, for the log.
@@ -91,7 +91,7 @@ def differentiate(
     device, dtype = parameters[0].device, parameters[0].dtype
     sums: dict[str, Tensor] = {}
     waiting = Waiting()
-    for share in map(processes.share, batch.parts(parts)):
+    for share in processes.shares(batch, parts):
         own = share.batch.to(device, dtype)
         noise = SampleNoise(config.seed, own.ids, f"train/{epoch}")
         x = config.augment(own.images, noise.substream("augment"))
@@ -104,13 +104,13 @@ def differentiate(
             )
         terms = share.counted(terms)
         if parts > 1 or processes.count > 1:
-            terms = waiting.take(terms, parameters, rows=len(batch))
-        torch.autograd.backward(terms.total.sum() / len(batch))
+            terms = waiting.take(terms, parameters, rows=batch.whole)
+        torch.autograd.backward(terms.total.sum() / batch.whole)
         add_to(sums, {"loss": terms.total.detach(), **terms.parts})
         if terms.correct is not None:
             add_to(sums, {"train_accuracy": terms.correct.float()})
     if waiting.weight is not None:
-        add_to(sums, waiting.settle(processes.summed(waiting.weight) / len(batch)))
+        add_to(sums, waiting.settle(processes.summed(waiting.weight) / batch.whole))
     processes.sum_gradients(parameters)
     return processes.sum_by_name(sums)
 
