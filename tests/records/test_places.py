@@ -5,6 +5,7 @@ import pickle
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,26 @@ def test_failures_that_pass_change_nothing(run: Path, monkeypatch: pytest.Monkey
     (shard,) = record.shards.paths
     assert_frame_equal(read_record(record.shards.folder).frame, rows(0, 24))
     assert len(list(run.rglob("*.*"))) == 3, shard
+
+
+def test_a_store_that_is_waited_for_is_said_once(
+    run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for failures in (1, 2, 20):
+        left = [failures]
+
+        def fails(left: list[int] = left) -> bool:
+            left[0] -= 1
+            return left[0] >= 0
+
+        with monkeypatch.context() as away:
+            failing(away, fails)
+            (run / "x").write_bytes(b"x")
+    (line,) = [said.getMessage() for said in caplog.records if said.name == places.__name__]
+    assert f"{run}/x does not answer (" in line
+    assert "internal error" in line
+    assert line.endswith("asked again for 60 s")
 
 
 def test_a_store_that_stays_away_is_told_once_and_the_rows_stay(

@@ -12,6 +12,7 @@ a lost connection) is made again with growing pauses, as long as ``PATIENCE_S``.
 
 import functools
 import io
+import logging
 import os
 import re
 import time
@@ -28,6 +29,8 @@ T = TypeVar("T")
 PATIENCE_S = 60.0
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
+# Pauses from which on it is said, once, that a store is waited for.
+TOLD_PAUSE_S = 1.0
 URL = re.compile(r"[a-z][a-z0-9+.:-]+://.+")
 # Of these, a file is an object and a folder what the names of objects begin with.
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"}
@@ -37,6 +40,7 @@ EXTRAS = {"s3": "s3", "s3a": "s3"}
 _LASTING = (ValueError, TypeError, NotImplementedError, ImportError, PermissionError)
 _LASTING_NAMES = re.compile("Credential|Auth|Profile|Param|Region")
 _TOLD = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_LOG = logging.getLogger(__name__)
 
 
 class RemotePath(PosixPath):
@@ -200,6 +204,9 @@ class RemotePath(PosixPath):
                         f"{self} did not answer for {PATIENCE_S:.0f} s ({why}); what is finished "
                         "is kept, and the same command goes on from there"
                     ) from error
+            if pause <= TOLD_PAUSE_S < 2 * pause:
+                said = "%s does not answer (%s); it is asked again for %.0f s"
+                _LOG.warning(said, self, why, until - time.monotonic())
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
