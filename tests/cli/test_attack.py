@@ -162,5 +162,5 @@ def test_what_cannot_be_attacked_is_one_sentence(
     (tmp_path / "empty").mkdir()
     said = refused(["attack", "--from", str(tmp_path / "empty"), *data], capsys)
     assert "is no system" in said
-    assert "core" in refused(["attack", stage, *data], capsys)
+    assert "(--no-core)" in refused(["attack", stage, *data], capsys)
     assert not (tmp_path / "run").exists()

@@ -24,6 +24,7 @@ def attack(
     /,
     data: JudgedData,
     core: str | None = None,
+    no_core: bool = False,
     from_: Annotated[Path | None, arg(name="from", metavar="PATH", help_behavior_hint="")] = None,
     threat: str | None = None,
     out: Path = Path("runs/attack"),
@@ -52,6 +53,7 @@ def attack(
             --from where they are found, as NAME=MODEL. A mixture is a model too.
         data: Images to judge, and how they are read; take the same as for recuse evaluate.
         core: The accurate model that answers the rest.
+        no_core: Nobody answers the rest.
         from_: What recuse cascade search --json wrote, whose most frequent system is attacked, or
             the folder of a system.
         threat: norm:eps of the attacker, which is the selectors' radius too; linf:2/255 by default.
@@ -77,7 +79,7 @@ def attack(
     from recuse.records.run_folder import keep_compositions, read_compositions
 
     engine = computing.chosen(device)
-    typed = Members((stages,), (selector,), selection_network, core, from_=from_)
+    typed = Members((stages,), (selector,), selection_network, core, no_core, from_)
     who = plan_of(replace(typed, threat=threat or (None if from_ else "linf:2/255")))
     aimed = (Apgd(loss=TargetedDlr(rank)) for rank in range(1, targets + 1))
     last = (Square(queries=black_box),) if black_box else ()
