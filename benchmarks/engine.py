@@ -1,5 +1,7 @@
 """Two worker processes against one, and one against none: what the engine brings and costs.
 
+``--ray`` takes one worker of Ray against none instead, on a cluster that is started for the work.
+
 A real network is attacked on real images, at radii so small that hardly any attack ends early, and
 in shards that take half a minute each (0.48 s an image where this was written), as where an engine
 is worth its start-up, which is included: eight minutes in all. Seconds are those of the wall, so
@@ -7,12 +9,13 @@ that rows mean something only where the load (in the JSON) is low. The records m
 """
 
 import tempfile
+import time
 from pathlib import Path
 
 from harness import Row, alternate, cifar_test, options, report, shared_model
 from recuse.attacks import Apgd
 from recuse.data.split import Split
-from recuse.engine import Engine, InProcess, Processes
+from recuse.engine import Engine, InProcess, Processes, RayTasks
 from recuse.evaluation import Evaluation, evaluate
 from recuse.records.hashes import record_hash
 
@@ -55,10 +58,23 @@ def compare(
     )
 
 
-def run(repeats: int, images: int) -> list[Row]:
+def run(repeats: int, images: int, ray: bool) -> list[Row]:
     split = cifar_test(images)
     size = -(-images // SHARDS)
     two, one, here = Processes(2, size), Processes(1, size), InProcess(size)
+    if ray:
+        row = compare(
+            "engine Ray, one worker against none",
+            split,
+            RayTasks(1, shard_size=size),
+            here,
+            repeats,
+            goal=0.95,
+        )
+        begun = time.perf_counter()
+        assert list(RayTasks(1).map(eval, ["1"], told=print)) == [1]
+        row.detail["start_seconds"] = round(time.perf_counter() - begun, 1)
+        return [row]
     return [
         compare("engine two workers against one", split, two, one, repeats, goal=1.8),
         compare("engine one worker against none", split, one, here, repeats, goal=0.97),
@@ -69,5 +85,6 @@ if __name__ == "__main__":
     chosen = options(__doc__ or "")
     chosen.add_argument("--images", type=int, default=264)
     chosen.set_defaults(repeats=1)
+    chosen.add_argument("--ray", action="store_true")
     given = chosen.parse_args()
-    report(lambda: run(given.repeats, given.images), given.threads, given.json)
+    report(lambda: run(given.repeats, given.images, given.ray), given.threads, given.json)

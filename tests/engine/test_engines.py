@@ -68,14 +68,23 @@ def test_a_lost_piece_is_computed_again_and_the_loss_is_told(tmp_path, act, why)
     assert why in told[0]
 
 
-def test_a_worker_that_never_answers_is_given_up(tmp_path):
-    told, hang = [], "__import__('time').sleep(1000)"
+HANG = "__import__('time').sleep(1000)"
+DEAF = f"(__import__('signal').signal(15, __import__('signal').SIG_IGN), {HANG})"
+
+
+@pytest.mark.parametrize("silence", [HANG, DEAF], ids=["hangs", "deaf to SIGTERM"])
+def test_a_worker_that_never_answers_is_given_up(tmp_path, monkeypatch, silence):
+    monkeypatch.setattr("recuse.engine.processes.STOP_S", 0.2)
+    seen, told = tmp_path / "worker", []
+    note = f"__import__('pathlib').Path({str(seen)!r}).write_text(str(__import__('os').getpid()))"
+    pieces = [once(tmp_path / "hung", f"({note}, {silence})", 1), "2"]
     # A worker may take longer than that to start, so that there are attempts enough.
     engine = Processes(2, retries=Retries(attempts=8, pause=0.01, patience=1.0))
     began = time.monotonic()
-    assert sorted(results(engine, [once(tmp_path / "hung", hang, 1), "2"], told)) == [1, 2]
+    assert sorted(results(engine, pieces, told)) == [1, 2]
     assert time.monotonic() - began < 200
     assert "did not answer" in told[0]
+    assert not Path("/proc", seen.read_text()).exists()
 
 
 def test_a_piece_that_kills_every_worker_is_one_sentence():

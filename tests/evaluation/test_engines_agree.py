@@ -1,7 +1,11 @@
 """The record is the same whatever computes it, in pieces of any size, whoever dies."""
 
+import ctypes
 import multiprocessing
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
 from recuse.data import Digits
 from recuse.data.split import Split
 from recuse.engine import Engine, InProcess, Processes, Retries
-from recuse.errors import DataError, EngineError
+from recuse.errors import DataError, EngineError, RecordError
 from recuse.evaluation import Evaluation, evaluate
 from recuse.evaluation.attack_cascade import CascadeAttack, attack_cascade
 from recuse.evaluation.certify_dataset import Certification, certify_dataset
@@ -98,6 +102,86 @@ def test_workers_that_are_killed_again_and_again_change_no_row(
     record = attacked(network(), digits, tmp_path / "killed", TWO, progress=kill)
     assert record_hash(record) == record_hash(whole)
     assert any("SIGKILL; its piece is computed again" in note for note in notes)
+
+
+class Steady(nn.Module):
+    """A network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x)
+        return logits
+
+
+class Astray(Steady):
+    """The same on a machine whose time of day jumps to and fro, years each way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.time = astray
+        return super().forward(x)
+
+
+def astray(real: Callable[[], float] = time.time) -> float:
+    return real() + 1e8 * (-1) ** int(1e3 * real())
+
+
+def test_a_clock_that_jumps_changes_no_row_and_gives_nobody_up(
+    digits: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", time.time)  # which the network sets, here as in workers
+    whole, told = attacked(Steady(), digits.head(24), tmp_path / "whole", InProcess()), list[str]()
+
+    def tell(task: str, done: int, total: int, note: str = "") -> None:
+        told.append(note)
+
+    for name, engine in {"here": InProcess(), "two": TWO}.items():
+        found = attacked(Astray(), digits.head(24), tmp_path / name, engine, tell)
+        assert record_hash(found) == record_hash(whole)
+        assert time.time is astray
+    assert set(told) == {""}
+
+
+@contextmanager
+def obeying_permissions() -> Iterator[None]:
+    """Without the administrator's right to write where it is forbidden, in this thread."""
+    libc, header = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0)
+    held = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, twice
+    libc.capget(header, held)
+    before = held[0]
+    held[0] &= ~(1 << 1)  # CAP_DAC_OVERRIDE
+    libc.capset(header, held)
+    try:
+        yield
+    finally:
+        held[0] = before
+        libc.capset(header, held)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="rights are dropped as Linux drops them")
+def test_a_folder_that_becomes_read_only_is_a_sentence_and_costs_no_row(
+    digits: Split, tmp_path: Path
+) -> None:
+    few, records = digits.head(24), tmp_path / "cut"
+    whole = attacked(network(), few, tmp_path / "whole", InProcess())
+
+    def lock(task: str, done: int, total: int, note: str = "") -> None:
+        if done:
+            (folder,) = records.iterdir()
+            folder.chmod(0o555)
+
+    with obeying_permissions():
+        with pytest.raises(RecordError, match=r"cannot write .*Permission denied; nothing was lef"):
+            attacked(network(), few, records, InProcess(8), lock)
+        (folder,) = records.iterdir()
+        assert len(list(folder.glob("shard-*"))) == 1
+        assert not list(folder.glob("*.partial"))
+        with pytest.raises(RecordError, match=r"cannot write .*Permission denied"):
+            attacked(network(), few, records, InProcess(8))
+        folder.chmod(0o755)
+        assert record_hash(attacked(network(), few, records, InProcess(8))) == record_hash(whole)
 
 
 class Tight(nn.Module):

@@ -9,6 +9,7 @@ from recuse.recipes import RunLocation
 from recuse.recipes import sweep as module
 from recuse.recipes.sweep import Axis, cells, sweep
 from recuse.records.layout import CONFIG, REPORT
+from recuse.records.places import place
 
 
 def axes(*texts: str) -> list[Axis]:
@@ -84,10 +85,13 @@ def test_cells_that_are_finished_are_not_run_again(
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_its_cells_and_reports_on_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("behind_url", [False, True])
+def test_a_sweep_runs_its_cells_and_reports_on_them(tmp_path: Path, behind_url: bool) -> None:
     found = cells("digits", axes("seed=0,1"), quick=True)
-    told = []
-    path = sweep(found, RunLocation(tmp_path), progress=lambda *words: told.append(words[1:3]))
+    out, told = place("memory://sweep") if behind_url else tmp_path, []
+    path = sweep(found, RunLocation(out), progress=lambda *words: told.append(words[1:3]))
     assert told == [(0, 2), (1, 2), (2, 2)]
-    assert all((tmp_path / cell.name / CONFIG).is_file() for cell in found)
+    assert all((out / cell.name / CONFIG).is_file() for cell in found)
     assert "seed=1" in path.read_text(encoding="utf-8")
+    assert path == out / REPORT
+    assert sweep(found, RunLocation(out)) == path  # nothing left to do
