@@ -201,7 +201,7 @@ def training_step(model: nn.Module, config: TrainConfig) -> Callable[[], object]
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(config.batch_size, 3, 32, 32, generator=draw)
     ids = tuple(f"train/{row}" for row in range(config.batch_size))
-    batch = Batch(images, torch.arange(config.batch_size) % 10, ids)
+    batch = Batch(images, torch.arange(config.batch_size) % 10, ids, len(ids))
     trainee, averager = Trainee(model, config.precision), Averager(config.average, model)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=1e-6, momentum=config.momentum, weight_decay=config.weight_decay

@@ -53,7 +53,7 @@ def network(name: str, device: str) -> torch.nn.Module:
 def steps(config: TrainConfig, model: torch.nn.Module) -> Callable[[], dict[str, torch.Tensor]]:
     """What the loop does for a batch between two looks at the loss."""
     draw = torch.Generator().manual_seed(0)
-    batch = Batch(torch.rand(6, 3, 32, 32, generator=draw), torch.arange(6), IDS)
+    batch = Batch(torch.rand(6, 3, 32, 32, generator=draw), torch.arange(6), IDS, 6)
     trainee, averager = Trainee(model, config.precision), Averager(Ema(0.9), model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
 
