@@ -8,6 +8,7 @@ from pathlib import Path
 from zlib import compress, crc32
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from PIL import Image
@@ -133,6 +134,35 @@ def test_mixed_cifar10_is_lossless_where_it_can_be(write_parquet: Writer, tmp_pa
         write_parquet(blobs[40:42], [label, 1], file=file, index=[index, 7])
         with pytest.raises(DataError, match=says):
             Cifar10(test="mixed").load_test(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("x1", None, r"no column x1; .*gtsrb\(crop=false\)"),
+        ("track", None, "no column track"),
+        ("track", [0, None], "row 1 holds no whole numbers in track, but None"),
+        ("x1", [0, None], "row 1 holds no whole numbers in x1, y1, x2, y2, but None, 0, 9, 9"),
+        ("y1", ["0", "0"], "row 0 holds no whole numbers"),
+        ("y1", [0.0, float("nan")], "row 1 holds no whole numbers"),
+        ("y1", [0.0, 0.5], "row 1 holds no whole numbers"),
+        ("x2", [9, -1], r"row 1 holds no box of pixels \(x1 y1 x2 y2 = 0 0 -1 9\)"),
+    ],
+)
+def test_signs_without_boxes_are_one_sentence(
+    column: str, values: list[object] | None, said: str, tmp_path: Path
+) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (10, 10)).save(picture, "PNG")
+    image = {"bytes": picture.getvalue(), "path": "a.png"}
+    columns = {"label": [0, 1], "x1": [0, 0], "y1": [0, 0], "x2": [9, 9], "y2": [9, 9]}
+    columns |= {"track": [0, 1]} | ({} if values is None else {column: values})
+    frame = pl.DataFrame({"img": [image] * 2, **columns})
+    frame = frame.drop(column) if values is None else frame
+    for part in ("train", "test"):
+        frame.write_parquet(tmp_path / f"gtsrb_{part}.parquet")
+    with pytest.raises(DataError, match=said):
+        Gtsrb(crop=True).load(tmp_path)
 
 
 def test_slack_enlarges_the_boxes_of_signs_within_their_images(

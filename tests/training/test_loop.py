@@ -19,6 +19,7 @@ from recuse.data import Digits, Gaussians
 from recuse.data.augment import CropFlip
 from recuse.errors import ConfigError, DataError, PausedError, TrainingError
 from recuse.models import Mlp, SmallConvNet, build_seeded
+from recuse.models.prepared import imitates_bf16
 from recuse.serialize import from_plain, to_plain
 from recuse.threat import Threat
 from recuse.training import (
@@ -520,3 +521,30 @@ def test_short_epochs_do_not_each_write_the_state(digits, tmp_path):
 
     fit(net(), *digits, config, tmp_path, progress=look)
     assert sorted(set(written)) == [0, 2]
+
+
+def test_a_run_says_that_it_goes_on_without_its_precision(digits, tmp_path, monkeypatch):
+    config = replace(BASE, precision="bf16", epochs=1)
+    told = []
+
+    def listen(task, done, total, note=""):
+        told.append((done, note))
+
+    monkeypatch.setattr("recuse.training.run.imitates_bf16", lambda device: False)
+    fit(net(), *digits, replace(config, epochs=1), tmp_path / "whole", progress=listen)
+    assert not any("imitates" in note for _, note in told)
+    monkeypatch.setattr("recuse.training.run.imitates_bf16", lambda device: True)
+    fit(net(), *digits, replace(config, epochs=1), tmp_path / "whole", progress=listen)
+    (where,) = (done for done, note in told if "the same command goes on from here" in note)
+    assert where == 5, "it tells where the run stands"
+    told.clear()
+    fit(net(), *digits, BASE, tmp_path / "fp32", progress=listen)
+    assert not any("imitates" in note for _, note in told)
+
+
+def test_what_has_no_bf16_is_known(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert imitates_bf16(torch.device("cpu"))
+    assert not imitates_bf16(torch.device("meta"))
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert not imitates_bf16(torch.device("cpu"))

@@ -14,6 +14,7 @@ from recuse.data.split import Split, Splits
 from recuse.errors import ConfigError, DataError
 from recuse.random import generator
 
+BOX, SIZE = ("x1", "y1", "x2", "y2"), ("width", "height")
 _HOW = (
     "GTSRB as parquet: img at original size, label, box x1 y1 x2 y2 (inclusive) and track, "
     "one row per image of https://benchmark.ini.rub.de"
@@ -75,13 +76,15 @@ def sign_boxes(table: ImageTable, *, slack: float = 0.0, seed: int = 0) -> list[
         seed: Of how the slack of each image is split between its two sides.
 
     Raises:
-        DataError: The table has no box columns.
+        DataError: The table has no box columns, or a row without a box.
     """
-    names = ("x1", "y1", "x2", "y2", *(("width", "height") if slack else ()))
-    if missing := [name for name in names if name not in table.frame.columns]:
-        raise DataError(f"{table.path}: no column {', '.join(missing)}")
     boxes: list[Box] = []
-    for row, (x1, y1, x2, y2, *size) in enumerate(table.frame.select(names).rows()):
+    for row, (x1, y1, x2, y2, *size) in enumerate(_numbers(table, BOX + SIZE * bool(slack))):
+        if not (0 <= x1 <= x2 and 0 <= y1 <= y2):
+            raise DataError(
+                f"{table.path}: row {row} holds no box of pixels (x1 y1 x2 y2 = {x1} {y1} {x2} "
+                f"{y2}); repair it, or take whole images: gtsrb(crop=false)"
+            )
         box = (x1, y1, x2 + 1, y2 + 1)
         if slack:
             alpha = place_of(f"{table.path.stem}/{row:05d}", seed)
@@ -116,6 +119,21 @@ def hold_out_tracks(
 
 
 def _tracks(table: ImageTable) -> list[int]:
-    if "track" not in table.frame.columns:
-        raise DataError(f"{table.path}: no column track, which the validation cut needs")
-    return [int(track) for track in table.frame["track"]]
+    return [track for (track,) in _numbers(table, ("track",))]
+
+
+def _numbers(table: ImageTable, names: tuple[str, ...]) -> list[tuple[int, ...]]:
+    """The whole numbers of some columns, row by row."""
+    if missing := [name for name in names if name not in table.frame.columns]:
+        raise DataError(
+            f"{table.path}: no column {', '.join(missing)}; tracks are needed to cut out "
+            "validation images, boxes to cut out signs (gtsrb(crop=false) takes whole images)"
+        )
+    rows = table.frame.select(names).rows()
+    for row, values in enumerate(rows):
+        if not all(isinstance(v, int | float) and v == v // 1 for v in values):
+            raise DataError(
+                f"{table.path}: row {row} holds no whole numbers in {', '.join(names)}, but "
+                f"{', '.join(map(repr, values))}; repair it"
+            )
+    return [tuple(map(int, values)) for values in rows]

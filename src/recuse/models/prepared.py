@@ -151,6 +151,13 @@ def suited_precision(model: nn.Module) -> Precision:
     return "bf16" if large and device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
+def imitates_bf16(device: torch.device) -> bool:
+    """Whether a device has no bf16 of its own, so that it takes many times as long."""
+    if device.type == "cuda":
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def store_channels_last(module: nn.Module) -> None:
     """Lay the weights of convolutions out as a CPU multiplies them fastest, in place."""
     for tensor in (*module.parameters(), *module.buffers()):

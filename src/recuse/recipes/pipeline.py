@@ -71,9 +71,10 @@ def run(config: RunConfig, place: RunLocation, *, progress: Progress = silent) -
         ConfigError: The folder holds a different run.
         RecuseError: Anything else that cannot be done as asked.
     """
-    claim_folder(config, place.out)
+    unclaimed(config, place.out)  # before minutes of reading
     sources = [config.data, *(plan.data or config.data for plan in config.models)]
     splits = load_each(sources, place.data_root)
+    claim_folder(config, place.out)  # data that cannot be read leave no folder
     records = [
         record
         for plan in config.models
@@ -100,6 +101,14 @@ def claim_folder(config: RunConfig, out: Path) -> None:
     Raises:
         ConfigError: The folder holds a different run, or files that are not of a run.
     """
+    if unclaimed(config, out):
+        write_atomically(out / CONFIG, config_text(config).encode())
+        if not (out / ENVIRONMENT).is_file():
+            write_atomically(out / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
+
+
+def unclaimed(config: RunConfig, out: Path) -> bool:
+    """Whether a folder is yet to be given to a run; :func:`claim_folder` says when it cannot be."""
     kept = out / CONFIG
     if kept.is_file():
         if is_older(kept):
@@ -109,16 +118,14 @@ def claim_folder(config: RunConfig, out: Path) -> None:
             )
         there = read_run_config(kept)
         if to_plain(there) == to_plain(config):
-            return
+            return False
         if not grown_from(there, config):
             raise ConfigError(
                 f"{out} holds a different run ({kept} differs); choose another --out or delete it"
             )
     elif out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"{out} is not empty and holds no {CONFIG}; choose another --out")
-    write_atomically(kept, config_text(config).encode())
-    if not (out / ENVIRONMENT).is_file():
-        write_atomically(out / ENVIRONMENT, json.dumps(environment(), indent=1).encode())
+    return True
 
 
 def grown_from(there: RunConfig, config: RunConfig) -> bool:

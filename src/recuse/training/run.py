@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from recuse.data.split import Split
 from recuse.errors import DataError, PausedError, TrainingError
 from recuse.models.checkpoint import weights_sha256
+from recuse.models.prepared import imitates_bf16
 from recuse.modes import evaluation_mode
 from recuse.progress import Progress
 from recuse.training.averaging import Averager, swapped
@@ -90,6 +91,7 @@ class TrainingRun:
         )
         run.resume()
         run.tell_parts()
+        run.tell_precision()
         return run
 
     @property
@@ -175,6 +177,16 @@ class TrainingRun:
         normed = any(isinstance(m, _BatchNorm) for m in self.network.modules())
         if self.position.parts > 1 and mode == "train" and normed and self.processes.first:
             note = f"batch norm sees one of {self.position.parts} parts of a batch at a time"
+            self.progress(f"train {self.files.name}", self.done, self.total_steps, note)
+
+    def tell_precision(self) -> None:
+        """Say where the run goes on without the precision that it began with."""
+        lacking = imitates_bf16(next(self.network.parameters()).device)
+        if self.config.precision == "bf16" and lacking and self.processes.first:
+            note = (
+                "this machine has no bf16 and imitates it, many times slower; nothing is lost by "
+                "stopping, and the same command goes on from here where there is bf16"
+            )
             self.progress(f"train {self.files.name}", self.done, self.total_steps, note)
 
     def should_check_loss(self) -> bool:
