@@ -37,7 +37,6 @@ from roofline import convolution_peak, forward_operations, rate, step
 
 SCREEN_STEPS = 10
 SMALLEST, LARGEST, HALVINGS, SEARCHED = 0.1 / 255, 64 / 255, 10, 128
-STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Setting:
         depth: Of the WideResNet.
         width: Of the WideResNet.
         batch: Images together.
+        steps: Of training that are timed together.
         goals: Whether the numbers mean anything.
     """
 
@@ -56,13 +56,14 @@ class Setting:
     depth: int
     width: int
     batch: int
+    steps: int
     goals: bool
 
     @classmethod
     def here(cls) -> "Setting":
         if torch.cuda.is_available():
-            return cls("cuda", 28, 10, 512, goals=True)
-        return cls("cpu", 10, 1, 32, goals=False)
+            return cls("cuda", 28, 10, 512, 20, goals=True)
+        return cls("cpu", 10, 1, 32, 1, goals=False)
 
     def goal(self, ratio: float) -> float:
         return ratio if self.goals else 0.0
@@ -175,7 +176,7 @@ def training(setting: Setting, repeats: int) -> list[Row]:
             take = training_step(model, plan.train)
             take()
             took = statistics.median(
-                seconds(lambda: [take() for _ in range(STEPS)]) / STEPS  # noqa: B023
+                seconds(lambda: [take() for _ in range(setting.steps)]) / setting.steps  # noqa: B023
                 for _ in range(repeats)
             )
             shapes = own_convolutions(kind)

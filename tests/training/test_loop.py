@@ -501,7 +501,7 @@ def test_a_pause_keeps_the_very_step_and_the_run_ends_with_the_same_bits(digits,
     for _ in range(2):
         with pytest.raises(PausedError):
             fit(net(), *digits, config, tmp_path / "paused", progress=pause)
-        state = torch.load(tmp_path / "paused" / "state.pt", weights_only=True)["position"]
+        state = state_of(tmp_path / "paused")["position"]
         assert state["epoch"] * 5 + state["step"] == reached[-1]
     rest = fit(net(), *digits, config, tmp_path / "paused", progress=pause)
     assert reached == [2, 10]
@@ -516,8 +516,7 @@ def test_short_epochs_do_not_each_write_the_state(digits, tmp_path):
     written = []
 
     def look(task, done, total, note=""):
-        state = torch.load(tmp_path / "state.pt", weights_only=True)
-        written.append(state["position"]["epoch"])
+        written.append(state_of(tmp_path)["position"]["epoch"])
 
     fit(net(), *digits, config, tmp_path, progress=look)
     assert sorted(set(written)) == [0, 2]
@@ -530,10 +529,10 @@ def test_a_run_says_that_it_goes_on_without_its_precision(digits, tmp_path, monk
     def listen(task, done, total, note=""):
         told.append((done, note))
 
-    monkeypatch.setattr("recuse.training.run.imitates_bf16", lambda device: False)
+    monkeypatch.setattr("recuse.training.remarks.imitates_bf16", lambda device: False)
     fit(net(), *digits, replace(config, epochs=1), tmp_path / "whole", progress=listen)
     assert not any("imitates" in note for _, note in told)
-    monkeypatch.setattr("recuse.training.run.imitates_bf16", lambda device: True)
+    monkeypatch.setattr("recuse.training.remarks.imitates_bf16", lambda device: True)
     fit(net(), *digits, replace(config, epochs=1), tmp_path / "whole", progress=listen)
     (where,) = (done for done, note in told if "the same command goes on from here" in note)
     assert where == 5, "it tells where the run stands"

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from recuse.data.split import Split
 from recuse.errors import DataError, PausedError, TrainingError
 from recuse.models.checkpoint import weights_sha256
-from recuse.models.prepared import imitates_bf16
 from recuse.modes import evaluation_mode
 from recuse.progress import Progress
+from recuse.training import remarks
 from recuse.training.averaging import Averager, swapped
 from recuse.training.batches import Batch, Batches
 from recuse.training.config import TrainConfig
@@ -90,8 +89,8 @@ class TrainingRun:
             position=Position(parts=max(config.accumulate, 1)),
         )
         run.resume()
-        run.tell_parts()
-        run.tell_precision()
+        run.tell(remarks.of_parts(model, config, run.position.parts))
+        run.tell(remarks.of_precision(model, config))
         return run
 
     @property
@@ -164,29 +163,16 @@ class TrainingRun:
         while not self.try_differentiate(batch):
             self.position.parts *= 2
             torch.cuda.empty_cache()
-            self.tell_parts()
+            self.tell(remarks.of_parts(self.network, self.config, self.position.parts))
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         if self.should_check_loss():
             self.check_finite()
         self.optimizer.step()
 
-    def tell_parts(self) -> None:
-        """Say where batch norm does not see the batch that was asked for."""
-        mode = getattr(self.config.objective, "batch_norm", "eval")
-        normed = any(isinstance(m, _BatchNorm) for m in self.network.modules())
-        if self.position.parts > 1 and mode == "train" and normed and self.processes.first:
-            note = f"batch norm sees one of {self.position.parts} parts of a batch at a time"
-            self.progress(f"train {self.files.name}", self.done, self.total_steps, note)
-
-    def tell_precision(self) -> None:
-        """Say where the run goes on without the precision that it began with."""
-        lacking = imitates_bf16(next(self.network.parameters()).device)
-        if self.config.precision == "bf16" and lacking and self.processes.first:
-            note = (
-                "this machine has no bf16 and imitates it, many times slower; nothing is lost by "
-                "stopping, and the same command goes on from here where there is bf16"
-            )
+    def tell(self, note: str) -> None:
+        """Say something of the run, in the first process, if there is something to say."""
+        if note and self.processes.first:
             self.progress(f"train {self.files.name}", self.done, self.total_steps, note)
 
     def should_check_loss(self) -> bool:
@@ -231,8 +217,7 @@ class TrainingRun:
     def check_sound(self) -> None:
         """Stop if the last step left a network that gives no numbers; the loss is one before it."""
         self.check_finite()
-        parameter = next(self.network.parameters())
-        x = self.validation.head(PROBED).images.to(parameter.device, parameter.dtype)
+        x = self.validation.head(PROBED).images.to(next(self.network.parameters()))
         with evaluation_mode(self.network), torch.no_grad():
             answers: Tensor = self.network(x)
         if not bool(answers.isfinite().all()):
@@ -261,10 +246,9 @@ class TrainingRun:
         """Tell the progress callback."""
         if not self.processes.first:
             return
-        loss = (
-            self.position.sums["loss"] / self.position.samples if self.should_check_loss() else None
-        )
-        note = f"loss {float(loss):.4f}" if loss is not None else ""
+        note = ""
+        if self.should_check_loss():
+            note = f"loss {float(self.position.sums['loss'] / self.position.samples):.4f}"
         self.progress(f"train {self.files.name}", self.done, self.total_steps, note)
 
     def close_epoch(self) -> None:
@@ -302,13 +286,9 @@ class TrainingRun:
         config = self.config
         try:
             with swapped(self.network, state):
+                shown, how, group = self.validation, config.validation, self.processes
                 return judge(
-                    self.network,
-                    self.validation,
-                    config.threat,
-                    config.validation,
-                    seed=config.seed,
-                    processes=self.processes,
+                    self.network, shown, config.threat, how, seed=config.seed, processes=group
                 )
         except DataError as error:
             what = f"validation cannot attack the network ({error})"
