@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recuse.attacks import Apgd, MaskingCheck, Square
+from recuse.attacks import Apgd, MaskingCheck, Pgd, Square
 from recuse.certify import Ibp
 from recuse.cli.main import main
 from recuse.composition import AdaptiveAdversary
@@ -196,6 +196,22 @@ def test_a_checkpoint_in_half_precision_says_what_was_measured_of_it(tmp_path: P
     before = place.checkpoint("trades").read_bytes()
     run(in_few_steps(replace(config, models=plans, gallery=0)), place)
     assert place.checkpoint("trades").read_bytes() == before
+
+
+def test_a_card_counts_what_any_of_its_attacks_broke(tmp_path: Path) -> None:
+    config = in_few_steps(recipe("digits", quick=True, epochs=4, limit=60))
+    (strong,) = config.judgements
+    weak = replace(strong, attack=Pgd(steps=1, step_size_relative=0.5), recheck=None)
+    config = replace(config, models=config.models[:2], judgements=(strong, weak), gallery=0)
+    run(config, RunLocation(tmp_path))
+    _, card = load_checkpoint(RunLocation(tmp_path).checkpoint("core"))
+    judged = (record for record in read_records(tmp_path) if record.meta.model == "core")
+    one, other = (record.frame.sort("sample_id") for record in judged)
+    robust = [frame["accurate"] & frame["robust@0.05"] for frame in (one, other)]
+    unbroken = (robust[0] & robust[1]).mean()
+    assert robust[0].mean() != robust[1].mean()
+    assert card.accuracy["robust_accuracy@linf:0.05"] == unbroken
+    assert sorted(card.notes["measured by"].split(", ")) == ["apgd-ce", "pgd-ce"]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import verdicts
 from recuse.data import Split, Splits
 from recuse.errors import ConfigError
@@ -80,7 +81,8 @@ def keep_rates(
 ) -> None:
     """Write what was measured of a network into the card of its checkpoint, and how it was made.
 
-    Certificates, attacks on them and rejections are left to their own records.
+    Where several attacks met it, robust is what none of them broke. Certificates, attacks on them
+    and rejections are left to their own records.
 
     Args:
         config: The run.
@@ -93,7 +95,7 @@ def keep_rates(
     rates: dict[str, float] = {}
     networks = [record for record in records if record.meta.method != REJECTION]
     searched = [found for found in map(verdicts, networks) if found.labelled and found.radii()]
-    for found in searched:
+    for found in gather(searched):
         right = found.accurate()
         rates["natural_accuracy"] = float(right.mean())
         for radius in found.radii():
