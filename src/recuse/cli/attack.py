@@ -90,7 +90,7 @@ def attack(
     read_compositions(out / COMPOSITION_RATES)  # a file of something else is told before the work
     record = _attacked(cascade, judged, plan, out, repair=repair, engine=engine)
     keep_compositions(out / COMPOSITION_RATES, [attacked_rates(record)])
-    _print(record)
+    _print(record, rest="core answers" if who.core else "abstains")
     leave(judged)
 
 
@@ -136,14 +136,14 @@ def _attacked(
         )
 
 
-def _print(record: "Record") -> None:
+def _print(record: "Record", *, rest: str) -> None:
     from rich.table import Table
 
     from recuse.analysis.attacked import attacked_rates
     from recuse.cli.console import table_console
 
     rates = attacked_rates(record)
-    table = Table("composition", "images", "natural", "robust (attacked)", "core answers")
+    table = Table("composition", "images", "natural", "robust (attacked)", rest)
     for column in table.columns[1:]:
         column.justify = "right"
     shown = (f"{100 * float(rates[k]):.1f}" for k in ("natural", "attacked", "core_share"))
