@@ -1,10 +1,12 @@
 """The Ray engine: what it says without a cluster, and that it loses nothing on one."""
 
 import importlib.util
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +43,25 @@ class Silent:
         return False
 
 
+class Taking(Silent):
+    """Ray that takes SIGTERM when it is connected, as it does, and then answers nothing."""
+
+    def init(self, **settings: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        raise ConnectionError("nobody")
+
+
+def test_sigterm_stays_with_whom_it_belongs_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recuse.engine.ray_tasks._imported", lambda: Taking())
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(EngineError, match=r"no Ray cluster answers at this machine \(nobody\)"):
+        list(RayTasks().map(eval, ["1"], told=print))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 SCRIPT = """
+import os
+import signal
 from recuse.engine import RayTasks, Retries
 seen = "__import__('pathlib').Path({seen!r})"
 die = "__import__('os').kill(__import__('os').getpid(), 9)"
@@ -54,6 +74,11 @@ try:
     list(RayTasks(1).map(eval, ["1 / 0"], told=told.append))
 except ZeroDivisionError:
     print("all there")
+heard = []
+signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+for _ in RayTasks(1).map(eval, ["1"], told=told.append):
+    os.kill(os.getpid(), signal.SIGTERM)
+print(heard)
 """
 
 
@@ -64,4 +89,4 @@ def test_a_cluster_computes_every_piece_once_and_survives_a_dead_worker(tmp_path
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
-    assert done.stdout.splitlines()[-1:] == ["all there"], done.stderr
+    assert done.stdout.splitlines()[-2:] == ["all there", "[15]"], done.stderr

@@ -1,8 +1,11 @@
 """Workers on a Ray cluster: one task a piece, the work unpacked once in each worker process."""
 
 import functools
+import signal
 import socket
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +88,8 @@ def _connect(ray: Any, engine: RayTasks) -> str | None:
         cpus = max(1, round(engine.workers * engine.cpus))
         settings = {"address": "local", "num_cpus": cpus}
     try:
-        context = ray.init(**settings, log_to_driver=False, logging_level="ERROR")
+        with _sigterm_kept():
+            context = ray.init(**settings, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, TimeoutError, RuntimeError, ValueError, OSError) as error:
         first = (str(error).splitlines() or [""])[0]
         raise EngineError(
@@ -94,6 +98,17 @@ def _connect(ray: Any, engine: RayTasks) -> str | None:
         ) from error
     where: str | None = context.dashboard_url or None
     return where
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Give SIGTERM back to whom it belongs; Ray takes it, and would end with another exit code."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _require_listener(address: str) -> None:
