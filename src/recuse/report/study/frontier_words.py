@@ -147,7 +147,8 @@ def attacked_rows(rates: Sequence[Sequence[str]]) -> list[str]:
     heads = ["system", "ε", "images", "natural", "sound", "attacked", "promises broken"]
     words = (
         "By an adversary that knows members, selectors and order; promised from attacks on each "
-        "member by itself, on the same images."
+        "member by itself, on the same images. Every mechanism met one on another pair of networks "
+        "(`recuse run selectors`)."
     )
     figure = "![Natural against attacked robust accuracy](attacked.svg)"
     return ["## Attacked as a whole", "", words, "", figure, "", *table(heads, rates)]
