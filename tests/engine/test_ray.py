@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from recuse.engine import RayTasks
+from recuse.engine.processes import unpacked
+from recuse.engine.ray_tasks import _compute
+from recuse.engine.scheduling import Failed
 from recuse.errors import EngineError
 
 needs_ray = pytest.mark.skipif(
@@ -34,6 +37,15 @@ def test_a_port_where_nobody_listens_is_told_at_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("recuse.engine.ray_tasks._imported", lambda: Silent())
     with pytest.raises(EngineError, match="no Ray cluster answers"):
         list(RayTasks(address=f"127.0.0.1:{port}").map(eval, ["1"], told=print))
+
+
+def test_a_worker_that_is_not_as_its_driver_is_one_sentence() -> None:
+    outcome = _compute([None], "0.0.1", "1")
+    assert isinstance(outcome, Failed)
+    with pytest.raises(EngineError, match=r"a worker has recuse .* and the driver 0\.0\.1"):
+        raise outcome.error
+    with pytest.raises(EngineError, match=r"cannot build the network: .*nowhere.*install"):
+        unpacked(b"cnowhere\nnetwork\n.")
 
 
 class Silent:
