@@ -22,6 +22,7 @@ from recuse.data.cifar import Cifar10
 from recuse.data.roots import find_data_root
 from recuse.data.split import Split
 from recuse.models.zoo import load_model
+from recuse.recipes.environment import processor
 
 REPEATS = 5
 
@@ -149,19 +150,16 @@ def alternate(
     )
 
 
-def processor() -> str:
+def machine() -> str:
     """Name of the processor, and of the accelerator if there is one."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else "unknown processor"
-    return f"{name}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else name
+    names = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    return ", ".join(map(processor, names))
 
 
 def environment() -> dict[str, Any]:
     """What the numbers depend on: machine, threads, load, versions."""
     return {
-        "processor": processor(),
+        "processor": machine(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "clock": "processor" if by_processor() else "wall",

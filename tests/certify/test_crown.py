@@ -116,6 +116,24 @@ def test_batch_and_row_limits_change_nothing():
     assert none.certified.shape == (0, 1)
 
 
+def test_an_image_costs_no_more_beside_others(monkeypatch):
+    model, x, spent = build("small").float(), torch.rand(4, 3, 8, 8), []
+    pull_back = LinearBounds.pull_back
+
+    def counted(bounds, node, rows):
+        spent.append(rows.shape[0] * rows.shape[1])
+        return pull_back(bounds, node, rows)
+
+    monkeypatch.setattr(LinearBounds, "pull_back", counted)
+    labels = torch.zeros(4, dtype=torch.int64)
+    together = Crown().lower_margin(model, x, labels, 0.02)
+    whole = sum(spent)
+    spent.clear()
+    alone = [Crown().lower_margin(model, x[[i]], labels[[i]], 0.02) for i in range(4)]
+    torch.testing.assert_close(together, torch.cat(alone))
+    assert 0 < whole == sum(spent)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "source", "radius", "least"),

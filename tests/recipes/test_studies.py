@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recuse.attacks import Apgd
-from recuse.errors import ConfigError, RecordError
+from recuse.errors import ConfigError, PausedError, RecordError
 from recuse.evaluation.attack_certificates import CertificateAttack
 from recuse.models.checkpoint import load_checkpoint
 from recuse.recipes import Earlier, ModelPlan, RunConfig, RunLocation, recipe, run
@@ -112,6 +112,46 @@ def test_studies_of_real_images_train_and_write_their_page(
     _, card = load_checkpoint(place.checkpoint("era-0.3-2"))
     assert card.notes["measured on"] == f"6 images of {name}/test"
     assert card.trained_on.names == (f"{name}/train",)
+
+
+def test_a_gpu_trains_every_kind_of_network_at_the_cost_that_its_guide_counts() -> None:
+    plans = {plan.name: plan for plan in recipe("cifar10_wide").models}
+    assert len(plans) == 19
+    assert {plan.train.batch_size for plan in plans.values()} == {256}
+    for start, radius in (("adversarial", 2), ("adversarial-8", 8), ("wide-adversarial", 2)):
+        prefix = "wide-" if start.startswith("wide") else ""
+        tuned = {plan.name: plan for plan in plans.values() if plan.start == Earlier(start)}
+        tuned.pop("adversarial-8", None)
+        kinds = ("trades", "at", "era-0.3", "era-at-0.3")
+        assert list(tuned) == [f"{prefix}{kind}-{radius}" for kind in kinds]
+        assert len({replace(p.train, objective=Standard()) for p in tuned.values()}) == 1
+    assert plans["adversarial-8"].train.objective.attack.steps == 10
+
+
+@pytest.mark.slow
+def test_the_study_for_a_gpu_stops_after_some_minutes_and_goes_on(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    config = recipe("cifar10_wide", quick=True)
+    wanted = ("core", "adversarial", "era-at-0.3-2", "adversarial-8", "at-8", "wide-core")
+    config = replace(config, models=tuple(p for p in config.models if p.name in wanted))
+    place = RunLocation(tmp_path, shared_data)
+    told: list[str] = []
+
+    def pause(task: str, done: int, total: int, note: str = "") -> None:
+        told.append(task)
+        if task == "attack adversarial":
+            raise PausedError("time is up")
+
+    with pytest.raises(PausedError):
+        run(config, place, progress=pause)
+    told.clear()
+    report = run(config, place, progress=lambda task, *rest: told.append(task))
+    assert report.is_file()
+    assert "train core" not in told
+    assert {record.meta.model for record in read_records(tmp_path)} == set(wanted)
+    (radii,) = {record.meta.radii for record in read_records(tmp_path)}
+    assert radii == ("2/255", "4/255", "8/255", "16/255")
 
 
 @pytest.mark.slow

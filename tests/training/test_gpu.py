@@ -1,8 +1,10 @@
 """What a GPU must not be made to do in a step, seen without one; and with one, where there is."""
 
+import importlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -147,6 +149,16 @@ def test_networks_are_judged_in_full_products(switches: tuple[_Switch, _Switch])
         seen.append(1 / 0)
     assert seen == [("ieee", "ieee")]
     assert (convolutions.fp32_precision, products.fp32_precision) == ("tf32", "none")
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_steps_runs_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    benchmark = importlib.import_module("accelerator")
+    rows = list(benchmark.run(["training"], 1))
+    assert [row.name for row in rows[2:4]] == ["step of core", "step of adversarial"]
+    assert len(rows) == 6
+    assert all(row.ok and row.detail["images_per_second"] > 0 for row in rows)
 
 
 @GPU

@@ -490,7 +490,7 @@ def test_training_in_half_precision_goes_on_with_the_same_bits(digits, tmp_path)
 def test_a_pause_keeps_the_very_step_and_the_run_ends_with_the_same_bits(digits, tmp_path):
     config = replace(BASE, average=Ema(0.9), epochs=3, checkpointing=Checkpointing(seconds=1e6))
     whole = fit(net(), *digits, config, tmp_path / "whole")
-    reached = []
+    reached, spent = [], [0.0]
 
     def pause(task, done, total, note=""):
         # Once in mid-epoch, once at the end of an epoch that is not closed yet.
@@ -503,8 +503,11 @@ def test_a_pause_keeps_the_very_step_and_the_run_ends_with_the_same_bits(digits,
             fit(net(), *digits, config, tmp_path / "paused", progress=pause)
         state = state_of(tmp_path / "paused")["position"]
         assert state["epoch"] * 5 + state["step"] == reached[-1]
+        spent.append(state["seconds"])
     rest = fit(net(), *digits, config, tmp_path / "paused", progress=pause)
     assert reached == [2, 10]
+    assert spent == sorted({*spent, 0.0}), "what came before a pause is counted"
+    assert rest.seconds > spent[-1]
     assert_same(weights(rest.model), weights(whole.model))
     assert rest.history == whole.history
 

@@ -8,7 +8,7 @@ every ReLU's input, which are found the same way, first layer first.
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -186,18 +186,32 @@ class LinearBounds:
         return node.target in (RELU_FUNCTIONS if node.op == "call_function" else ("relu",))
 
     def tighten(self, node: Node) -> None:
-        """Replace the bounds of a node by linear ones where they are tighter and matter."""
+        """Replace the bounds of a node by linear ones where they are tighter and matter.
+
+        That is for each image its own neurons: those of others that it has settled cost as much.
+        """
         box: Box = self.boxes[node]
         flat = Box(box.lower.flatten(1).clone(), box.upper.flatten(1).clone())
-        unsettled = ((flat.lower < 0) & (flat.upper > 0)).any(dim=0).nonzero()[:, 0]
-        for part in torch.split(unsettled, max(self.rows // (2 * len(flat.lower)), 1)):
-            rows = functional.one_hot(part, flat.lower.shape[1]).to(flat.lower.dtype)
-            shape = (len(flat.lower), 2 * len(part), *box.lower.shape[1:])
-            both = torch.cat([rows, -rows])[None].expand(len(flat.lower), -1, -1).reshape(shape)
-            low, minus_high = self.pull_back(node, both).chunk(2, dim=1)
-            flat.lower[:, part] = torch.maximum(flat.lower[:, part], low)
-            flat.upper[:, part] = torch.minimum(flat.upper[:, part], -minus_high)
+        for image, (low, high) in enumerate(zip(flat.lower, flat.upper, strict=True)):
+            own = self.of_image(image)
+            unsettled, most = ((low < 0) & (high > 0)).nonzero()[:, 0], max(self.rows // 2, 1)
+            for start in range(0, len(unsettled), most):
+                part = unsettled[start : start + most]
+                rows = functional.one_hot(part, len(low)).to(low.dtype)
+                both = torch.cat([rows, -rows]).view(1, -1, *box.lower.shape[1:])
+                lowest, minus_highest = own.pull_back(node, both)[0].chunk(2)
+                low[part] = torch.maximum(low[part], lowest)
+                high[part] = torch.minimum(high[part], -minus_highest)
         self.boxes[node] = Box(flat.lower.view_as(box.lower), flat.upper.view_as(box.upper))
+
+    def of_image(self, image: int) -> "LinearBounds":
+        """The bounds of one image of the batch."""
+        row = slice(image, image + 1)
+        boxes = {
+            node: Box(box.lower[row], box.upper[row]) if isinstance(box, Box) else box
+            for node, box in self.boxes.items()
+        }
+        return replace(self, boxes=boxes)
 
     @full_products()
     def pull_back(self, node: Node, rows: Tensor) -> Tensor:

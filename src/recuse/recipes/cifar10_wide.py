@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from recuse.attacks import Apgd, Pgd
+from recuse.attacks import Apgd, MaskingCheck, Pgd
 from recuse.data import Cifar10, Source, Subset
 from recuse.data.augment import CropFlip
 from recuse.evaluation import Evaluation, judged_radii
@@ -56,7 +56,13 @@ def cifar10_wide(seed: int = 0, quick: bool = False) -> RunConfig:
     )
     radii = tuple(Threat("linf", radius).eps for radius in (NEAR, FAR))
     attacked = Evaluation(
-        "linf", judged_radii(radii), Apgd(steps), seed=seed, limit=JUDGED, batch_size=512
+        "linf",
+        judged_radii(radii),
+        Apgd(steps),
+        seed=seed,
+        limit=JUDGED,
+        batch_size=512,
+        recheck=None if quick else MaskingCheck(),
     )
     return RunConfig(
         recipe="cifar10_wide",

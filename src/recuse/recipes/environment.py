@@ -27,6 +27,7 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES},
         "cpu": {
+            "name": processor("cpu"),
             "cores": os.cpu_count(),
             "torch_threads": torch.get_num_threads(),
             "threads_set_by": next((name for name in VARIABLES if name in os.environ), None),
@@ -35,6 +36,16 @@ def environment() -> dict[str, Any]:
         },
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def processor(device: str) -> str:
+    """What a device is called by its maker."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown processor")
 
 
 def keep_threads(folder: Path, model: str, threads: Mapping[str, int]) -> None:

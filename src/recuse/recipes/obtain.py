@@ -19,6 +19,7 @@ from recuse.models.normalize import normalized
 from recuse.progress import Progress
 from recuse.random import stable_seed
 from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
+from recuse.recipes.environment import processor
 from recuse.recipes.run_location import RunLocation
 from recuse.records.layout import TRAINING
 from recuse.records.schema import Record
@@ -34,7 +35,7 @@ def obtain(
         return load_checkpoint(path)
     model, card = starting_point(plan, splits, place)
     if plan.train is not None:
-        model = fit(
+        trained = fit(
             model.to(place.device),
             splits.train,
             splits.validation,
@@ -42,7 +43,9 @@ def obtain(
             place.out / TRAINING / plan.name,
             name=plan.name,
             progress=progress,
-        ).model
+        )
+        took = f"{trained.seconds:.0f} s on {processor(place.device)}, {plan.train.precision}"
+        model, card = trained.model, replace(card, notes={**card.notes, "training took": took})
     save_checkpoint(path, model, card, half=plan.half)
     return load_checkpoint(path)
 

@@ -29,6 +29,7 @@ class TrainResult:
             eval mode.
         history: One log row per epoch, as in the log file.
         best_epoch: Epoch (from 1) of the lowest robust inaccuracy on validation.
+        seconds: Spent, validation included, in all the calls that it took.
         best: Its weights.
         last: Weights at the end.
         log: Training log, one JSON object a line.
@@ -37,6 +38,7 @@ class TrainResult:
     model: nn.Module
     history: tuple[Row, ...]
     best_epoch: int
+    seconds: float
     best: Path
     last: Path
     log: Path
@@ -137,6 +139,7 @@ def _result(run: TrainingRun) -> TrainResult:
         run.network.eval(),
         tuple(position.history),
         position.best_epoch,
+        position.seconds,
         files.best,
         files.last,
         files.log,

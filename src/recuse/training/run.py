@@ -118,7 +118,8 @@ class TrainingRun:
 
     def save(self) -> None:
         """Save the state."""
-        self.saved = time.monotonic()
+        before, self.saved = self.saved, time.monotonic()
+        self.position.seconds += self.saved - before
         if self.processes.first:
             parts = {
                 "network": self.network.state_dict(),
@@ -244,12 +245,10 @@ class TrainingRun:
 
     def report(self) -> None:
         """Tell the progress callback."""
-        if not self.processes.first:
-            return
-        note = ""
-        if self.should_check_loss():
-            note = f"loss {float(self.position.sums['loss'] / self.position.samples):.4f}"
-        self.progress(f"train {self.files.name}", self.done, self.total_steps, note)
+        if self.processes.first:
+            sums, seen = self.position.sums, self.position.samples
+            note = f"loss {float(sums['loss'] / seen):.4f}" if self.should_check_loss() else ""
+            self.progress(f"train {self.files.name}", self.done, self.total_steps, note)
 
     def close_epoch(self) -> None:
         """Log and judge the epoch, keep its weights, and save the state of the next."""

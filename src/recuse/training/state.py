@@ -45,6 +45,7 @@ class Position:
         history: One log row per finished epoch.
         best_epoch: Epoch of the best weights on disk; ``None`` before the first judgement.
         parts: Parts a batch is cut into.
+        seconds: Spent, validation included; what a kill made undone is not counted.
     """
 
     epoch: int = 0
@@ -54,6 +55,7 @@ class Position:
     history: list[Row] = field(default_factory=list)
     best_epoch: int | None = None
     parts: int = 1
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
