@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import recuse
 from recuse.attacks import Apgd, MaskingCheck, Square
 from recuse.certify import GroupSequential
 from recuse.composition import AdaptiveAdversary, Cascade, Core, Stage
@@ -142,6 +143,9 @@ def test_a_clock_that_jumps_changes_no_row_and_gives_nobody_up(
         assert record_hash(found) == record_hash(whole)
         assert time.time is astray
     assert set(told) == {""}
+    # What was bound before the clock went astray is not seen above.
+    files = Path(recuse.__file__).parent.rglob("*.py")
+    assert not [file for file in files if "time.time" in file.read_text(encoding="utf-8")]
 
 
 @contextmanager
