@@ -1,6 +1,7 @@
 """How a page of a study writes numbers and tables."""
 
 from collections.abc import Sequence
+from math import isnan
 
 from recuse.analysis.intervals import Interval
 from recuse.report.page.blocks import Page
@@ -15,11 +16,13 @@ def data_name(name: str) -> str:
 
 
 def share(found: Interval) -> str:
-    """A rate in percent with its interval.
+    """A rate in percent with its interval; a dash where it is of nothing.
 
-    >>> share(Interval(0.5, 0.4, 0.6))
-    '50.0 (40.0 to 60.0)'
+    >>> share(Interval(0.5, 0.4, 0.6)), share(Interval(float("nan"), 0.0, 1.0))
+    ('50.0 (40.0 to 60.0)', '–')
     """
+    if isnan(found.estimate):
+        return "–"
     return f"{100 * found.estimate:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from recuse.analysis.advice import advise
 from recuse.analysis.composing import compose_records
+from recuse.analysis.compositions import Composition
 from recuse.analysis.intervals import paired_difference, wilson_of
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Mask, Verdicts, add_radii, verdicts
@@ -102,7 +103,9 @@ def compositions(run: RunFolder, introduction: str) -> str:
     introduction += CONTINUED if any(name.startswith("at-") for name in found) else ""
     lines = [introduction + _conditions(run, found["core"])]
     for eps in sorted(run.eps, key=parse_radius):
-        lines += [*networks(found, run, eps), *differences(found, eps), *selection(found, eps)]
+        chains = compose_records(run.records, eps=eps, attacks=run.attacks)
+        lines += [*networks(found, chains, eps), *differences(found, eps)]
+        lines += [*beside_core(chains, eps), *selection(found, eps)]
         doubled = add_radii(eps, eps)
         if doubled not in run.eps and found["core"].has("robust", doubled):
             lines += differences(found, doubled)
@@ -126,9 +129,8 @@ def _conditions(run: RunFolder, core: Verdicts) -> str:
     )
 
 
-def networks(found: dict[str, Verdicts], run: RunFolder, eps: str) -> list[str]:
+def networks(found: dict[str, Verdicts], chains: Sequence[Composition], eps: str) -> list[str]:
     """Each network alone, and in front of the core; which system to take."""
-    chains = compose_records(run.records, eps=eps, attacks=run.attacks)
     whole = {c.name.partition(" → ")[0]: c for c in (chain.rates for chain in chains)}
     heads = ["network", "natural", "robust", "robust inaccuracy", "before the core: natural"]
     rows = []
@@ -140,6 +142,24 @@ def networks(found: dict[str, Verdicts], run: RunFolder, eps: str) -> list[str]:
         rows.append(cells if name in whole else [*cells, "–", "–"])
     lines = [f"## {eps}", "", *table([*heads, "before the core: robust (sound)"], rows)]
     return [*lines, advice_in_full(advise(chains)), ""]
+
+
+def beside_core(chains: Sequence[Composition], eps: str) -> list[str]:
+    """Every composition against its core alone: what the paper's Table 4 asks."""
+    rows = []
+    for chain in chains:
+        core = chain.alone[-1]
+        cells = [
+            difference(paired_difference(getattr(account, of), getattr(core, of)))
+            for account, of in (
+                (chain.sound, "natural"),
+                (chain.sound, "robust"),
+                (chain.paper, "robust"),
+            )
+        ]
+        rows.append([f"{chain.name} − core", *cells])
+    heads = [f"difference at {eps}", "natural", "robust (sound)", "robust (the paper's count)"]
+    return table(heads, rows)
 
 
 def selection(found: dict[str, Verdicts], eps: str) -> list[str]:
