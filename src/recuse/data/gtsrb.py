@@ -63,7 +63,10 @@ class Gtsrb:
         return self._split(table, "gtsrb/test")
 
     def _split(self, table: ImageTable, name: str) -> Split:
-        boxes = sign_boxes(table, slack=self.slack, seed=self.seed) if self.crop else None
+        boxes = None
+        if self.crop:
+            _require_boxes(table)
+            boxes = sign_boxes(table, slack=self.slack, seed=self.seed)
         return table.split(name, Decoding(size=self.size), prefix=name, boxes=boxes)
 
 
@@ -76,21 +79,26 @@ def sign_boxes(table: ImageTable, *, slack: float = 0.0, seed: int = 0) -> list[
         seed: Of how the slack of each image is split between its two sides.
 
     Raises:
-        DataError: The table has no box columns, or a row without a box.
+        DataError: The table has no box columns, or a row without numbers.
     """
     boxes: list[Box] = []
     for row, (x1, y1, x2, y2, *size) in enumerate(_numbers(table, BOX + SIZE * bool(slack))):
-        if not (0 <= x1 <= x2 and 0 <= y1 <= y2):
-            raise DataError(
-                f"{table.path}: row {row} holds no box of pixels (x1 y1 x2 y2 = {x1} {y1} {x2} "
-                f"{y2}); repair it, or take whole images: gtsrb(crop=false)"
-            )
         box = (x1, y1, x2 + 1, y2 + 1)
         if slack:
             alpha = place_of(f"{table.path.stem}/{row:05d}", seed)
             box = enlarged_box(box, alpha, slack=slack, size=(size[0], size[1]))
         boxes.append(box)
     return boxes
+
+
+def _require_boxes(table: ImageTable) -> None:
+    """Refuse a row whose box holds no pixel; ``recuse data crop`` leaves such rows out."""
+    for row, (x1, y1, x2, y2) in enumerate(_numbers(table, BOX)):
+        if not (0 <= x1 <= x2 and 0 <= y1 <= y2):
+            raise DataError(
+                f"{table.path}: row {row} holds no box of pixels (x1 y1 x2 y2 = {x1} {y1} {x2} "
+                f"{y2}); repair it, or take whole images: gtsrb(crop=false)"
+            )
 
 
 def hold_out_tracks(
