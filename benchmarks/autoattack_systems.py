@@ -25,7 +25,7 @@ from recuse.threat import Threat
 IMAGES, ALLOWED = 200, 0.005
 SMALL = ("cifar10_cnn_a_mix", "cifar10_small_std")
 FOUND = ("recuse:cifar10-adversarial", "cifar10_resnet56_std")
-ADVERSARY = AdaptiveAdversary(steps=20, attacks=(Apgd(), Apgd(loss=Dlr())))
+ADVERSARY = AdaptiveAdversary(steps=20, attacks=(Apgd(), Apgd(loss=Dlr())), targets=3)
 
 
 class SoftmaxCascade(nn.Module):

@@ -97,9 +97,8 @@ def test_the_system_that_a_search_found_is_attacked_and_can_be_taken_again(
     main(["attack", *where, "--from", str(best), "--targets", "2", "--black-box", "5", *words])
     assert "robust (attacked)" in capsys.readouterr().out
     (record,) = read_records(out / "compositions")
-    tried = record.meta.settings["adversary"]["attacks"]
-    aimed = [one["loss"].get("rank") for one in tried if one["kind"] == "Apgd"]
-    assert (aimed, tried[-1]["kind"]) == ([None, 1, 2], "Square")
+    adversary = record.meta.settings["adversary"]
+    assert (adversary["targets"], adversary["attacks"][-1]["kind"]) == (2, "Square")
     if chosen["mixture"]:
         (mixture,) = record.meta.settings["mixtures"]
         assert (mixture["alpha"], mixture["one_hot"], mixture["map"]) == (0.8, True, [])
@@ -126,6 +125,19 @@ def test_the_system_that_a_search_found_is_attacked_and_can_be_taken_again(
     assert one == two
 
 
+def test_a_network_alone_that_beats_every_system_is_what_is_taken(tmp_path: Path) -> None:
+    best = tmp_path / "best.json"
+    alone = {"stages": ["weak"], "mixture": None, "alone": "stage", "better_alone": True}
+    composed = alone | {"better_alone": False}
+    for splits, taken in (
+        ([alone, alone, composed], (("stage=here",), ("always()",), None)),
+        ([alone, composed, composed], (("weak=weak",), ("indicator",), "core=core")),
+    ):
+        found = {"core": "core", "norm": "linf", "eps": "0.1", "splits": splits}
+        best.write_text(json.dumps(found))
+        assert searched(best, ("stage=here",))[:3] == taken
+
+
 def test_the_core_alone_is_no_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     best = tmp_path / "best.json"
     found = {"core": "core", "norm": "linf", "eps": "0.1"}
@@ -148,6 +160,8 @@ def test_a_systems_folder_is_attacked_as_it_is(tmp_path: Path) -> None:
     main(["build", "--out", str(tmp_path / "system"), *built, *data])
     main(["attack", "--from", str(tmp_path / "system"), "--out", str(tmp_path / "run"), *data])
     (record,) = read_records(tmp_path / "run" / "compositions")
+    # Records of an adversary that aims at no class go on under the key they have.
+    assert "targets" not in record.meta.settings["adversary"]
     assert record.meta.settings["selectors"] == [{"kind": "SoftmaxResponse", "threshold": 0.1}]
     assert (record.meta.model, record.meta.radii) == ("stage → core", ("0.05",))
 

@@ -313,7 +313,9 @@ def test_zero_budget_changes_nothing(linear_models):
     assert torch.equal(found.robust, found.correct)
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"restarts": 0}, {"queries": -1}])
+@pytest.mark.parametrize(
+    "options", [{"steps": 0}, {"restarts": 0}, {"queries": -1}, {"targets": -1}]
+)
 def test_settings_that_cannot_run_are_refused(options):
     with pytest.raises(ConfigError, match="at least one step"):
         AdaptiveAdversary(**options)

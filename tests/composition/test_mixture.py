@@ -95,3 +95,22 @@ def test_the_adversary_sees_through_a_saturated_member() -> None:
     found = AdaptiveAdversary()(Cascade((), Core(mixed), threat), x, y, noise=noise)
     assert found.correct.item()
     assert not found.robust.item()
+
+
+def test_a_mixture_falls_where_both_members_lean_to_one_class() -> None:
+    """The core's nearest other class is none of the robust network's: only an aim unites them."""
+    robust, standard = (nn.Linear(2, 3, dtype=torch.float64) for _ in range(2))
+    robust.weight.data = torch.zeros(3, 2, dtype=torch.float64)
+    robust.bias.data = torch.tensor([0.8, 0.19, 0.01], dtype=torch.float64).log()
+    # Answers 2 where the second number is below 0.5, 1 where it is above 0.75, else 0.
+    standard.weight.data = torch.tensor([[0.0, 0.0], [0.0, 1e4], [0.0, -1e4]]).double()
+    standard.bias.data = torch.tensor([0.0, -7.5e3, 5e3], dtype=torch.float64)
+    mixed = ProbabilityMixture(robust, standard, alpha=0.6)
+    x = torch.tensor([[0.5, 0.55]], dtype=torch.float64)
+    y, noise, threat = torch.tensor([0]), SampleNoise(0, ("a",)), Threat("linf", "0.3")
+    cascade = Cascade((), Core(mixed), threat)
+    found = {n: AdaptiveAdversary(targets=n)(cascade, x, y, noise=noise) for n in (0, 1)}
+    assert found[0].robust.item()
+    assert found[1].correct.item()
+    assert not found[1].robust.item()
+    assert mixed(found[1].x_adv).argmax(1).item() == 1

@@ -51,6 +51,19 @@ def test_the_mechanism_ahead_is_named_with_those_level_and_behind() -> None:
     assert "softmax response leaves most" in said
     assert "behind it: robustness indicator" in said
     assert "level with it" not in said
+    assert "No baseline, member or mechanism is better" in said
+
+
+def test_a_member_that_is_better_in_both_counts_is_named_and_taken() -> None:
+    records = [network("core", "core", 0.6, 1.5), network("stage", "robust", 0.95, 0.05)]
+    pool = build_pool(records, dataset="signs", eps=EPS)
+    found = search_splits(pool, max_natural_loss=0.1, max_stages=1, splits=5)
+    entry = Frontier(pool, (Searched("indicator", 0.1, found), Searched(ALL, 0.1, found)))
+    over = entry.alone(0.1)["robust network alone"]
+    assert over.natural.high <= 0
+    assert over.robust.high < 0
+    said = verdict(entry, 0.1)
+    assert "beyond the interval: robust network alone. In 5 of 5 halves a search takes" in said
 
 
 def test_attacked_systems_are_a_table_and_a_figure() -> None:

@@ -69,9 +69,10 @@ def met(attacks: Sequence[Record], networks: Sequence[Verdicts]) -> list[Met]:
 def _met(attack: Verdicts, networks: Sequence[Verdicts], eps: str) -> Met | None:
     if not attack.labelled:
         return None
+    # Of several records of a network, one with its worst probabilities there.
     known = {
         v.meta.weights: v
-        for v in networks
+        for v in sorted(networks, key=lambda v: v.has("worst_margin", eps))
         if v.has("robust", eps) and v.labelled and same_question(attack, v)
     }
     try:

@@ -6,7 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recuse.analysis.accounting import Difference, StageVerdicts
-from recuse.analysis.cascade_differences import cascade_over_cascade
+from recuse.analysis.cascade_differences import (
+    cascade_over_alone,
+    cascade_over_cascade,
+    cascade_over_core,
+)
 from recuse.analysis.cascade_pool import Pool, pool_of
 from recuse.analysis.cascade_splits import AS_COUNTED, SearchResult, search_splits
 from recuse.analysis.mechanism_pool import INDICATOR, MECHANISMS, MIXTURES, mechanism_of
@@ -65,6 +69,14 @@ class Frontier:
         found = {search.mechanism: search.result for search in self.at(loss)}
         # The pool of all holds the systems of each.
         return cascade_over_cascade(replace(found[by], pool=self.pool), found[mechanism])
+
+    def alone(self, loss: float) -> dict[str, Difference]:
+        """What the search over all mechanisms has over each member by itself, paired."""
+        found = self.at(loss)[-1].result
+        return {
+            "core alone": cascade_over_core(found),
+            "robust network alone": cascade_over_alone(found),
+        }
 
     def best_alone(self, loss: float) -> str:
         """The mechanism that by itself leaves most robust accuracy."""

@@ -64,14 +64,14 @@ def attack(
         selection_network: The networks behind selectors called network, in their order.
         search: Gradient steps of the adversary towards each of its goals.
         restarts: Its starts per goal.
-        targets: Likeliest other classes to aim at one by one on every network, members of a mixture
-            included; 0 for none.
+        targets: Likeliest wrong answers of each member (of a mixture, of its robust network) to aim
+            at one by one; 0 for none.
         black_box: Queries of Square on every network, after the attacks by gradients; 0 for none.
         seed: Of all randomness.
         computing: Where it is computed; the rows are the same.
     """
     from recuse.analysis.attacked import attacked_rates
-    from recuse.attacks import Apgd, Square, TargetedDlr
+    from recuse.attacks import Apgd, Square
     from recuse.cli.datasets import leave
     from recuse.composition import AdaptiveAdversary
     from recuse.evaluation.attack_cascade import CascadeAttack
@@ -81,10 +81,10 @@ def attack(
     engine = computing.chosen(device)
     typed = Members((stages,), (selector,), selection_network, core, no_core, from_)
     who = plan_of(replace(typed, threat=threat or (None if from_ else "linf:2/255")))
-    aimed = (Apgd(loss=TargetedDlr(rank)) for rank in range(1, targets + 1))
     last = (Square(queries=black_box),) if black_box else ()
-    attacks = (Apgd(), *aimed, *last)
-    adversary = AdaptiveAdversary(steps=search, restarts=restarts, attacks=attacks)
+    adversary = AdaptiveAdversary(
+        steps=search, restarts=restarts, attacks=(Apgd(), *last), targets=targets
+    )
     plan = CascadeAttack(adversary, seed=seed, limit=data.limit)
     cascade, judged = _system(who, data, device)
     read_compositions(out / COMPOSITION_RATES)  # a file of something else is told before the work

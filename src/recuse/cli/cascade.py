@@ -136,7 +136,9 @@ def _most_often(result: "SearchResult") -> dict[str, Any]:
 
 def _chosen(result: "SearchResult") -> "Counter[str]":
     return Counter(
-        split.mixture or " → ".join((*split.stages, result.pool.core_name))
+        f"{split.alone} alone"
+        if split.better_alone
+        else split.mixture or " → ".join((*split.stages, result.pool.core_name))
         for split in result.splits
     )
 
@@ -241,7 +243,7 @@ def _say(result: "SearchResult", console: "Console") -> None:
         console.print(
             f"in {result.better_alone} of {len(result.splits)} halves a model alone keeps within "
             "the allowed loss and is more robust than the best system: there it is the better "
-            "choice"
+            "choice, and what is taken"
         )
     for system, times in _chosen(result).most_common(5):
         console.print(f"{times}× {system}")

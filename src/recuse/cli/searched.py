@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from recuse.cli.mixtures import parts_of
 from recuse.errors import ConfigError
@@ -17,8 +18,9 @@ Who = tuple[tuple[str, ...], tuple[str, ...], str | None, str, tuple[str, ...]]
 def searched(path: Path, stages: tuple[str, ...]) -> Who:
     """Stages with their selectors, core and threat of the most frequent system of a search.
 
-    A mixture is a stage that always answers, without a core. Of a system's folder, its own, with
-    the networks of its selectors.
+    A mixture is a stage that always answers, without a core; so is a network alone, where that
+    keeps to the loss and is more robust than every system. Of a system's folder, its own, with the
+    networks of its selectors.
 
     Raises:
         ConfigError: No such file, one of something else, or the core alone.
@@ -30,10 +32,7 @@ def searched(path: Path, stages: tuple[str, ...]) -> Who:
         raise ConfigError(f"{path} does not exist; recuse cascade search --json writes it")
     where = dict(word.split("=", 1) for word in stages if "=" in word)
     try:
-        systems = Counter(
-            (tuple(split["stages"]), split.get("mixture")) for split in found["splits"]
-        )
-        ((chosen, mixture), _), *_ = systems.most_common(1)
+        ((chosen, mixture), _), *_ = Counter(map(_best, found["splits"])).most_common(1)
         core, threat = str(found["core"]), f"{found['norm']}:{found['eps']}"
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not what recuse cascade search --json writes") from error
@@ -47,6 +46,13 @@ def searched(path: Path, stages: tuple[str, ...]) -> Who:
     if last[1] or not before:  # nobody answers what it leaves
         return _columns((*before, last), None, threat)
     return _columns(before, last[0], threat)
+
+
+def _best(split: dict[str, Any]) -> tuple[tuple[str, ...], str | None]:
+    """The stages before the core, or else what answers always: a mixture, or a network alone."""
+    if split.get("better_alone"):
+        return (), str(split["alone"])
+    return tuple(split["stages"]), split.get("mixture")
 
 
 def _member(text: str, where: dict[str, str]) -> tuple[str, str]:

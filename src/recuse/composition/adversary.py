@@ -15,6 +15,7 @@ from recuse.arrays import Images, Labels, Mask
 from recuse.composition.cascade import Cascade
 from recuse.composition.goals import (
     Goal,
+    answer_aimed_at,
     cost_goal,
     last_reached,
     stages_without_gradient,
@@ -68,18 +69,21 @@ class AdaptiveAdversary:
             that shall answer, later ones at random points.
         attacks: Plain attacks on every classifier, whose points are tried as they are.
         queries: Proposals of the random search per goal with a selector without gradient.
+        targets: Likeliest wrong answers of each member that are goals of their own as well.
     """
 
     steps: int = 20
     restarts: int = 1
     attacks: tuple[Attack, ...] = ()
     queries: int = 100
+    targets: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.restarts < 1 or self.queries < 0:
+        if self.steps < 1 or self.restarts < 1 or min(self.queries, self.targets) < 0:
             raise ConfigError(
                 "the adaptive adversary needs at least one step, one restart and no negative "
-                f"number of queries, got {self.steps}, {self.restarts}, {self.queries}"
+                f"number of queries or targets, got {self.steps}, {self.restarts}, {self.queries}, "
+                f"{self.targets}"
             )
 
     def __call__(
@@ -98,8 +102,8 @@ class AdaptiveAdversary:
         with cascade.evaluating():
             case = _Case.open(cascade, x, y, noise)
             starts = self._plain(case)
-            for goal in wrong_answer_goals(cascade):
-                self._pursue(case, goal, starts[goal.stage])
+            for goal in wrong_answer_goals(cascade, self.targets):
+                self._pursue(case, goal, case.x if goal.target else starts[goal.stage])
             if last_reached(cascade) == case.stages:
                 self._pursue(case, cost_goal(cascade), starts[-1])
         return case.outcome(_notes(cascade, self.queries))
@@ -134,14 +138,15 @@ class AdaptiveAdversary:
             rows = case.rows_for(goal)
             if not len(rows):
                 return
-            noise = case.adversary_noise(rows, "goal", goal.stage, goal.wrong, restart)
+            aimed = (goal.target,) if goal.target else ()
+            noise = case.adversary_noise(rows, "goal", goal.stage, goal.wrong, restart, *aimed)
             x, y, first = case.x[rows], case.y[rows], start[rows]
             if restart:
                 first = cascade.budget.random_start(x, noise)
-            case.try_points(
-                rows, ascend(cascade, goal, x, y, start=first, noise=noise, steps=self.steps)
-            )
-        if stages_without_gradient(cascade, goal) and self.queries:
+            aim = answer_aimed_at(cascade, goal, x, y)
+            found = ascend(cascade, goal, x, y, start=first, noise=noise, steps=self.steps, aim=aim)
+            case.try_points(rows, found)
+        if not goal.target and stages_without_gradient(cascade, goal) and self.queries:
             self._query(case, goal)
 
     def _query(self, case: "_Case", goal: Goal) -> None:

@@ -25,6 +25,7 @@ def ascend(
     start: Images,
     noise: SampleNoise,
     steps: int,
+    aim: Labels | None = None,
 ) -> Images:
     """Push a batch towards a goal by gradients; the point whose worst term is best.
 
@@ -41,7 +42,7 @@ def ascend(
         with torch.enable_grad():
             leaf = x_adv.detach().requires_grad_()
             inner = noise.substream("step", step)
-            terms = surrogate_terms(cascade, goal, leaf, y, noise=inner)
+            terms = surrogate_terms(cascade, goal, leaf, y, noise=inner, aim=aim)
             if not terms.wanted:
                 return x_adv
             every = [*terms.wanted, *terms.guides]

@@ -136,7 +136,7 @@ def _meta(cascade: Cascade, split: Split, attack: CascadeAttack, progress: Progr
         radii=(cascade.budget.radius,),
         weights=joint_weights(weights),
         settings={
-            "adversary": to_plain(attack.adversary),
+            "adversary": _adversary(attack.adversary),
             "selectors": [selector_settings(stage.selector) for stage in cascade.stages],
             "data": split.fingerprint(progress),
             **({"mixtures": mixtures} if any(mixtures) else {}),
@@ -144,6 +144,13 @@ def _meta(cascade: Cascade, split: Split, attack: CascadeAttack, progress: Progr
         seed=attack.seed,
         tags={"role": "composition", "members": weights},
     )
+
+
+def _adversary(adversary: AdaptiveAdversary) -> dict[str, Any]:
+    """As JSON values; one that aims at no class is written as before there were any."""
+    plain = to_plain(adversary)
+    assert isinstance(plain, dict)
+    return {key: value for key, value in plain.items() if key != "targets" or value}
 
 
 def selector_settings(selector: object) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from recuse.analysis.accounting import Difference
 from recuse.analysis.frontier import ALL, ALLOWED, Frontier
 from recuse.records.layout import PUBLISHED
 from recuse.records.run_folder import read_mapping
@@ -58,7 +59,7 @@ each network, found at different points of the ball: a bound that gives some of 
 
 
 def verdict(entry: Frontier, loss: float) -> str:
-    """Which mechanism is ahead, which are level with it, and what all together add.
+    """Which mechanism is ahead, which are level with it, what all together add, who beats them.
 
     Args:
         entry: The searches of one question.
@@ -77,9 +78,26 @@ def verdict(entry: Frontier, loss: float) -> str:
     said += f"; behind it: {', '.join(behind)}" * bool(behind)
     together = "ahead of that" if over.low > 0 else "behind that" if over.high < 0 else "level"
     said += f". All of them in one search are {together}: {difference(over)} points"
-    if own.alone_robust > own.sound and own.alone_natural >= own.natural:
-        said += "; the robust network alone is more accurate and more robust than either"
-    return f"{said}."
+    return f"{said}. {_dominated(entry, loss)}"
+
+
+def _dominated(entry: Frontier, loss: float) -> str:
+    """Which baselines are better than all together, beyond the interval, and what comes of it."""
+    baselines = {WORDS[m]: entry.over(loss, m) for m in entry.mechanisms}
+    better = [name for name, over in (entry.alone(loss) | baselines).items() if _better(over)]
+    if not better:
+        return "No baseline, member or mechanism is better than they beyond the interval."
+    every = next(s.result for s in entry.at(loss) if s.mechanism == ALL)
+    return (
+        f"Better than they, beyond the interval: {', '.join(better)}. In {every.better_alone} of "
+        f"{len(every.splits)} halves a search takes a network alone."
+    )
+
+
+def _better(over: Difference) -> bool:
+    """No worse than what has this over it, and better beyond the interval in one count."""
+    ends = (over.natural, over.robust)
+    return all(end.estimate <= 0 for end in ends) and any(end.high < 0 for end in ends)
 
 
 def given_up(entry: Frontier) -> list[str]:
