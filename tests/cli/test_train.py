@@ -43,11 +43,17 @@ def test_a_smoothed_network_is_trained_and_certified(folder: Path) -> None:
     assert list((folder / "run" / "records").glob("*/*.parquet"))
 
 
-def test_averages_schedules_and_augmentations_reach_the_run(folder: Path) -> None:
+def test_averages_schedules_and_augmentations_reach_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("--objective", "era(robust=mart, batch_norm=train)", "--schedule", "step")
     train(NET, "net", *words, "--average", "ema", "--augment", "crop_flip", "--clip-norm", "5")
     (log,) = folder.glob("net/*.jsonl")
-    assert json.loads(log.read_text().splitlines()[-1])["epoch"] == 1
+    row = json.loads(log.read_text().splitlines()[-1])
+    assert row["epoch"] == 1
+    took = read_card(Path("net/model.safetensors")).notes["training took"]
+    assert took.endswith(f", fp32, 1 epoch of {row['passes']:g} passes an image")
+    assert took in capsys.readouterr().err
 
 
 def test_a_teacher_labels_images_without_labels(folder: Path) -> None:

@@ -190,7 +190,8 @@ def test_a_checkpoint_in_half_precision_says_what_was_measured_of_it(tmp_path: P
     assert card.accuracy["robust_accuracy@linf:0.1"] == (right & record.frame["robust@0.1"]).mean()
     assert card.notes["measured on"] == "10 images of digits/test"
     assert card.notes["recipe"] == "digits"
-    assert re.fullmatch(r"\d+ s on .+, fp32", card.notes["training took"])
+    took = card.notes["training took"]
+    assert re.fullmatch(r"\d+ s on .+, fp32, 1 epoch of \d+ passes an image", took)
     assert (card.norm, card.eps) == ("linf", "0.1")
     _, core = load_checkpoint(place.checkpoint("core"))
     assert (core.norm, core.eps) == ("", ""), "no attack took part in its training"

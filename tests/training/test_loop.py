@@ -304,6 +304,29 @@ def test_log_best_and_last(digits, tmp_path):
     assert_same(load_weights(result.best), weights(kept.model))
 
 
+def test_a_run_says_what_an_image_cost(digits, tmp_path):
+    """Three steps of attack, two forward passes of the loss; a batch is 150 rows of five steps."""
+    config = replace(BASE, checkpointing=Checkpointing(steps=1))
+    result = fit(net(), *digits, config, tmp_path / "whole")
+    assert [row["passes"] for row in result.history] == [12.0, 12.0]
+    assert result.passes == 12.0
+
+    def stop(task, done, total, note=""):
+        if done == 3:
+            raise InterruptedError
+
+    folder = tmp_path / "old"
+    with pytest.raises(InterruptedError):
+        fit(net(), *digits, config, folder, progress=stop)
+    saved = state_of(folder)
+    assert int(saved["position"]["sums"].pop("passes")) == 12 * saved["position"]["samples"]
+    torch.save(saved, folder / "state.pt")
+    rest = fit(net(), *digits, config, folder)
+    assert "passes" not in rest.history[0], "of half an epoch nothing is known"
+    assert rest.history[1] == result.history[1]
+    assert rest.passes == 12.0
+
+
 def test_ties_go_to_higher_robust_accuracy_then_to_the_earlier_epoch():
     assert Rates(0.5, 0.4, 0.1).better_than(Rates(0.9, 0.8, 0.2))
     assert Rates(0.5, 0.4, 0.1).better_than(Rates(0.9, 0.3, 0.1))

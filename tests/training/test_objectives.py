@@ -17,11 +17,13 @@ from recuse.protocols import Objective
 from recuse.random import SampleNoise
 from recuse.serialize import from_plain, to_plain
 from recuse.threat import Threat
-from recuse.training import abstention, adversarial, ibp, noise, reweighted, unsure
+from recuse.training import TrainConfig, abstention, adversarial, ibp, noise, reweighted, unsure
+from recuse.training.batches import Batch
 from recuse.training.forward import Trainee, loss_modes, same_as_deployed
 from recuse.training.objectives import OBJECTIVES, ROBUST_LOSSES, objective_classes
 from recuse.training.robust import RobustLoss, StepCounter
 from recuse.training.schedule import Ramp
+from recuse.training.steps import differentiate
 
 THREAT = Threat("linf", 0.05)
 STEPS = 10
@@ -219,6 +221,31 @@ def test_passes_with_batch_statistics(name, norm):
     objective = mode(ten_steps(name), "train")
     found = passes(objective, Trainee(network()), threat=Threat(norm, 0.05))
     assert found == TRAIN_MODE[name]
+
+
+def logged(objective, parts):
+    """What a step on eight rows adds to the log."""
+    x, y, draws = batch()
+    config = TrainConfig(objective, THREAT)
+    given = Batch(x, y, draws.ids, len(x))
+    return differentiate(Trainee(network()), given, config, progress=1.0, epoch=0, parts=parts)
+
+
+@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_log_counts_these_passes_however_a_batch_is_cut(name, parts):
+    found = logged(mode(ten_steps(name), "eval"), parts)
+    assert int(found["passes"]) == 8 * sum(COSTS[name])
+
+
+@pytest.mark.parametrize("name", TRAIN_MODE)
+def test_the_log_counts_these_passes_with_batch_statistics(name):
+    assert int(logged(mode(ten_steps(name), "train"), 1)["passes"]) == 8 * sum(TRAIN_MODE[name])
+
+
+def test_bounds_are_no_passes():
+    assert {OBJECTIVES[name] for name in BOUNDED} == set(ibp.BY_BOUNDS)
+    assert not any("passes" in logged(FRESH[name], 1) for name in BOUNDED)
 
 
 def naive_example(model, x, start, value, threat, steps=STEPS):

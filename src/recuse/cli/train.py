@@ -149,7 +149,7 @@ def _fit(
     from recuse.cli.console import console, progress_display
     from recuse.cli.launched import first
     from recuse.models.checkpoint import save_checkpoint
-    from recuse.recipes.obtain import describe
+    from recuse.recipes.obtain import describe, with_cost
     from recuse.training import fit
 
     described = describe(card, out.name, config, rows, extra)
@@ -167,11 +167,14 @@ def _fit(
     if not first():
         return
     path = out / "model.safetensors"
+    device = str(next(network.parameters()).device)
+    described = with_cost(described, result, config, device)
     save_checkpoint(path, result.model, described)
     names = ("natural_accuracy", "robust_accuracy", "robust_inaccuracy")
     right, robust, wrong = (100 * result.history[-1][name] for name in names)
     console.print(
         f"wrote {path}: of {len(validation):,} images to validate {right:.1f} % are right, "
-        f"{robust:.1f} % robustly so, and {wrong:.1f} % robustly wrong",
+        f"{robust:.1f} % robustly so, and {wrong:.1f} % robustly wrong; it took "
+        f"{described.notes['training took']}",
         soft_wrap=True,
     )

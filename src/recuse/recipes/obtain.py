@@ -23,7 +23,7 @@ from recuse.recipes.environment import processor
 from recuse.recipes.run_location import RunLocation
 from recuse.records.layout import TRAINING
 from recuse.records.schema import Record
-from recuse.training import Standard, TrainConfig, fit
+from recuse.training import Standard, TrainConfig, TrainResult, fit
 
 
 def obtain(
@@ -44,8 +44,7 @@ def obtain(
             name=plan.name,
             progress=progress,
         )
-        took = f"{trained.seconds:.0f} s on {processor(place.device)}, {plan.train.precision}"
-        model, card = trained.model, replace(card, notes={**card.notes, "training took": took})
+        model, card = trained.model, with_cost(card, trained, plan.train, place.device)
     save_checkpoint(path, model, card, half=plan.half)
     return load_checkpoint(path)
 
@@ -77,6 +76,15 @@ def starting_point(plan: ModelPlan, splits: Splits, place: RunLocation) -> tuple
     if plan.train is None:
         return model, replace(card, name=plan.name)
     return model, describe(card, plan.name, plan.train, splits.train)
+
+
+def with_cost(card: Card, trained: TrainResult, how: TrainConfig, device: str) -> Card:
+    """The card with what training took: time, processor, precision, passes of the network."""
+    took = f"{trained.seconds:.0f} s on {processor(device)}, {how.precision}"
+    if trained.passes is not None:
+        epochs = f"{how.epochs} epoch" + "s" * (how.epochs > 1)
+        took += f", {epochs} of {trained.passes:.4g} passes an image"
+    return replace(card, notes={**card.notes, "training took": took})
 
 
 def keep_rates(
@@ -149,4 +157,4 @@ def describe(
     )
 
 
-__all__ = ["describe", "keep_rates", "obtain", "starting_point"]
+__all__ = ["describe", "keep_rates", "obtain", "starting_point", "with_cost"]

@@ -47,10 +47,15 @@ class Trainee(nn.Module):
             out: Tensor = self.network(x)
         return full_precision(out)
 
+    @property
+    def copy(self) -> nn.Module:
+        """The copy that attacks are run on."""
+        return self._copy[0].module
+
     def attacked(self) -> nn.Module:
         """The copy to attack, brought to the current weights."""
         self._copy[0].refresh()
-        return self._copy[0].module
+        return self.copy
 
 
 @contextmanager

@@ -186,6 +186,9 @@ class Sabr:
         return LossTerms(worst, {"worst": worst.detach()})
 
 
+BY_BOUNDS = (IbpTraining, MtlIbp, Sabr)
+
+
 def away_from_label(
     model: nn.Module, x: Images, y: Labels, threat: Threat, attack: Pgd, noise: SampleNoise
 ) -> Images:
@@ -202,4 +205,4 @@ def away_from_label(
         )
 
 
-__all__ = ["IbpTraining", "MtlIbp", "Sabr", "worst_logits"]
+__all__ = ["BY_BOUNDS", "IbpTraining", "MtlIbp", "Sabr", "worst_logits"]

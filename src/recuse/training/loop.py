@@ -43,6 +43,15 @@ class TrainResult:
     last: Path
     log: Path
 
+    @property
+    def passes(self) -> float | None:
+        """Passes of an image in a step, forward and backward, mean over the epochs that counted.
+
+        A backward pass to the weights is two; validation is left out. None where none counted.
+        """
+        counts = [row["passes"] for row in self.history if "passes" in row]
+        return sum(counts) / len(counts) if counts else None
+
 
 def fit(
     model: nn.Module,

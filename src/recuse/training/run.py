@@ -206,6 +206,9 @@ class TrainingRun:
             parts=position.parts,
             processes=self.processes,
         )
+        if position.step and "passes" not in position.sums:
+            # Of the steps before, an older version did not count them.
+            sums.pop("passes", None)
         add_to(position.sums, sums)
         position.samples += batch.whole
 
@@ -226,9 +229,7 @@ class TrainingRun:
 
     def check_agreement(self) -> None:
         """Stop if the processes hold different weights, which each step should leave equal."""
-        if self.processes.count == 1:
-            return
-        if not self.processes.agree(weights_sha256(self.network)):
+        if self.processes.count > 1 and not self.processes.agree(weights_sha256(self.network)):
             raise TrainingError(
                 f"{self.files.name}: the processes hold different weights after epoch "
                 f"{self.position.epoch + 1}: a layer other than batch norm keeps something of the "

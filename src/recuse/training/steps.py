@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from recuse.composition.cost import counted
 from recuse.random import SampleNoise, stable_seed
 from recuse.results import LossTerms
 from recuse.training.batch_norm import whole_batch_statistics
 from recuse.training.batches import Batch
 from recuse.training.config import TrainConfig
 from recuse.training.forward import Trainee
+from recuse.training.ibp import BY_BOUNDS
 from recuse.training.processes import ALONE, Processes
 
 
@@ -84,7 +86,10 @@ def differentiate(
         processes: Those that share each part (:meth:`Processes.deal`).
 
     Returns:
-        Sums over all samples of the loss and its parts, for the log.
+        Sums over all samples of the loss and its parts, for the log, and of the passes that the
+        objective took: a backward pass to the weights counts as two, of activations and of
+        weights. What several parts or processes add is left out, and objectives by interval
+        bounds, which are no passes of the network, have none.
     """
     trainee.zero_grad(set_to_none=True)
     parameters = [p for p in trainee.parameters() if p.requires_grad]
@@ -98,6 +103,8 @@ def differentiate(
         with (
             seeded_dropout(trainee, config.seed, epoch, own.ids[0]),
             whole_batch_statistics(processes, counts=share.counts),
+            counted(trainee.network) as learnt,
+            counted(trainee.copy) as attacked,
         ):
             terms = config.objective(
                 trainee, x, own.labels, config.threat, noise=noise, progress=progress
@@ -105,10 +112,14 @@ def differentiate(
         terms = share.counted(terms)
         if parts > 1 or processes.count > 1:
             terms = waiting.take(terms, parameters, rows=batch.whole)
+            learnt.backwards = 0
         torch.autograd.backward(terms.total.sum() / batch.whole)
         add_to(sums, {"loss": terms.total.detach(), **terms.parts})
         if terms.correct is not None:
             add_to(sums, {"train_accuracy": terms.correct.float()})
+        if not isinstance(config.objective, BY_BOUNDS):
+            passes = attacked.total + learnt.forwards + 2 * learnt.backwards
+            add_to(sums, {"passes": torch.tensor(passes * share.counts, device=device)})
     if waiting.weight is not None:
         add_to(sums, waiting.settle(processes.summed(waiting.weight) / batch.whole))
     processes.sum_gradients(parameters)
