@@ -35,7 +35,11 @@ class AscentLoss(Protocol):
 
 @runtime_checkable
 class Criterion(Protocol):
-    """What counts as adversarial."""
+    """What counts as adversarial.
+
+    Logits that are NaN end an attack with an error, unless a criterion says by an attribute
+    ``counts_no_answer = True`` that it decides about them itself, as a selector's does.
+    """
 
     def __call__(self, x_adv: Images, logits: Logits, y: Labels) -> Mask:
         """Whether each perturbed point, with its logits, is adversarial for reference ``y``."""

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from recuse.attacks import Pgd
-from recuse.certify.crown import Crown, LinearBounds
+from recuse.certify.crown import Crown
 from recuse.certify.ibp import Ibp, ball
 from recuse.certify.intervals import propagate_all
+from recuse.certify.linear import LinearBounds
 from recuse.certify.tracing import output_node, trace
 from recuse.data import Cifar10, Mnist
 from recuse.errors import CertificationError

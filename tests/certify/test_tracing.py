@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from recuse.certify.crown import Crown, LinearBounds
+from recuse.certify.crown import Crown
 from recuse.certify.ibp import Ibp, ball, output_bounds
+from recuse.certify.linear import LinearBounds
 from recuse.certify.tracing import output_node, trace
 from recuse.composition.cost import counted
 from recuse.errors import CertificationError

@@ -73,7 +73,6 @@ def verify(
         DataError: The model returned NaN.
     """
     logits = forward(model, x_adv)
-    # A selector's criterion says itself what no answer means: something was found.
     if not getattr(criterion, "counts_no_answer", False):
         # A point that is no number itself is that of a gradient that was none, which is told apart.
         require_answers(logits[x_adv.flatten(1).isfinite().all(dim=1)])

@@ -1,7 +1,6 @@
 """Carry out a run config: train, judge, attack, picture, report; everything finished is kept."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +164,13 @@ def ask(
     progress: Progress,
 ) -> Record:
     """Attack or certify one model, or attack the certificates that it was given before."""
+    work: dict[str, Any] = {
+        "repair": place.repair,
+        "engine": place.engine,
+        "progress": progress,
+    }
+    own: dict[str, Any] = {"name": plan.name, "tags": plan.tags, **work}
+    attacks = place.out / NETWORK_ATTACKS
     if isinstance(judgement, CertificateAttack):
         certified = [r for r in before if r.has("certified", judgement.radius)]
         if not certified:
@@ -173,41 +179,13 @@ def ask(
                 "was given there before; certify this radius first"
             )
         return attack_certificates(
-            network,
-            split,
-            certified[-1],
-            judgement,
-            records=place.out / NETWORK_ATTACKS,
-            repair=place.repair,
-            engine=place.engine,
-            progress=progress,
+            network, split, certified[-1], judgement, records=attacks, **work
         )
     if isinstance(judgement, Rejection):
-        return judge_rejection(
-            network,
-            split,
-            judgement,
-            name=plan.name,
-            records=place.out / NETWORK_ATTACKS,
-            tags=plan.tags,
-            repair=place.repair,
-            engine=place.engine,
-            progress=progress,
-        )
-    judge_by: Callable[..., Record] = (
-        evaluate if isinstance(judgement, Evaluation) else certify_dataset
-    )
-    return judge_by(
-        network,
-        split,
-        judgement,
-        name=plan.name,
-        records=place.out / RECORDS,
-        tags=plan.tags,
-        repair=place.repair,
-        engine=place.engine,
-        progress=progress,
-    )
+        return judge_rejection(network, split, judgement, records=attacks, **own)
+    if isinstance(judgement, Evaluation):
+        return evaluate(network, split, judgement, records=place.out / RECORDS, **own)
+    return certify_dataset(network, split, judgement, records=place.out / RECORDS, **own)
 
 
 def attack_composition(

@@ -25,7 +25,7 @@ from recuse.errors import CertificationError, ConfigError
 from recuse.protocols import Certifier
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
-from recuse.selectors.robustness import Reach
+from recuse.selectors.reach import Reach
 from recuse.threat import Threat
 
 

@@ -10,7 +10,8 @@ from recuse.errors import ConfigError
 from recuse.protocols import Attack
 from recuse.random import SampleNoise
 from recuse.results import Guarantee
-from recuse.selectors.robustness import AnswerLost, Reach
+from recuse.selectors.reach import Reach
+from recuse.selectors.robustness import AnswerLost
 from recuse.selectors.surrogates import (
     LARGEST_BELOW_ONE,
     InnerSearch,
