@@ -14,6 +14,7 @@ from recuse.recipes.real_images import (
     AT,
     THREE_STEPS,
     adversarially_trained,
+    by_two_losses,
     fine_tuned,
     fine_tunings,
     training,
@@ -68,7 +69,7 @@ def cifar10_wide(seed: int = 0, quick: bool = False) -> RunConfig:
         recipe="cifar10_wide",
         data=data,
         models=tuple(map(on_a_gpu, plans)),
-        judgements=(attacked,),
+        judgements=by_two_losses(attacked),
         eps=radii,
         gallery=0,
     )

@@ -8,7 +8,7 @@ from recuse.evaluation import Evaluation, judged_radii
 from recuse.protocols import Objective
 from recuse.recipes.config import ModelPlan, Pretrained, RunConfig
 from recuse.recipes.gtsrb import AUGMENT, SIGNS
-from recuse.recipes.real_images import AT, THREE_STEPS, training
+from recuse.recipes.real_images import AT, THREE_STEPS, by_two_losses, training
 from recuse.threat import Threat
 from recuse.training import Robust, Unsure
 
@@ -46,7 +46,7 @@ def unsure(seed: int = 0, quick: bool = False) -> RunConfig:
             name,
             Pretrained(f"recuse:gtsrb-{name}"),
             tags=_tags(loss),
-            judgements=(replace(evaluation, margins=None),) if name == "core" else None,
+            judgements=by_two_losses(replace(evaluation, margins=None)) if name == "core" else None,
         )
         for name, loss in KNOWN.items()
     ]
@@ -62,7 +62,7 @@ def unsure(seed: int = 0, quick: bool = False) -> RunConfig:
         recipe="unsure",
         data=data,
         models=tuple(plans),
-        judgements=(evaluation,),
+        judgements=by_two_losses(evaluation),
         eps=(eps,),
         gallery=0,
         page="unsure",
