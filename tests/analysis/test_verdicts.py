@@ -95,6 +95,14 @@ def test_what_a_search_for_the_worst_margin_broke_is_broken():
     # A smaller ball alone was searched: what broke there breaks in the larger one too.
     near = make_record(record.meta, record.frame.drop("stable_margin@2/255").to_dict())
     np.testing.assert_array_equal(verdicts(near).broken("2/255"), [0, 1, 1, 1, 1])
+    # The true class alone was searched: of an answer that is wrong already it says nothing.
+    right = record.frame.drop("stable_margin@1/255", "stable_margin@2/255").to_dict()
+    right |= {"worst_margin@1/255": [-0.1, -0.1, None, 0.1, 0.1]}
+    right |= {"accurate": [True, False, True, True, True]}
+    right |= {"flat": [False, False, False, True, False]}
+    np.testing.assert_array_equal(
+        verdicts(make_record(record.meta, right)).broken("1/255"), [1, 0, 0, 0, 1]
+    )
 
 
 @pytest.mark.parametrize("kind", ["robust_margin", "robust_softmax"])

@@ -264,15 +264,24 @@ def verdicts(record: Record, run: str = "") -> Verdicts:
 def _searched_too(frame: pl.DataFrame) -> pl.DataFrame:
     """Verdicts without those that another class's margin within the radius, or a smaller, refutes.
 
-    The attack of the verdicts and the searches of ``evaluate --margins`` are different ones.
+    The attack of the verdicts and the searches of ``evaluate --margins`` are different ones. Older
+    records hold margins of the true class alone, which are the answer's where that is right.
     """
-    worst = {parse_radius(c.partition("@")[2]): c for c in robust_columns(frame, "stable_margin")}
+    answered = {"stable_margin": pl.lit(True)}
+    if "accurate" in frame.columns:
+        answered["worst_margin"] = pl.col("accurate")
+    lost: dict[float, list[pl.Expr]] = {}
+    for kind, known in answered.items():
+        for name in robust_columns(frame, kind):
+            radius = parse_radius(name.partition("@")[2])
+            lost.setdefault(radius, []).append((pl.col(name) < 0) & known)
     columns = []
-    for name in robust_columns(frame) if worst else ():
-        within = [c for size, c in worst.items() if size <= parse_radius(name.partition("@")[2])]
+    for name in robust_columns(frame) if lost else ():
+        own = parse_radius(name.partition("@")[2])
+        within = [column for size, found in lost.items() if size <= own for column in found]
         if within:
-            lost = pl.any_horizontal([pl.col(c) < 0 for c in within])
-            columns.append(pl.when(lost).then(False).otherwise(pl.col(name)).alias(name))
+            broken = pl.any_horizontal(within)
+            columns.append(pl.when(broken).then(False).otherwise(pl.col(name)).alias(name))
     return frame.with_columns(columns) if columns else frame
 
 
