@@ -43,7 +43,11 @@ def gather(
 
     def others(place: int) -> list[Verdicts]:
         attacked = (i for i, v in enumerate(found) if i != place and v.radii())
-        return [found[i] for i in attacked if _one(found[place], found[i], where[place], where[i])]
+        return [
+            found[i]
+            for i in attacked
+            if of_one_network(found[place], found[i], where[place], where[i])
+        ]
 
     together = [
         worst_case([v, *others(place)]) if v.radii() else v for place, v in enumerate(found)
@@ -51,7 +55,8 @@ def gather(
     return refute_members(together, attacks)
 
 
-def _one(first: Verdicts, second: Verdicts, home: str, other: str) -> bool:
+def of_one_network(first: Verdicts, second: Verdicts, home: str = "", other: str = "") -> bool:
+    """Whether two records are of one network on the same images; see :func:`gather`."""
     one, two = first.meta, second.meta
     if one.weights or two.weights:
         alike = one.weights == two.weights
@@ -168,7 +173,7 @@ def essential(found: Sequence[Verdicts], homes: Sequence[str] = ()) -> list[int]
             for j in kept
             if where[i] == where[j]
             and found[i].meta.model == found[j].meta.model
-            and _one(found[i], found[j], where[i], where[j])
+            and of_one_network(found[i], found[j], where[i], where[j])
         ]
         if not any(_covers(rival, found[i]) for rival in rivals):
             kept.append(i)

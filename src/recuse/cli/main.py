@@ -66,7 +66,7 @@ GROUPS = {
     "geometry": "Measure how far classes are apart and how smooth a model is.",
     "data": "List, get and show data sets; cut detection data into classification sets.",
     "models": "List, import and show networks.",
-    "records": "Pack, convert and compare what runs have found.",
+    "records": "Pack, convert, compare and bring together what runs have found.",
 }
 
 Verb = Callable[..., None]
@@ -95,7 +95,12 @@ VERBS: Verbs = {
     "geometry": {"separation": geometry.separation, "lipschitz": geometry.lipschitz},
     "data": {"list": data.list_, "get": data.get, "show": data.show, "crop": data.crop},
     "models": {"list": models.list_, "import": models.import_, "show": models.show},
-    "records": {"pack": records.pack, "upgrade": records.upgrade, "hash": records.hash_},
+    "records": {
+        "pack": records.pack,
+        "upgrade": records.upgrade,
+        "hash": records.hash_,
+        "gather": records.gather,
+    },
 }
 
 

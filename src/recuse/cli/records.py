@@ -1,4 +1,4 @@
-"""``recuse records``: keep, convert and compare what runs have found."""
+"""``recuse records``: keep, convert, compare and bring together what runs have found."""
 
 from pathlib import Path
 from typing import Annotated
@@ -75,6 +75,32 @@ def hash_(runs: Runs, /, each: bool = False) -> None:
             print(f"{record_hash(record)}  {record.meta.model}")
     else:
         print(records_hash(records))
+
+
+def gather(run: Path, others: Runs, /) -> None:
+    """Take into a run what attacks in other runs broke of its networks.
+
+    Networks are told by their weights. Whatever reads the run counts it from then on: show,
+    compose, report. Given again, it takes in what has been found since.
+
+    Args:
+        run: Run folder that shall know it.
+        others: Run folders of some of the same networks.
+    """
+    from recuse.analysis.elsewhere import elsewhere
+    from recuse.records.layout import RECORDS
+    from recuse.records.run_folder import read_run
+    from recuse.records.store import write_record
+
+    records = run / RECORDS if (run / RECORDS).is_dir() else run
+    for other in _some(others):
+        taken = elsewhere(read_run(run), read_run(other))
+        for record, lost in taken:
+            write_record(records, record)
+            counts = ", ".join(f"{count} at {radius}" for radius, count in lost.items())
+            print(f"{record.meta.model}: {counts} broken in {other}")
+        if not taken:
+            print(f"{other}: nothing that {run} does not know")
 
 
 def _some(runs: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recuse.analysis.contradictions import Met, met
+from recuse.analysis.elsewhere import own
 from recuse.analysis.frontier import ALL, ALLOWED, LOSSES, SPLITS, Frontier, Searched, frontier
 from recuse.analysis.intervals import wilson_of
 from recuse.analysis.networks import gather
@@ -36,7 +37,7 @@ def write_frontier(rows: Path, out: Path) -> None:
     found = {
         title: frontier(models, eps, attacks=run.attacks) for title, models, eps in questions(run)
     }
-    everyone = met(run.attacks, gather([verdicts(record) for record in run.records]))
+    everyone = met(run.attacks, gather([verdicts(record) for record in own(run.records)]))
     systems = [one for one in everyone if "(" in one.name and one.natural.size]
     judged = [record.meta for record in run.records]
     save_figure(figure(found), out, ("svg",))

@@ -8,8 +8,9 @@ import numpy as np
 from recuse.analysis.advice import advise
 from recuse.analysis.composing import compose_records
 from recuse.analysis.compositions import Composition
+from recuse.analysis.elsewhere import SOURCE
 from recuse.analysis.intervals import paired_difference, wilson_of
-from recuse.analysis.networks import gather
+from recuse.analysis.measured import gathered
 from recuse.analysis.verdicts import Mask, Verdicts, add_radii, verdicts
 from recuse.radius import parse_radius
 from recuse.records.layout import PAGE
@@ -50,6 +51,7 @@ the end of a name is the training radius in 255ths; the penalty of *far* sees tw
 CONTINUED = """AT continued for as many steps (*at*) and ERA that holds AT (*era-at*) stand beside
 TRADES and ERA that holds TRADES.
 """
+COMPOSED_BY = frozenset({"apgd-ce", "apgd"})  # the same, of older records
 COMPOSED = """
 **Adversary.** APGD-40 with cross entropy on each network at {radii}.
 {more}Compositions are counted by the sound accounting{apart}.
@@ -96,7 +98,7 @@ def write_gaussians(rows: Path, out: Path) -> None:
 
 def compositions(run: RunFolder, introduction: str) -> str:
     """The page of a run whose robust networks stand in front of a core."""
-    judged = gather([verdicts(record) for record in run.records], run.attacks)
+    judged = gathered([verdicts(record) for record in run.records], run.attacks)
     known = {model.meta.model: model for model in judged if model.radii()}
     planned = [str(plan["name"]) for plan in run.config["models"]]
     found = {name: known[name] for name in planned if name in known}
@@ -114,15 +116,17 @@ def compositions(run: RunFolder, introduction: str) -> str:
 
 
 def _conditions(run: RunFolder, core: Verdicts) -> str:
-    own = run.records[0].meta
     searched = (r for r in run.records if verdicts(r).radii())
-    others = sorted({record.meta.method for record in searched} - {own.method})
+    others = sorted({record.meta.method for record in searched} - COMPOSED_BY)
+    others += sorted(
+        {f"those of {r.meta.settings[SOURCE]}" for r in run.records if SOURCE in r.meta.settings}
+    )
     systems = list(dict.fromkeys(record.meta.model for record in run.attacks))
     met = [f"other searches ({', '.join(others)})"] if others else []
     met += [f"an adversary of whole systems ({', '.join(systems)})"] if systems else []
     more = f"They met {' and '.join(met)} too:\nwhat any of them broke is broken here.\n"
     return COMPOSED.format(
-        radii=", ".join(own.radii),
+        radii=", ".join(core.meta.radii),
         more=more if met else "",
         apart="" if systems else ", not attacked as a whole",
         images=core.samples,

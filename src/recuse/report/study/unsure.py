@@ -6,7 +6,7 @@ import numpy as np
 
 from recuse.analysis.cascade_differences import cascade_over_cascade
 from recuse.analysis.frontier import SPLITS, Frontier, frontier
-from recuse.analysis.networks import gather
+from recuse.analysis.measured import gathered
 from recuse.analysis.verdicts import Mask, Values, Verdicts, verdicts
 from recuse.radius import parse_radius
 from recuse.records.layout import PAGE
@@ -42,7 +42,7 @@ cascades of two thresholds included. The most robust system, soundly counted, th
 def write_unsure(rows: Path, out: Path) -> None:
     """Write the page."""
     run = read_run(rows)
-    judged = gather([verdicts(record) for record in run.records], run.attacks)
+    judged = gathered([verdicts(record) for record in run.records], run.attacks)
     (core,) = (model for model in judged if model.meta.tags["role"] == "core")
     stages = {m.meta.model: m for m in judged if m is not core}
     lines = [compositions(run, INTRODUCTION), *([MET] if run.attacks else [])]
