@@ -16,8 +16,8 @@ from recuse.selectors.calibrate import (
 from recuse.selectors.certified import CertifiedIndicator, CertifiedSelection
 from recuse.selectors.entropy import EntropyResponse, entropy
 from recuse.selectors.narrow import NarrowIndicator
+from recuse.selectors.reach import Reach
 from recuse.selectors.robustness import (
-    Reach,
     RobustMargin,
     RobustnessIndicator,
     robust_selection,
