@@ -1,8 +1,12 @@
-"""What tells the attacks behind several records apart: the name, and settings that differ."""
+"""What tells the attacks behind several records apart, and what each of them alone left."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from recuse.analysis.intervals import Interval, paired_difference
+from recuse.analysis.verdicts import Verdicts
 from recuse.records.schema import RecordMeta
 
 
@@ -26,6 +30,23 @@ def searches(metas: Iterable[RecordMeta]) -> dict[str, str]:
     return words
 
 
+def left_more(alone: Verdicts, known: Verdicts, eps: str) -> Interval:
+    """Robust accuracy that one search leaves beyond what all together leave, on its images.
+
+    Args:
+        alone: Its record, as it is; on all of the images or on some.
+        known: The same network with what any attack broke, as
+            :func:`recuse.analysis.networks.gather` says.
+        eps: The radius.
+
+    Raises:
+        RecordError: One of the two was not judged there.
+    """
+    left = dict(zip(known.ids, known.accurate() & known.robust(eps), strict=True))
+    held = np.array([left[sample] for sample in alone.ids], dtype=np.bool_)
+    return paired_difference(alone.accurate() & alone.robust(eps), held)
+
+
 def _differs(key: str, settings: Sequence[Mapping[str, str]]) -> bool:
     return len({entry.get(key) for entry in settings}) > 1
 
@@ -39,4 +60,4 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(value)
 
 
-__all__ = ["searches"]
+__all__ = ["left_more", "searches"]

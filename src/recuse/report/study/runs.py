@@ -1,6 +1,6 @@
 """Pages of the small runs: every network alone and in front of the core, paired, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,14 @@ from recuse.radius import parse_radius
 from recuse.records.layout import PAGE
 from recuse.records.run_folder import RunFolder, read_run
 from recuse.records.store import write_atomically
+from recuse.report.page.figures import save_figure
 from recuse.report.run.advice_text import advice_in_full, advice_rule
+from recuse.report.study.by_name import by_name
+from recuse.report.study.each_attack import each_attack
 from recuse.report.study.markdown import difference, share, table
 
+Networks = dict[str, Verdicts]
+Chains = dict[str, list[Composition]]
 START = "adversarial"
 MADE = "`recuse report` makes this page from the records beside it, which"
 CIFAR = f"""# CIFAR-10, a small robust network
@@ -77,13 +82,25 @@ def write_cifar10_small(rows: Path, out: Path) -> None:
 
 
 def write_cifar10(rows: Path, out: Path) -> None:
-    """Write the page of the CIFAR-10 networks trained here."""
-    _write(out, compositions(read_run(rows), CIFAR_TRAINED))
+    """Write the page of the CIFAR-10 networks trained here, and its figures."""
+    _write_trained(rows, out, CIFAR_TRAINED)
 
 
 def write_gtsrb(rows: Path, out: Path) -> None:
-    """Write the page of the traffic signs."""
-    _write(out, compositions(read_run(rows), GTSRB))
+    """Write the page of the traffic signs, and its figures."""
+    _write_trained(rows, out, GTSRB)
+
+
+def _write_trained(rows: Path, out: Path, introduction: str) -> None:
+    run = read_run(rows)
+
+    def more(found: Networks, chains: Chains) -> list[str]:
+        lines, figures = by_name(found, chains)
+        for figure in figures:
+            save_figure(figure, out, ("svg",))
+        return [*each_attack(found, run.records), *lines]
+
+    _write(out, compositions(run, introduction, more))
 
 
 def write_digits(rows: Path, out: Path) -> None:
@@ -96,23 +113,38 @@ def write_gaussians(rows: Path, out: Path) -> None:
     _write(out, gaussians(read_run(rows)))
 
 
-def compositions(run: RunFolder, introduction: str) -> str:
-    """The page of a run whose robust networks stand in front of a core."""
+def compositions(
+    run: RunFolder,
+    introduction: str,
+    more: Callable[[Networks, Chains], list[str]] = lambda found, chains: [],
+) -> str:
+    """The page of a run whose robust networks stand in front of a core.
+
+    Args:
+        run: The run.
+        introduction: Title and first words.
+        more: Lines for the end, given the networks by name and the compositions by radius.
+    """
     judged = gathered([verdicts(record) for record in run.records], run.attacks)
-    known = {model.meta.model: model for model in judged if model.radii()}
+    # Of several records of one network, which know the same, one of the most images.
+    largest = sorted(judged, key=lambda model: model.samples)
+    known = {model.meta.model: model for model in largest if model.radii()}
     planned = [str(plan["name"]) for plan in run.config["models"]]
     found = {name: known[name] for name in planned if name in known}
     introduction += CONTINUED if any(name.startswith("at-") for name in found) else ""
     lines = [introduction + _conditions(run, found["core"])]
-    for eps in sorted(run.eps, key=parse_radius):
-        chains = compose_records(run.records, eps=eps, attacks=run.attacks)
-        lines += [*networks(found, chains, eps), *differences(found, eps)]
-        lines += [*beside_core(chains, eps), *selection(found, eps)]
+    chains = {
+        eps: compose_records(run.records, eps=eps, attacks=run.attacks)
+        for eps in sorted(run.eps, key=parse_radius)
+    }
+    for eps, each in chains.items():
+        lines += [*networks(found, each, eps), *differences(found, eps)]
+        lines += [*beside_core(each, eps), *selection(found, eps)]
         doubled = add_radii(eps, eps)
         if doubled not in run.eps and found["core"].has("robust", doubled):
             lines += differences(found, doubled)
     # Every network alone, and every one but the core in front of it.
-    return "\n".join([*lines, advice_rule(2 * len(found) - 1), ""])
+    return "\n".join([*lines, advice_rule(2 * len(found) - 1), "", *more(found, chains)])
 
 
 def _conditions(run: RunFolder, core: Verdicts) -> str:
@@ -133,7 +165,7 @@ def _conditions(run: RunFolder, core: Verdicts) -> str:
     )
 
 
-def networks(found: dict[str, Verdicts], chains: Sequence[Composition], eps: str) -> list[str]:
+def networks(found: Networks, chains: Sequence[Composition], eps: str) -> list[str]:
     """Each network alone, and in front of the core; which system to take."""
     whole = {c.name.partition(" → ")[0]: c for c in (chain.rates for chain in chains)}
     heads = ["network", "natural", "robust", "robust inaccuracy", "before the core: natural"]
@@ -166,7 +198,7 @@ def beside_core(chains: Sequence[Composition], eps: str) -> list[str]:
     return table(heads, rows)
 
 
-def selection(found: dict[str, Verdicts], eps: str) -> list[str]:
+def selection(found: Networks, eps: str) -> list[str]:
     """Each network behind its own indicator, and nobody after it: Figure 3 of the paper."""
     doubled = add_radii(eps, eps)
     if not all(model.has("robust", doubled) for model in found.values()):
@@ -184,7 +216,7 @@ def selection(found: dict[str, Verdicts], eps: str) -> list[str]:
     return [told, "", *table(heads, rows)]
 
 
-def differences(found: dict[str, Verdicts], eps: str) -> list[str]:
+def differences(found: Networks, eps: str) -> list[str]:
     """Robust networks against those they are compared with: the start, if any, TRADES and AT.
 
     The TRADES and AT of a network are those trained at its radius.
@@ -204,7 +236,7 @@ def differences(found: dict[str, Verdicts], eps: str) -> list[str]:
     return table(heads, rows) if rows else []
 
 
-def _trained_by(loss: str, found: dict[str, Verdicts], name: str) -> str:
+def _trained_by(loss: str, found: Networks, name: str) -> str:
     """The network fine-tuned by a loss alone at the radius of another."""
     own = found[name].meta.tags.get("trained_at")
     of = {n: m.meta.tags for n, m in found.items() if n != START}
