@@ -13,6 +13,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from recuse.errors import ConfigError
@@ -237,7 +238,11 @@ def literal(written: Written, options: tuple[Any, ...], where: str) -> Any:
     return found[word]
 
 
-SCALARS = {float: _number, int: _integer, bool: _boolean, str: string}
+def _path(written: Written, where: str) -> Path:
+    return Path(string(written, where))
+
+
+SCALARS = {float: _number, int: _integer, bool: _boolean, str: string, Path: _path}
 """How a scalar field is read, by its type."""
 
 __all__ = [

@@ -29,6 +29,10 @@ def fails(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         (["--engine", "slurm"], "engine 'slurm' is unknown; take local or ray"),
         (["--address", "host:1"], "add --engine ray"),
+        (["--cpus", "2"], "--cpus is of a Ray cluster; add --engine ray"),
+        (["--gpus", "0.5"], "--gpus is of a Ray cluster; add --engine ray"),
+        (["--gpus", "1", "--engine", "ray", "--device", "cpu"], "a GPU is for --device cuda"),
+        (["--cpus", "0", "--engine", "ray"], "give some processors"),
         (["--workers", "0"], "give 1 or more"),
         (["--shard-size", "0"], "give 1 or more"),
         (["--patience", "60"], "add --workers 2"),
@@ -67,6 +71,14 @@ def test_a_worker_of_a_cluster_gets_the_gpu_that_is_asked_for(
 ) -> None:
     monkeypatch.setattr(options, "device", torch.device)  # as if there were GPUs here
     assert Computing("ray").chosen(device) == RayTasks(1, gpus=gpus)
+    if gpus:
+        shared = Computing("ray", cpus=4.0, gpus=0.5).chosen(device)
+        assert shared == RayTasks(1, cpus=4.0, gpus=0.5)
+        for wrong in (1.5, -1.0, math.nan, math.inf):
+            with pytest.raises(ConfigError, match="a part of one GPU or whole ones"):
+                Computing("ray", gpus=wrong).chosen(device)
+        with pytest.raises(ConfigError, match="a GPU is for --device cuda"):
+            Computing("ray", gpus=0.0).chosen(device)
     with pytest.raises(ConfigError, match="write --device cuda"):
         Computing("ray").chosen("cuda:1")
 

@@ -6,13 +6,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from recuse.engine import RayTasks
 from recuse.engine.processes import unpacked
-from recuse.engine.ray_tasks import _compute
+from recuse.engine.ray_tasks import _compute, _lack
 from recuse.engine.scheduling import Failed
 from recuse.errors import EngineError
 
@@ -69,6 +70,61 @@ def test_sigterm_stays_with_whom_it_belongs_to(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(EngineError, match=r"no Ray cluster answers at this machine \(nobody\)"):
         list(RayTasks().map(eval, ["1"], told=print))
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+class Stopped(Taking):
+    """Ray that meets SIGTERM while it is being connected."""
+
+    def init(self, **settings: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_sigterm_while_ray_starts_is_heard_by_whom_it_belongs_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("recuse.engine.ray_tasks._imported", lambda: Stopped())
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(RayTasks().map(eval, ["1"], told=print))
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Small(Silent):
+    """Ray on a cluster of one machine with two processors, and of one that is gone."""
+
+    exceptions = cloudpickle = None
+
+    def init(self, **settings: Any) -> Any:
+        return SimpleNamespace(dashboard_url=None)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        gone = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+        return [{"Alive": True, "Resources": {"CPU": 2.0, "memory": 1e9}}, gone]
+
+    def shutdown(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("asked", [{"cpus": 4.0}, {"gpus": 0.5}])
+def test_what_no_machine_has_is_not_waited_for_in_silence(
+    asked: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recuse.engine.ray_tasks._imported", lambda: Small())
+    with pytest.raises(EngineError, match=r"no machine of the Ray cluster has .*; ask for less"):
+        list(RayTasks(**asked).map(eval, ["1"], told=print))
+    told: list[str] = []
+    with pytest.raises(AttributeError):  # it goes on, to where this cluster ends
+        list(RayTasks(address="auto", **asked).map(eval, ["1"], told=told.append))
+    assert "waiting for one that has" in told[0]
+    assert not _lack(Small().nodes(), RayTasks(cpus=2.0))
 
 
 SCRIPT = """

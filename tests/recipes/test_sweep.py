@@ -87,7 +87,7 @@ def test_cells_that_are_finished_are_not_run_again(
 @pytest.mark.slow
 @pytest.mark.parametrize("behind_url", [False, True])
 def test_a_sweep_runs_its_cells_and_reports_on_them(tmp_path: Path, behind_url: bool) -> None:
-    found = cells("digits", axes("seed=0,1"), quick=True)
+    found = cells("digits", axes("seed=0,1", "epochs=1", "limit=8"), quick=True)
     out, told = place("memory://sweep") if behind_url else tmp_path, []
     path = sweep(found, RunLocation(out), progress=lambda *words: told.append(words[1:3]))
     assert told == [(0, 2), (1, 2), (2, 2)]

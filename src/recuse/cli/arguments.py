@@ -71,7 +71,7 @@ DataSet = Annotated[
     arg(
         metavar="DATA",
         help="A data set by name (recuse data list), alone or with settings as in "
-        "gtsrb(crop=true), a folder of images or a parquet file.",
+        "gtsrb(crop=true), hub:owner/name, a folder of images or a parquet file.",
     ),
 ]
 DataRoot = Annotated[
@@ -134,12 +134,14 @@ class Reading:
         names = () if self.classes is None else read_class_file(self.classes)
         asked = {"size": self.size, "channels": self.channels, "classes": names}
         asked |= {"skip_unreadable": self.skip_unreadable}
-        return {name: value for name, value in asked.items() if value not in (None, 3, (), False)}
+        usual = {"size": None, "channels": 3, "classes": (), "skip_unreadable": False}
+        return {name: value for name, value in asked.items() if value != usual[name]}
 
     def words(self) -> tuple[str, ...]:
         """The same on a command line, but for what leaves images out."""
-        typed = {"--size": self.size, "--channels": self.channels, "--classes": self.classes}
-        asked = {option: value for option, value in typed.items() if value not in (None, 3)}
+        typed = {"--size": self.size, "--classes": self.classes}
+        typed |= {"--channels": None if self.channels == 3 else self.channels}
+        asked = {option: value for option, value in typed.items() if value is not None}
         return tuple(word for option, value in asked.items() for word in (option, str(value)))
 
     def limited(self, split: "Split") -> "Split":
@@ -153,7 +155,7 @@ class DataNames:
 
     Attributes:
         data: A data set by name (recuse data list), alone or with settings as in
-            gtsrb(crop=true), a folder of images or a parquet file; one that
+            gtsrb(crop=true), hub:owner/name, a folder of images or a parquet file; one that
             does not come in parts is cut in three.
         train_on: Instead of data, a data set to train on, or that the models were trained on; a
             tenth of it is held out to validate.
@@ -225,6 +227,9 @@ class Computing:
         shard_size: Images of a piece, which is what the loss of a worker costs; by default a batch.
         patience: Seconds after which a worker that has not answered is given up and its piece is
             computed again; by default an hour, and for a sweep never.
+        cpus: Processors that Ray keeps for each piece; by default one.
+        gpus: GPUs that Ray keeps for each piece, which may be a part of one, such as 0.5; by
+            default one where --device is cuda.
     """
 
     engine: str = "local"
@@ -232,6 +237,8 @@ class Computing:
     address: str | None = None
     shard_size: int | None = None
     patience: float | None = None
+    cpus: float | None = None
+    gpus: float | None = None
 
     def chosen(self, device: str, *, retries: "Retries | None" = None) -> "Engine":
         """The engine that computes.
@@ -252,10 +259,17 @@ class Computing:
         if self.patience is not None:
             again = replace(again, patience=self.patience)
         if self.engine == "ray":
-            gpus = _gpus(device)
-            return RayTasks(self.workers, self.address, self.shard_size, gpus=gpus, retries=again)
-        if self.address is not None:
-            raise ConfigError("an address is one of a Ray cluster; add --engine ray")
+            return RayTasks(
+                self.workers,
+                self.address,
+                self.shard_size,
+                cpus=1.0 if self.cpus is None else self.cpus,
+                gpus=_gpus(device, self.gpus),
+                retries=again,
+            )
+        for name in ("address", "cpus", "gpus"):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"--{name} is of a Ray cluster; add --engine ray")
         if self.workers != 1:
             return Processes(self.workers, self.shard_size, again)
         if self.patience is not None:
@@ -263,7 +277,7 @@ class Computing:
         return InProcess(self.shard_size)
 
 
-def _gpus(device: str) -> float:
+def _gpus(device: str, asked: float | None) -> float:
     """GPUs that each worker of a cluster needs; without it, Ray hides them from it."""
     from recuse.cli import options
 
@@ -272,4 +286,8 @@ def _gpus(device: str) -> float:
         raise ConfigError(
             f"device {device!r}: Ray hands out the GPUs of its machines; write --device cuda"
         )
-    return float(placed.type == "cuda")
+    if asked is None:
+        return float(placed.type == "cuda")
+    if bool(asked) != (placed.type == "cuda"):
+        raise ConfigError(f"--gpus {asked:g} with --device {device}: a GPU is for --device cuda")
+    return asked

@@ -18,6 +18,7 @@ from recuse.data.pool import pooled
 from recuse.data.sources import read_as
 from recuse.errors import ConfigError, DataError
 from recuse.evaluation.admission import admit
+from recuse.integrations.hub import SCHEME, HubDataset, hub_source, saved
 from recuse.models.cards import Card
 from recuse.progress import Progress, silent
 from recuse.training import pseudo_labelled
@@ -59,15 +60,20 @@ def named_source(named: NamedData, progress: Progress = silent) -> Source:
 
 
 def data_source(name: str, reading: Reading, progress: Progress = silent) -> Source:
-    """A data set by name, a folder of images or of parquet shards, or a parquet file.
+    """A data set by name, of the hub, a folder of images or of parquet shards, or a parquet file.
 
     Raises:
         ConfigError: It takes no such setting.
         DataError: Unknown, lists the known.
     """
     path = Path(name)
-    there = bool(name) and path.exists()
-    found = source_at(path) if there else source(name, reading.root)
+    found: Source
+    if name.startswith(SCHEME):
+        found = hub_source(name)
+    elif not (name and path.exists()):
+        found = source(name, reading.root)
+    else:
+        found = HubDataset(str(path)) if saved(path) else source_at(path)
     files = isinstance(found, FileReading)
     more = {"limit": reading.limit, "progress": progress} if files else {}
     return read_as(found, **reading.settings(), **more)

@@ -18,7 +18,7 @@ from recuse.data.lazy import join
 from recuse.data.pool import cut, require_disjoint
 from recuse.data.roots import data_file
 from recuse.data.split import Split, Splits
-from recuse.data.stored import ParquetRows, whole
+from recuse.data.stored import ParquetRows, Stored, whole
 from recuse.errors import DataError
 
 IMAGE_COLUMNS = ("img", "image")
@@ -30,10 +30,10 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class ImageTable:
-    """A parquet file of encoded images, of which all but the images is read.
+    """A table of encoded images, of which all but the images is read.
 
     Attributes:
-        path: The file.
+        path: The file, or what else messages shall name.
         frame: Its rows, without the images.
         blobs: The images: files, or structs of bytes and path.
         label: Name of the label column: numbers, or names of classes.
@@ -42,7 +42,7 @@ class ImageTable:
 
     path: Path
     frame: pl.DataFrame
-    blobs: ParquetRows
+    blobs: Stored
     label: str
     label_names: tuple[str, ...]
 
@@ -114,11 +114,21 @@ def read_table(path: Path, files: Sequence[Path] = ()) -> ImageTable:
         raise DataError(f"{path}: column {image!r} is {kind}, not struct{{bytes, path}} nor binary")
     ends = tuple(itertools.accumulate(map(len, frames)))
     blobs = ParquetRows(tuple(files), ends, image, np.arange(len(frame), dtype=np.int64))
-    return ImageTable(path, frame, blobs, label, _names(path, frame[label], features))
+    named = _label_names(features, label)
+    return ImageTable(path, frame, blobs, label, label_names(path, frame[label], named))
 
 
-def _names(path: Path, labels: pl.Series, features: str) -> tuple[str, ...]:
-    """The classes of a label column, which is checked."""
+def label_names(path: Path, labels: pl.Series, named: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes of a label column, which is checked.
+
+    Args:
+        path: Where the labels lie, for messages.
+        labels: The column.
+        named: What its numbers stand for, where that is known.
+
+    Raises:
+        DataError: Labels that are neither names nor numbers from 0, or are missing.
+    """
     if not (labels.dtype.is_integer() or _holds_names(labels)):
         raise DataError(
             f"{path}: column {labels.name!r} is {labels.dtype}, neither integers nor names; number "
@@ -129,7 +139,6 @@ def _names(path: Path, labels: pl.Series, features: str) -> tuple[str, ...]:
     if _holds_names(labels):
         return tuple(sorted(labels.cast(pl.String).unique()))
     _check_numbers(path, labels)
-    named = _label_names(features, labels.name)
     return named or tuple(str(k) for k in range(int(str(labels.max())) + 1))
 
 
@@ -267,10 +276,10 @@ def _column(path: Path, schema: Schema, names: tuple[str, ...], what: str) -> st
     )
 
 
-def _label_names(features: str, label: str) -> tuple[str, ...] | None:
+def _label_names(features: str, label: str) -> tuple[str, ...]:
     # Damaged metadata only costs the names; the rows are still right.
     try:
         names = json.loads(features)["info"]["features"][label]["names"]
     except (ValueError, KeyError, TypeError):
-        return None
+        return ()
     return tuple(str(name) for name in names)

@@ -1,6 +1,7 @@
 """Workers on a Ray cluster: one task a piece, the work unpacked once in each worker process."""
 
 import functools
+import math
 import signal
 import socket
 import threading
@@ -28,8 +29,8 @@ class RayTasks:
         address: ``HOST:PORT`` of the cluster, ``auto`` for the one that runs here; None starts one
             on this machine for as long as the work lasts.
         shard_size: Samples of a piece; the caller's own choice if None.
-        cpus: Processors of a task.
-        gpus: Accelerators of a task.
+        cpus: Processors that are kept for a task.
+        gpus: Accelerators that are kept for a task, a part of one too.
         retries: What becomes of a piece that no result came back for.
     """
 
@@ -42,6 +43,12 @@ class RayTasks:
 
     def __post_init__(self) -> None:
         require_counts(self.workers, self.shard_size)
+        whole = self.gpus < 1 or self.gpus % 1 == 0
+        if not (0 < self.cpus < math.inf and self.gpus >= 0 and whole):
+            raise ConfigError(
+                f"{self.cpus:g} processors and {self.gpus:g} GPUs for a piece of work: give some "
+                "processors, and a part of one GPU or whole ones"
+            )
 
     def map(
         self, work: Work, pieces: Iterable[Any], *, told: Told, seen: Seen = unseen
@@ -58,6 +65,10 @@ class RayTasks:
         try:
             if where:
                 told(f"dashboard at {where}")
+            if lack := _lack(ray.nodes(), self):
+                if self.address is None:
+                    raise EngineError(f"{lack}; ask for less")
+                told(f"{lack}; waiting for one that has")
             crew = _Crew(ray, self, ray.put(portable(work, ray.cloudpickle.dumps)))
             try:
                 yield from Schedule(crew, self.workers, self.retries, told, seen).results(pieces)
@@ -85,7 +96,7 @@ def _connect(ray: Any, engine: RayTasks) -> str | None:
     if engine.address not in (None, "auto"):
         _require_listener(str(engine.address))  # Ray itself would wait for many minutes
     if engine.address is None:
-        cpus = max(1, round(engine.workers * engine.cpus))
+        cpus = math.ceil(engine.workers * engine.cpus)
         settings = {"address": "local", "num_cpus": cpus}
     try:
         with _sigterm_kept():
@@ -100,15 +111,30 @@ def _connect(ray: Any, engine: RayTasks) -> str | None:
     return where
 
 
+def _lack(nodes: Iterable[dict[str, Any]], engine: RayTasks) -> str:
+    """What no machine of a cluster has of what a task needs; Ray would wait for it in silence."""
+    there = [node["Resources"] for node in nodes if node["Alive"]]
+    if any(n.get("CPU", 0) >= engine.cpus and n.get("GPU", 0) >= engine.gpus for n in there):
+        return ""
+    return f"no machine of the Ray cluster has {engine.cpus:g} processors and {engine.gpus:g} GPUs"
+
+
 @contextmanager
 def _sigterm_kept() -> Iterator[None]:
     """Give SIGTERM back to whom it belongs; Ray takes it, and would end with another exit code."""
     before = signal.getsignal(signal.SIGTERM)
+    taken = False
     try:
         yield
+    except SystemExit as stop:  # what Ray made of a SIGTERM
+        taken = stop.code == signal.SIGTERM
+        if not taken:
+            raise
     finally:
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+    if taken:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _require_listener(address: str) -> None:
