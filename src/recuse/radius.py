@@ -7,6 +7,7 @@ canonical text, so that a radius can name a record column.
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal, cast, get_args
 
 from recuse.errors import ConfigError
@@ -34,6 +35,7 @@ def parse_norm(text: str) -> Norm:
     return cast(Norm, name)
 
 
+@lru_cache(maxsize=1024)  # records name their columns by few radii, over and over
 def parse_radius(text: str | float | Fraction) -> float:
     """Read a radius in pixel units, from a number, a decimal or a fraction.
 

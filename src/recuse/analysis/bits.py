@@ -24,4 +24,6 @@ def pack(mask: Mask) -> Words:
 
 def count(words: Words) -> Numbers:
     """Number of set samples along the last axis."""
-    return np.asarray(np.bitwise_count(words).sum(axis=-1, dtype=np.int64))
+    # A product is exact here, and several times as fast as a sum along so short an axis.
+    each = np.bitwise_count(words).astype(np.float64)
+    return np.asarray(each @ np.ones(words.shape[-1])).astype(np.int64)

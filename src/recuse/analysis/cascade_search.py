@@ -252,9 +252,11 @@ class _Search:
         more = self.max_stages - len(prefix.stages) - 1
         ext = _extend(prefix, self.pool, self.masks, more, self.deviations)
         length = -len(prefix.stages) - 1
-        near = ext.keep(ext.natural, self.floor)
-        for j in np.flatnonzero(near & (ext.sound >= self.best[0])):
-            found = (int(ext.sound[j]), int(ext.natural[j]), length, (*prefix.stages, int(j)))
+        near = np.flatnonzero(ext.keep(ext.natural, self.floor) & (ext.sound >= self.best[0]))
+        if near.size:
+            most = near[ext.sound[near] == ext.sound[near].max()]
+            j = int(most[np.argmax(ext.natural[most])])
+            found = (int(ext.sound[j]), int(ext.natural[j]), length, (*prefix.stages, j))
             if found[:3] > self.best[:3]:
                 self.best = found
         return ext

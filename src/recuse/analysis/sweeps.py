@@ -123,7 +123,17 @@ def compose(
     """A composition of stages that select alike, before the core."""
     chosen = list(stages)
     parts = [stage_at(tables, mechanism, model, eps, tau) for model, tau in chosen]
-    account = sound_account(parts, core_of(tables[core], eps))
+    return _counted(mechanism, chosen, parts, core_of(tables[core], eps))
+
+
+def _counted(
+    mechanism: str,
+    chosen: Sequence[tuple[str, float]],
+    parts: Sequence[StageVerdicts],
+    core: CoreVerdicts,
+) -> Point:
+    """A composition whose stages and core are at hand."""
+    account = sound_account(parts, core)
     return Point(
         mechanism,
         tuple(model for model, _ in chosen),
@@ -154,11 +164,14 @@ def sweep_pairs(
     tables: Tables, core: str, eps: str, mechanism: str, models: Iterable[str], *, every: int = 3
 ) -> list[Point]:
     """Every ordered pair of stages on a coarser grid of thresholds."""
-    members = [
-        (model, tau) for model in models for tau in grid(tables, mechanism, model, eps)[::every]
-    ]
+    members = {
+        (model, tau): stage_at(tables, mechanism, model, eps, tau)
+        for model in models
+        for tau in grid(tables, mechanism, model, eps)[::every]
+    }
+    last = core_of(tables[core], eps)
     return [
-        compose(tables, core, eps, mechanism, [first, second])
+        _counted(mechanism, [first, second], [members[first], members[second]], last)
         for first in members
         for second in members
         if first[0] != second[0]

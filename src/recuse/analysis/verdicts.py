@@ -222,7 +222,8 @@ class Verdicts:
     def _verdict(self, radius: str | float) -> pl.Series:
         """A ``robust@R`` column, null only where the record says that it could not be judged."""
         column = radius_column("robust", radius)
-        series = self._column(column, f"judged: {self._known('robust')}")
+        judged = column in self.frame.columns
+        series = self._column(column, "" if judged else f"judged: {self._known('robust')}")
         searched = series
         if "flat" in self.frame.columns:
             searched = series.filter(~self.frame["flat"].fill_null(False))
