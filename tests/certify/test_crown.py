@@ -1,5 +1,7 @@
 """Linear bounds: sound, exact where nothing bends, tighter than intervals, never beyond PGD."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from recuse.certify.ibp import Ibp, ball
 from recuse.certify.intervals import propagate_all
 from recuse.certify.linear import LinearBounds
 from recuse.certify.tracing import output_node, trace
+from recuse.certify.windows import Window, windows
 from recuse.data import Cifar10, Mnist
 from recuse.errors import CertificationError
 from recuse.models import (
@@ -133,6 +136,44 @@ def test_an_image_costs_no_more_beside_others(monkeypatch):
     alone = [Crown().lower_margin(model, x[[i]], labels[[i]], 0.02) for i in range(4)]
     torch.testing.assert_close(together, torch.cat(alone))
     assert 0 < whole == sum(spent)
+
+
+@pytest.mark.parametrize("name", ["small", "resnet4b", "valid"])
+@torch.no_grad()
+def test_what_a_neuron_sees_is_all_that_its_bounds_need(name, monkeypatch):
+    monkeypatch.setattr("recuse.certify.windows.MANY", 0)
+    monkeypatch.setattr("recuse.certify.windows.TILES", 4)
+    networks = {name: replace(network, size=16) for name, network in NETWORKS.items()}
+    torch.manual_seed(0)
+    if name == "valid":  # no square of the input gives a square of the output
+        model = nn.Sequential(
+            nn.Conv2d(3, 4, 3),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 5, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(4 * 25, 3),
+        )
+    else:
+        model = networks[name].build()
+    model = normalized(model, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)).double().eval()
+    graph, x = trace(model), torch.rand(1, 3, 16, 16, dtype=torch.float64)
+    bounds = LinearBounds.of(graph, ball(x, 0.01), rows=256)
+    parts = {node: windows(node, bounds.boxes, bounds.modules) for node in relu_inputs(bounds)}
+    assert (max(map(len, parts.values())) > 1) == (name != "valid")
+    monkeypatch.setattr("recuse.certify.linear.windows", lambda *_: [Window()])
+    whole = LinearBounds.of(graph, ball(x, 0.01), rows=256)
+    for node in parts:
+        for one, other in zip(bounds.boxes[node], whole.boxes[node], strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    behind = list(parts)[1]
+    assert not torch.equal(
+        bounds.boxes[behind].lower, propagate_all(graph, ball(x, 0.01))[behind].lower
+    )
+
+
+def relu_inputs(bounds):
+    return [node.args[0] for node in bounds.graph.graph.nodes if bounds.is_relu(node)]
 
 
 @pytest.mark.slow

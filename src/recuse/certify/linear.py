@@ -19,34 +19,30 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recuse.certify.intervals import Box, propagate_all
+from recuse.certify.windows import (
+    POINTWISE_FUNCTIONS,
+    POINTWISE_MODULES,
+    RELU_FUNCTIONS,
+    RELU_MODULES,
+    SUMS,
+    Node,
+    Window,
+    windows,
+)
 from recuse.errors import CertificationError
 from recuse.modes import full_products
 
-Node = torch.fx.Node
-
-RELU_MODULES = (nn.ReLU,)
-RELU_FUNCTIONS: tuple[Callable[..., Any], ...] = (torch.relu, functional.relu)
 AFFINE_MODULES = (
+    *POINTWISE_MODULES,
     nn.Linear,
     nn.Conv2d,
     nn.BatchNorm1d,
-    nn.BatchNorm2d,
     nn.AvgPool2d,
     nn.AdaptiveAvgPool2d,
     nn.Flatten,
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout2d,
 )
-SUMS: tuple[Callable[..., Any], ...] = (operator.add, torch.add)
 AFFINE_FUNCTIONS: tuple[Callable[..., Any], ...] = (
-    *SUMS,
-    operator.sub,
-    torch.sub,
-    operator.mul,
-    torch.mul,
-    operator.truediv,
-    torch.div,
+    *POINTWISE_FUNCTIONS,
     operator.getitem,
     torch.flatten,
     functional.pad,
@@ -100,18 +96,46 @@ class LinearBounds:
         That is for each image its own neurons: those of others that it has settled cost as much.
         """
         box: Box = self.boxes[node]
-        flat = Box(box.lower.flatten(1).clone(), box.upper.flatten(1).clone())
-        for image, (low, high) in enumerate(zip(flat.lower, flat.upper, strict=True)):
+        tight = Box(box.lower.clone(), box.upper.clone())
+        parts = windows(node, self.boxes, self.modules)
+        for image, (low, high) in enumerate(zip(tight.lower, tight.upper, strict=True)):
             own = self.of_image(image)
-            unsettled, most = ((low < 0) & (high > 0)).nonzero()[:, 0], max(self.rows // 2, 1)
-            for start in range(0, len(unsettled), most):
-                part = unsettled[start : start + most]
-                rows = functional.one_hot(part, len(low)).to(low.dtype)
-                both = torch.cat([rows, -rows]).view(1, -1, *box.lower.shape[1:])
-                lowest, minus_highest = own.pull_back(node, both)[0].chunk(2)
-                low[part] = torch.maximum(low[part], lowest)
-                high[part] = torch.minimum(high[part], -minus_highest)
-        self.boxes[node] = Box(flat.lower.view_as(box.lower), flat.upper.view_as(box.upper))
+            for window in parts:
+                own.within(window).tighten_tile(node, window, low, high)
+        self.boxes[node] = tight
+
+    def tighten_tile(self, node: Node, window: Window, low: Tensor, high: Tensor) -> None:
+        """Tighten the bounds of one image's neurons in a window, in place.
+
+        Args:
+            node: Whose value.
+            window: With the bounds of which :meth:`within` made this.
+            low: Lower bounds of the node's value, without the batch.
+            high: Upper bounds.
+        """
+        open_ = (low < 0) & (high > 0)
+        first = low.new_zeros(low.ndim, dtype=torch.int64)
+        shift = first.clone()
+        for axis, (start, stop) in enumerate(window.tile, low.ndim - len(window.tile)):
+            open_ = open_.narrow(axis, start, stop - start)
+            first[axis] = start
+            shift[axis] = start - window.seen[node][axis - 1][0]
+        places, most = open_.nonzero(), max(self.rows // 2, 1)
+        shape = self.boxes[node].lower.shape[1:]
+        for part in torch.split(places, most) if len(places) else ():
+            rows = low.new_zeros(len(part), *shape)
+            rows[(torch.arange(len(part), device=low.device), *(part + shift).T)] = 1
+            lowest, minus_highest = self.pull_back(node, torch.cat([rows, -rows])[None])[0].chunk(2)
+            where = tuple((part + first).T)
+            low[where] = torch.maximum(low[where], lowest)
+            high[where] = torch.minimum(high[where], -minus_highest)
+
+    def within(self, window: Window) -> "LinearBounds":
+        """The bounds of what a window sees."""
+        boxes = dict(self.boxes)
+        for node, ((top, bottom), (left, right)) in window.seen.items():
+            boxes[node] = Box(*(v[..., top:bottom, left:right] for v in self.boxes[node]))
+        return replace(self, boxes=boxes)
 
     def of_image(self, image: int) -> "LinearBounds":
         """The bounds of one image of the batch."""
