@@ -1,9 +1,11 @@
 """Boolean arrays packed 64 samples to the word, so that counting is a few instructions."""
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
-from recuse.analysis.verdicts import Mask
+from recuse.analysis.verdicts import Mask, Values
 
 Words = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
@@ -24,6 +26,10 @@ def pack(mask: Mask) -> Words:
 
 def count(words: Words) -> Numbers:
     """Number of set samples along the last axis."""
-    # A product is exact here, and several times as fast as a sum along so short an axis.
-    each = np.bitwise_count(words).astype(np.float64)
-    return np.asarray(each @ np.ones(words.shape[-1])).astype(np.int64)
+    # A product is exact here, and up to twice as fast as a sum along so short an axis.
+    return np.asarray(np.bitwise_count(words) @ _ones(words.shape[-1])).astype(np.int64)
+
+
+@lru_cache(maxsize=8)
+def _ones(width: int) -> Values:
+    return np.ones(width)

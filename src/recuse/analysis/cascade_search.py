@@ -64,7 +64,8 @@ class _Extensions:
     """Counts of a prefix extended by each stage of the pool, then closed by the core.
 
     ``spare`` is what natural must have above the floor, and ``apart`` where a stage answers and it
-    or the core is wrong, not both: no further stage makes either less.
+    or the core is wrong, not both: no further stage makes either less. ``won`` and ``right`` are
+    what further stages start from; 0 where none may follow.
     """
 
     natural: Numbers
@@ -100,7 +101,7 @@ class _Family:
 class _Masks:
     """Per stage of the pool, what the counts of :func:`_extend` intersect with."""
 
-    carried: Words
+    holds: Words
     closes: Words
     answers: Words
     gains: Words
@@ -115,7 +116,7 @@ class _Masks:
         answers = pool.selects & pool.accurate
         improves = answers & ~pool.core_right
         return cls(
-            carried=pool.open & pool.core_robust,
+            holds=pool.wins | (pool.open & pool.core_robust),
             closes=answers | (~pool.selects & pool.core_right),
             answers=answers,
             gains=gains,
@@ -206,7 +207,10 @@ class _Search:
         """A good cascade early: few prefixes a depth, so that the bounds cut much later on."""
         prefixes = [root]
         for depth in range(1, self.max_stages + 1):
-            counted = [(prefix, self._count(prefix)) for prefix in prefixes]
+            # Many are both within the loss and likely to get there.
+            distinct = {prefix.stages: prefix for prefix in prefixes}
+            known = {stages: self._count(prefix) for stages, prefix in distinct.items()}
+            counted = [(prefix, known[prefix.stages]) for prefix in prefixes]
             if depth == self.max_stages:
                 return
             candidates = []
@@ -277,15 +281,15 @@ def _extend(
     prefix: _Prefix, pool: Searchable, masks: _Masks, more: int, deviations: float
 ) -> _Extensions:
     """Counts and, where ``more`` stages may follow, upper bounds on what they can reach."""
-    won = prefix.won + count(prefix.pending & pool.wins)
-    right = prefix.right + count(prefix.left & masks.answers)
-    sound = won + count(prefix.pending & masks.carried)
+    sound = prefix.won + count(prefix.pending & masks.holds)
     natural = prefix.right + count(prefix.left & masks.closes)
-    apart = np.zeros_like(won)
+    won = right = apart = np.zeros_like(sound)
     if deviations:
         apart = prefix.apart + count(prefix.left & masks.apart)
     best_sound, best_natural = sound, natural
     if more:
+        won = prefix.won + count(prefix.pending & pool.wins)
+        right = prefix.right + count(prefix.left & masks.answers)
         gains = _top(count(prefix.pending & masks.gains), more)
         improvements = _top(count(prefix.left & masks.improves), more)
         best_sound = sound + np.minimum(gains, count(prefix.pending & masks.rescuable))

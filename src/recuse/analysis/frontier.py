@@ -90,6 +90,7 @@ def frontier(
     *,
     attacks: Sequence[Record] = (),
     losses: Sequence[float] = LOSSES,
+    sure: Sequence[float] = SURE,
 ) -> Frontier:
     """Search the systems of each mechanism alone and of all together.
 
@@ -99,6 +100,7 @@ def frontier(
         eps: The attacker's radius.
         attacks: On whole systems of them; what these broke of a mixture is not counted.
         losses: Natural accuracy that may be given up, one search each.
+        sure: How sure halves are of ``ALLOWED`` in searches of all together, one each.
 
     Raises:
         RecordError: See :func:`recuse.analysis.cascade_pool.pool_of`.
@@ -110,7 +112,7 @@ def frontier(
         for loss in losses
         for name in (*mechanisms, ALL)
     ]
-    return Frontier(pool, tuple(searches), tuple(_search(pool, ALLOWED, sure) for sure in SURE))
+    return Frontier(pool, tuple(searches), tuple(_search(pool, ALLOWED, one) for one in sure))
 
 
 def supported(networks: Sequence[Verdicts], eps: str) -> tuple[str, ...]:

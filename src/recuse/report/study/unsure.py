@@ -49,7 +49,7 @@ def write_unsure(rows: Path, out: Path) -> None:
     for eps in sorted(run.eps, key=parse_radius):
         lines += [f"## How sure, {eps}", "", SURE.format(eps=eps), *sureness(stages, eps)]
         found = {
-            name: frontier([core, stage], eps, attacks=run.attacks, losses=LOSSES)
+            name: frontier([core, stage], eps, attacks=run.attacks, losses=LOSSES, sure=())
             for name, stage in stages.items()
         }
         for loss in LOSSES:
