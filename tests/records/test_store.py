@@ -11,9 +11,16 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from recuse.errors import RecordError
-from recuse.records.layout import META
+from recuse.records.layout import ANSWERS, META
 from recuse.records.schema import Record
-from recuse.records.store import Shards, read_meta, read_parquet, read_record, write_record
+from recuse.records.store import (
+    Shards,
+    read_meta,
+    read_parquet,
+    read_record,
+    write_atomically,
+    write_record,
+)
 
 from .conftest import META as MEASURED
 from .conftest import opened, rows
@@ -223,3 +230,26 @@ def test_writing_a_record_again_replaces_it(tmp_path: Path) -> None:
         folder = write_record(tmp_path, Record(MEASURED, rows(0, last)))
     assert_frame_equal(read_record(folder).frame, rows(0, 5))
     assert Shards.of(tmp_path, MEASURED).paths == list(folder.glob("shard-*"))
+
+
+@pytest.mark.parametrize(("name", "lost"), [(META, 0), (ANSWERS, 0), ("shard-00001*", 8)])
+def test_a_damaged_file_may_be_deleted(folder: Path, name: str, lost: int) -> None:
+    (path,) = folder.glob(name)
+    path.write_bytes(b"x")
+    with pytest.raises(RecordError, match="or after deleting the file"), opened(folder.parent):
+        pass
+    path.unlink()
+    with opened(folder.parent) as record:
+        assert record.frame.height == 24 - lost
+
+
+def test_a_write_that_is_stopped_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "x", b"x")
+    assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from recuse.serialize import parse_json
 # 1 had no checksums.
 FORMAT = 2
 LARGEST_BYTES = 1 << 24
-REPAIR = "run the command that wrote it again with --repair"
+REPAIR = "run the command that wrote it again with --repair, or after deleting the file"
 
 
 class DamagedError(RecordError):

@@ -63,7 +63,7 @@ def _write_beside(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError:
+    except BaseException:  # stopped, too
         with contextlib.suppress(OSError):  # there may be no folder to delete from
             beside.unlink()
         raise
