@@ -37,6 +37,8 @@ SHARDS = (4, 16, 64)
 GPU_PASSES, NODE_CORES, NODE_GPUS, BUSY, INPUTS = 1000.0, 64, 8, 0.7, 1e9
 IMAGE_KB = 100.0
 MARK = "<!-- benchmarks/scale.py -->"
+# Files of benchmarks whose ratios the page shows beside their goals.
+REAL = ("engine", "ray", "ddp", "memory")
 COARSE_S = 60.0  # between looks for silent workers, which is nothing beside an hour
 
 
@@ -251,14 +253,19 @@ def inference(measured: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def ratios() -> list[dict[str, Any]]:
+    """What was measured of the engine, of training in two processes and of memory."""
+    files = [RESULTS / "bench" / f"{name}.json" for name in REAL]
+    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+    return [{k: row[k] for k in ("name", "ratio", "goal")} for row in rows]
+
+
 def run() -> dict[str, Any]:
     before, measured = environment(), measure()
-    engine = RESULTS / "bench" / "engine.json"
-    real = json.loads(engine.read_text())["rows"] if engine.is_file() else []
     return {
         "environment": before,
         "measured": measured,
-        "real": [{k: row[k] for k in ("name", "ratio", "goal")} for row in real],
+        "real": ratios(),
         "judging": judging(measured),
         "inference": inference(measured),
     }
@@ -294,7 +301,7 @@ def tables(found: dict[str, Any]) -> str:
         f"| a row of a packed record | {m['bytes_per_row']:.1f} bytes | `results/{RECORDS}` |",
     )
     real = table(
-        "| two cores | ratio | goal |",
+        "| what | ratio | goal |",
         *(f"| {r['name']} | {r['ratio']:.2f} | {r['goal']:.2f} |" for r in found["real"]),
     )
     curve = table(
@@ -323,8 +330,6 @@ def tables(found: dict[str, Any]) -> str:
         f"{i['inputs_per_second']:,.0f} inputs a second, {i['gigabits_in']:.1f} Gbit/s at "
         f"{IMAGE_KB:.0f} kB |",
     )
-    if not found["real"]:
-        real = "Not measured yet: `python benchmarks/engine.py` writes `results/bench/engine.json`."
     return "\n\n".join([cost, real, curve, plan])
 
 
@@ -342,10 +347,16 @@ def write_page(page: Path, found: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = options(__doc__ or "")
-    parser.add_argument("--page", type=Path, help="put the tables of --json here; measure nothing")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        help="put the tables of --json here, with what other benchmarks have found since",
+    )
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.page:
-        write_page(given.page, json.loads(given.json.read_text()))
+        found = json.loads(given.json.read_text()) | {"real": ratios()}
+        write_page(given.page, found)
     else:
-        given.json.write_text(json.dumps(run(), indent=1) + "\n")
+        found = run()
+    given.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -38,7 +38,7 @@ from recuse.records.layout import (
 from recuse.records.packed import NOTES, SEAL, read_pack
 from recuse.records.run_folder import read_compositions, read_run
 from recuse.records.schema import RecordMeta, make_record
-from recuse.records.sealed import checksum, sealed
+from recuse.records.sealed import DamagedError, checksum, sealed
 from recuse.records.sources import load_records
 from recuse.records.store import read_record, write_record
 from recuse.threat import Threat
@@ -443,6 +443,13 @@ def test_numbers_of_many_digits_are_read_at_once(text: str) -> None:
     assert answered(VOCABULARY.read, f"era(beta={text})", "objective")
     assert answered(VOCABULARY.read, f"apgd(steps={text})", "attack")
     assert time.perf_counter() - start < 2
+
+
+def test_a_sentence_is_one_line_whatever_it_is_about() -> None:
+    assert answered(Threat.parse, "\x850")
+    assert str(DamagedError(Path("a"), "first\nsecond", "do this")) == (
+        "a is damaged (first); do this"
+    )
 
 
 def test_what_was_found_once(place: Path) -> None:

@@ -71,7 +71,8 @@ class Threat:
             )
         if not colon:
             raise ConfigError(
-                f"threat {text!r} has no norm; write norm:eps, for example linf:{text or '2/255'}"
+                f"threat {text!r} has no norm; write norm:eps, for example "
+                f"{f'linf:{text}' if text.isprintable() and text else 'linf:2/255'}"
             )
         return cls(norm, eps)
 

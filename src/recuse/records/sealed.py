@@ -18,7 +18,8 @@ class DamagedError(RecordError):
     """A file of a record that nobody wrote like this; a repair may drop it."""
 
     def __init__(self, path: Path, why: object, remedy: str = REPAIR) -> None:
-        super().__init__(f"{path} is damaged ({why}); {remedy}")
+        first = (str(why).splitlines() or [type(why).__name__])[0]  # some libraries say more
+        super().__init__(f"{path} is damaged ({first}); {remedy}")
 
 
 class GoneError(RecordError):
