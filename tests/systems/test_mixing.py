@@ -98,7 +98,7 @@ def test_networks_of_the_leaderboards_kinds_are_composed(tmp_path: Path, shared_
             torch.manual_seed(0)
             save_checkpoint(tmp_path / f"{name}.safetensors", about.build(), about)
     refs = [str(tmp_path / f"{name}.safetensors") for name in ("swish", "wide")]
-    words = ["compose", *refs, "--data", "cifar10", "--limit", "40", "--search", "1"]
+    words = ["compose", *refs, "--data", "cifar10", "--limit", "16", "--search", "1"]
     out = tmp_path / "run"
     main([*words, "--threat", "linf:0.0001", "--max-natural-loss", "100", "--out", str(out)])
     (first, *_) = sorted(out.glob("*/model_info.json"))
