@@ -2,6 +2,7 @@
 
 import pytest
 
+from recuse.analysis.cascade_pool import build_pool
 from recuse.analysis.elsewhere import elsewhere
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import verdicts
@@ -42,6 +43,15 @@ def test_what_is_broken_there_is_broken_here(runs, capsys):
     assert (taken.meta.settings["found in"], taken.meta.tags) == ("theirs", {"loss": "era"})
     # Our samples and radii, so that no table has other rows than before.
     assert (taken.frame["sample_id"].to_list(), taken.meta.radii) == (FEW, ("1/255", "2/255"))
+
+
+def test_a_core_of_which_more_is_known_meets_the_same_stages(runs):
+    mine, theirs = runs
+    write_record(mine / RECORDS, record([but(size=4)] * 2, name="s", ids=FEW, weights="x"))
+    main(["records", "gather", str(mine), str(theirs)])
+    pool = build_pool(list(read_run(mine).records), dataset="d", eps="1/255", core="m")
+    assert (pool.names, pool.left_out) == (("s",), ())
+    assert pool.core.robust.tolist() == [False, True, False, True]
 
 
 def test_what_is_known_is_not_taken_again(runs, capsys):

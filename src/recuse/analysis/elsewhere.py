@@ -9,13 +9,12 @@ from dataclasses import replace
 
 import polars as pl
 
-from recuse.analysis.networks import gather, of_one_network
+from recuse.analysis.networks import SOURCE, gather, of_one_network
 from recuse.analysis.verdicts import Mask, Verdicts, verdicts
 from recuse.records.run_folder import RunFolder
 from recuse.records.schema import Record
 
 _OF_THE_SAMPLE = ("sample_id", "label", "prediction", "accurate", "confidence", "flat")
-SOURCE = "found in"
 
 
 def elsewhere(run: RunFolder, other: RunFolder) -> list[tuple[Record, dict[str, int]]]:
@@ -85,4 +84,4 @@ def _taken(mine: Verdicts, theirs: Verdicts, radii: Sequence[str], source: str) 
     return Record(meta, rows.select(*columns, *(f"robust@{radius}" for radius in radii)))
 
 
-__all__ = ["SOURCE", "elsewhere", "own"]
+__all__ = ["elsewhere", "own"]

@@ -17,6 +17,9 @@ from recuse.analysis.verdicts import Verdicts
 from recuse.radius import parse_radius
 from recuse.records.schema import Record, radius_column, robust_columns
 
+# Of a record that was taken in from another run: which run. Networks are fairly compared without
+# having met what it met: it can only have broken more.
+SOURCE = "found in"
 # Two records are of one function if they agree on this share of the answers, and on the
 # confidences but for this much in the mean: a copy in lower precision does, the same weights
 # behind another transformation of the input do not.
@@ -112,7 +115,7 @@ def worst_case(found: Sequence[Verdicts]) -> Verdicts:
     if open_rows.any():
         frame = frame.with_columns(pl.Series("flat", open_rows))
     whole = [v for v in others if set(first.ids) <= set(v.ids)]
-    met = {meta.key: meta for v in (first, *whole) for meta in v.met}
+    met = {meta.key: meta for v in (first, *whole) for meta in v.met if SOURCE not in meta.settings}
     return replace(first, frame=frame, attacks=tuple(met.values()))
 
 

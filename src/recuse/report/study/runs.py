@@ -8,9 +8,9 @@ import numpy as np
 from recuse.analysis.advice import advise
 from recuse.analysis.composing import compose_records
 from recuse.analysis.compositions import Composition
-from recuse.analysis.elsewhere import SOURCE
 from recuse.analysis.intervals import paired_difference, wilson_of
 from recuse.analysis.measured import gathered
+from recuse.analysis.networks import SOURCE
 from recuse.analysis.verdicts import Mask, Verdicts, add_radii, verdicts
 from recuse.radius import parse_radius
 from recuse.records.layout import PAGE
