@@ -205,6 +205,9 @@ def test_a_missing_part_or_column_is_one_sentence(write_parquet: Writer, tmp_pat
         HubDataset("parquet", files=(("test", str(path)),), cache=cache).load()
     with pytest.raises(DataError, match="no part 'train' nor 'test'; found other"):
         HubDataset("parquet", files=(("other", str(path)),), cache=cache).load()
+    empty = write_parquet([], [], file="empty.parquet")
+    with pytest.raises(DataError, match=r"parquet cannot be loaded: .*no data"):
+        HubDataset("parquet", files=(("test", str(empty)),), cache=cache).load_test()
     with pytest.raises(DataError, match=r"parquet cannot be loaded: .*gone") as error:
         HubDataset("parquet", files=(("test", str(tmp_path / "gone.parquet")),)).load()
     assert "\n" not in str(error.value)

@@ -384,6 +384,10 @@ def test_settings_that_are_no_numbers_are_refused(
     monkeypatch.setenv(WORKERS, "many")
     with pytest.raises(DataError, match="RECUSE_DECODE_WORKERS is 'many'; give a number of thr"):
         source.load()
+    for odd in ("inf", "nan", "-1"):
+        monkeypatch.setenv(WORKERS, odd)
+        with pytest.raises(DataError, match=f"RECUSE_DECODE_WORKERS is '{odd}'"):
+            source.load()
     monkeypatch.setenv(HELD_LIMIT, "all")
     with pytest.raises(DataError, match="RECUSE_MAX_GIBIBYTES is 'all'; give a number of gib"):
         source.load()

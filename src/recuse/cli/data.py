@@ -26,7 +26,10 @@ def list_(data_root: DataRoot = None) -> None:
         table.add_row(name, what, "yes" if not missing else f"no {', '.join(missing)}")
     console = Console(soft_wrap=True)
     console.print(table)
-    console.print("also: a parquet file, a folder <class>/<file>.png, a folder of recuse data crop")
+    console.print(
+        "also: a parquet file, a folder <class>/<file>.png, a folder of recuse data crop,"
+    )
+    console.print("hub:owner/name, a folder that datasets' save_to_disk wrote")
     console.print("what is missing: recuse data get NAME")
 
 

@@ -1,6 +1,7 @@
 """One encoded image (PNG, JPEG, WebP, ...) to pixels; what is damaged or too large is refused."""
 
 import io
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -118,13 +119,16 @@ def number_of(variable: str, default: int, what: str) -> float:
     """What an environment variable says, or the default.
 
     Raises:
-        DataError: It holds no number.
+        DataError: It holds no number, or one that cannot be counted to.
     """
     text = os.environ.get(variable, str(default))
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise DataError(f"{variable} is {text!r}; give a number of {what}") from None
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise DataError(f"{variable} is {text!r}; give a number of {what}")
+    return value
 
 
 def is_deep(image: Image.Image) -> bool:

@@ -164,7 +164,7 @@ class HubDataset(Reading):
             ) from error
         told = [name for name in rows.features if name in (label, *_KEYS)]
         frame = rows.select_columns(told).to_polars()
-        named = tuple(getattr(rows.features[label], "names", ()))
+        named = tuple(getattr(rows.features[label], "names", None) or ())
         blobs = HubRows(files, image, range(len(frame)))
         table = ImageTable(place, frame, blobs, label, label_names(place, frame[label], named))
         name = "/".join(filter(None, (self._name, part)))
