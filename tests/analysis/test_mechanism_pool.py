@@ -164,6 +164,16 @@ def test_what_any_attack_broke_has_no_margin_left() -> None:
     assert all(not (mixed.robust & ~core).any() for _, mixed in pool.mixtures)
 
 
+def test_of_several_records_of_a_network_one_with_the_margins_that_are_asked_for_counts() -> None:
+    without = []
+    for record in (CORE, STAGE):
+        kept = record.frame.drop([c for c in record.frame.columns if "worst" in c])
+        without.append(make_record(replace(record.meta, seed=1), kept.to_dict()))
+    both = pool_of("softmax", "mixture", records=(*without, CORE, STAGE))
+    assert both.names == pool_of("softmax").names
+    assert len(both.mixtures) == 20
+
+
 def test_bad_input_is_one_sentence() -> None:
     with pytest.raises(ConfigError, match="'magic' is unknown; known: indicator, any-radius"):
         pool_of("magic")

@@ -10,6 +10,7 @@ from recuse.analysis.compositions import core_of
 from recuse.analysis.cores import the_core
 from recuse.analysis.evidence import same_weights, strongest_record
 from recuse.analysis.mechanism_pool import (
+    ANY_RADIUS,
     INDICATOR,
     ONE_HOT,
     check_mechanisms,
@@ -187,12 +188,12 @@ def _pool(
     thresholds: int,
 ) -> Pool:
     twice = add_radii(eps, eps)
-    core = strongest_record(models[core_name], eps, "robust")
+    core = _strongest(models[core_name], eps, mechanisms)
     wanted = _met(core)
     found: list[tuple[str, str, StageVerdicts]] = []
     mixtures, left_out = [], []
     for name, records in models.items():
-        stage = strongest_record(records, eps, "robust")
+        stage = _strongest(records, eps, mechanisms)
         if name == core_name or same_weights(core, stage):
             continue
         if why := _unfit(stage, wanted, twice if INDICATOR in mechanisms else eps):
@@ -218,6 +219,13 @@ def _pool(
         tuple(left_out),
         tuple(mixtures),
     )
+
+
+def _strongest(records: Sequence[Verdicts], eps: str, mechanisms: Sequence[str]) -> Verdicts:
+    """The record that says most, of those with worst probabilities where they are asked for."""
+    if set(mechanisms) - {INDICATOR, ANY_RADIUS}:
+        records = [record for record in records if record.has("worst_margin", eps)] or records
+    return strongest_record(records, eps, "robust")
 
 
 def _standing(

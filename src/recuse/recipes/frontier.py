@@ -11,8 +11,7 @@ from recuse.threat import Threat
 
 EPS = tuple(Threat("linf", radius).eps for radius in ("1/255", "2/255"))
 CIFAR: Source = Subset(Cifar10(train="jpeg", test="lossless"), test=500)
-# Signs judged at each radius.
-SIGNS_JUDGED = dict(zip(EPS, (150, 300), strict=True))
+SIGNS_JUDGED = 300
 FEW_SIGNS: Source = Subset(Gtsrb(crop=True), test=400)
 ROBUST = ("recuse:cifar10-adversarial", "cifar10_resnet4b_adv2")
 CORE = "cifar10_resnet56_std"
@@ -50,8 +49,8 @@ def frontier(seed: int = 0, quick: bool = False) -> RunConfig:
     )
     doubled = replace(evaluation, margins=Margins(steps=steps))
     apart = tuple(
-        replace(evaluation, limit=images, margins=Margins(steps=steps, radii=(eps,)))
-        for eps, images in SIGNS_JUDGED.items()
+        replace(evaluation, limit=SIGNS_JUDGED, margins=Margins(steps=steps, radii=(eps,)))
+        for eps in EPS
     )
     plans = [
         ModelPlan(

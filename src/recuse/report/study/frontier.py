@@ -54,15 +54,10 @@ def questions(run: RunFolder) -> list[tuple[str, list[Verdicts], str]]:
     for model in networks:
         groups.setdefault(model.meta.dataset, []).append(model)
     return [
-        (f"{data_name(dataset.partition('/')[0])}, {eps}", _searched(models, eps), eps)
+        (f"{data_name(dataset.partition('/')[0])}, {eps}", models, eps)
         for dataset, models in groups.items()
         for eps in sorted(run.eps, key=parse_radius)
     ]
-
-
-def _searched(models: list[Verdicts], eps: str) -> list[Verdicts]:
-    """The records with worst probabilities at a radius, where networks have one a radius."""
-    return [model for model in models if model.has("worst_margin", eps)] or models
 
 
 def page(
