@@ -68,7 +68,7 @@ def page(
     thresholds = max(sum(m[0].startswith("mixture") for m in pool.mixtures) for pool in pools)
     stages = max(len(set(pool.networks)) for pool in pools)
     attacks = {f"{m.method} of {m.settings['attack']['steps']} steps" for m in judged}
-    steps = {str(m.settings["margins"]["steps"]) for m in judged}
+    steps = {str(m.settings["margins"]["steps"]) for m in judged if "margins" in m.settings}
     introduction = INTRODUCTION.format(
         thresholds=thresholds // stages,
         attacks=" and ".join(sorted(attacks)),
