@@ -11,7 +11,7 @@ from recuse.threat import Threat
 
 EPS = tuple(Threat("linf", radius).eps for radius in ("1/255", "2/255"))
 CIFAR: Source = Subset(Cifar10(train="jpeg", test="lossless"), test=500)
-SIGNS_JUDGED = 300
+SIGNS_JUDGED = 200
 FEW_SIGNS: Source = Subset(Gtsrb(crop=True), test=400)
 ROBUST = ("recuse:cifar10-adversarial", "cifar10_resnet4b_adv2")
 CORE = "cifar10_resnet56_std"

@@ -38,7 +38,7 @@ def write_frontier(rows: Path, out: Path) -> None:
         title: frontier(models, eps, attacks=run.attacks) for title, models, eps in questions(run)
     }
     everyone = met(run.attacks, gather([verdicts(record) for record in own(run.records)]))
-    systems = [one for one in everyone if "(" in one.name and one.natural.size]
+    systems = [one for one in everyone if _composed(one.name) and one.natural.size]
     judged = [record.meta for record in run.records]
     save_figure(figure(found), out, ("svg",))
     if systems:
@@ -189,6 +189,11 @@ def attacked_figure(systems: Sequence[Met]) -> Figure:
             marks += [mark] * (mark not in marks)
     axes = Axes("natural accuracy", "robust accuracy, attacked", series_title="system")
     return Figure("attacked", "What an adversary of the whole left", scatter(marks, axes))
+
+
+def _composed(name: str) -> bool:
+    """Whether a name is of several networks, or of one behind a selector."""
+    return " → " in name or "(" in name
 
 
 def _series(name: str) -> str:

@@ -87,10 +87,11 @@ def _dominated(entry: Frontier, loss: float) -> str:
     better = [name for name, over in (entry.alone(loss) | baselines).items() if _better(over)]
     if not better:
         return "No baseline, member or mechanism is better than they beyond the interval."
-    every = next(s.result for s in entry.at(loss) if s.mechanism == ALL)
+    every = entry.at(loss)[-1].result
     return (
-        f"Better than they, beyond the interval: {', '.join(better)}. In {every.better_alone} of "
-        f"{len(every.splits)} halves a search takes a network alone."
+        f"Better than they, beyond the interval, is {' and '.join(better)}: the one to take "
+        f"here; a search takes a network alone in {every.better_alone} of {len(every.splits)} "
+        "halves."
     )
 
 
@@ -165,8 +166,8 @@ def attacked_rows(rates: Sequence[Sequence[str]]) -> list[str]:
     heads = ["system", "ε", "images", "natural", "sound", "attacked", "promises broken"]
     words = (
         "By an adversary that knows members, selectors and order; promised from attacks on each "
-        "member by itself, on the same images. Every mechanism met one on another pair of networks "
-        "(`recuse run selectors`)."
+        "member by itself, on the same images. A promise that broke is counted as broken above. "
+        "Every mechanism met one on another pair of networks (`recuse run selectors`)."
     )
     figure = "![Natural against attacked robust accuracy](attacked.svg)"
     return ["## Attacked as a whole", "", words, "", figure, "", *table(heads, rates)]
