@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from recuse.analysis.composing import compose_records
+from recuse.analysis.measured import measure
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import verdicts
 from recuse.records.run_folder import RunFolder
 from recuse.records.schema import Record, RecordMeta, make_record
+from recuse.report.run.model_figures import inaccuracy_marks
 from recuse.report.study.by_name import by_name
 from recuse.report.study.each_attack import each_attack
 from recuse.report.study.runs import compositions
@@ -31,6 +33,8 @@ def judged(
     tags: dict[str, object] = {"role": "robust", "loss": name.partition("-")[0]}
     if name == "core":
         tags = {"role": "core", "loss": "standard"}
+    if name != "core":
+        tags["trained_at"] = f"{name[-1]}/255"
     if name.startswith("era"):
         tags["beta"] = float(name.split("-")[1])
     loss = "CrossEntropy" if method == "apgd-ce" else "Dlr"
@@ -118,3 +122,13 @@ def test_a_line_joins_networks_that_differ_in_beta_alone() -> None:
     drawn = json.dumps(composed)
     assert "composition, sound" in drawn
     assert "composition, attacked" not in drawn
+
+
+def test_a_line_of_a_report_stays_within_one_radius_of_training() -> None:
+    records = [*RECORDS, judged("era-0.1-4", 9, (80, 60)), judged("era-1-4", 9, (80, 60))]
+    rates = [m for v in page(records)[0].values() for m in measure(v, frozenset(RADII[:1]))]
+    lines: dict[str, set[str]] = {}
+    for mark in inaccuracy_marks(rates):
+        lines.setdefault(mark.trail, set()).add(mark.hover["training ε"])
+    assert sorted(lines.pop("")) == ["2/255"], "without β there is nothing to join"
+    assert sorted(map(sorted, lines.values())) == [["2/255"], ["4/255"]]

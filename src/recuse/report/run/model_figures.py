@@ -36,7 +36,7 @@ def hover(judged: Verdicts, eps: str, *, model: str = "") -> dict[str, str]:
         "run": judged.run,
         "β": judged.tag("beta"),
         "ε": f"{judged.meta.norm} {eps}",
-        "training ε": judged.tag("train_eps"),
+        "training ε": _trained_at(judged),
         "base": judged.tag("base"),
     }
     return {name: text for name, text in known.items() if text}
@@ -216,8 +216,13 @@ def _trail(m: Measured) -> str:
     if judged.meta.tags.get("beta") is None:
         return ""
     parts = (judged.run, judged.meta.dataset, judged.tag("base"), judged.loss, m.eps)
-    varied = (judged.tag("train_eps"), judged.tag("augmentation"), judged.tag("seed"))
+    varied = (_trained_at(judged), judged.tag("augmentation"), judged.tag("seed"))
     return "/".join((*parts, *varied))
+
+
+def _trained_at(judged: Verdicts) -> str:
+    """The radius of training: the paper's logs and the recipes name it by different tags."""
+    return judged.tag("train_eps") or judged.tag("trained_at")
 
 
 def _order(judged: Verdicts) -> float:
