@@ -295,6 +295,16 @@ def test_configs(place: Path, name: str) -> None:
     read()
 
 
+@pytest.mark.types_checked_elsewhere
+@pytest.mark.parametrize("odd", [None, True, 3, "x"])
+def test_a_config_of_a_contract_takes_no_bare_value(place: Path, odd: object) -> None:
+    whole = json.loads((RESULTS / "digits" / CONFIG).read_text())
+    whole["models"][0]["start"]["architecture"] = odd
+    (place / "any.json").write_text(json.dumps(whole))
+    with pytest.raises(RecuseError, match="'architecture' of 'Fresh' must be"):
+        read_run_config(place / "any.json")
+
+
 RATES = [{"name": "a → b", "eps": "2/255", "attacked": 0.5, "images": 100, "kind": "robust"}]
 EPOCH = {"epoch": 1, "loss": 0.5, "natural_accuracy": 0.9}
 

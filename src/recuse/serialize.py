@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 from recuse.errors import ConfigError
 
@@ -77,7 +77,8 @@ def from_plain(plain: Plain, classes: Mapping[str, type]) -> Any:
     try:
         return classes[kind](**entries)
     except TypeError as error:
-        raise ConfigError(f"config of {kind!r} does not fit this version: {error}") from error
+        first = str(error).partition("\n")[0]
+        raise ConfigError(f"config of {kind!r} does not fit this version: {first}") from error
 
 
 def _fits(value: object, hint: Any) -> bool:
@@ -95,7 +96,8 @@ def _fits(value: object, hint: Any) -> bool:
         return isinstance(value, _NUMBERS[hint]) and not isinstance(value, bool)
     if hint in (str, bool, NoneType) or (isinstance(hint, type) and is_dataclass(hint)):
         return isinstance(value, hint)
-    return True
+    contract = Protocol in getattr(hint, "__bases__", ())
+    return is_dataclass(value) or not contract
 
 
 def _all_fit(values: tuple[object, ...], kinds: tuple[Any, ...]) -> bool:
