@@ -39,7 +39,7 @@ def write_frontier(rows: Path, out: Path) -> None:
     }
     everyone = met(run.attacks, gather([verdicts(record) for record in own(run.records)]))
     systems = [one for one in everyone if _composed(one.name) and one.natural.size]
-    judged = [record.meta for record in run.records]
+    judged = [record.meta for record in own(run.records)]
     save_figure(figure(found), out, ("svg",))
     if systems:
         save_figure(attacked_figure(systems), out, ("svg",))
