@@ -22,7 +22,7 @@ def test_a_card_says_what_the_records_of_its_weights_say(path):
     records = read_run(RESULTS / "runs" / card.notes["recipe"]).records
     own = [verdicts(r) for r in records if r.meta.weights == weights_sha256(network)]
     assert set(card.notes["measured by"].split(", ")) == {found.meta.method for found in own}
-    found, *_ = gather(own)
+    found = max(gather(own), key=lambda one: one.samples)  # others met it on a part
     assert f"{found.samples:,} images of {found.meta.dataset}" == card.notes["measured on"]
     right = found.accurate()
     assert card.accuracy["natural_accuracy"] == right.mean()
