@@ -11,7 +11,8 @@ from recuse.analysis.cascade_splits import search_splits
 from recuse.analysis.contradictions import Met
 from recuse.analysis.frontier import ALL, Frontier, Searched, only
 from recuse.records.schema import Record, RecordMeta, make_record
-from recuse.report.study.frontier import attacked, attacked_figure
+from recuse.report.study.attacked_systems import attacked
+from recuse.report.study.frontier import attacked_figure
 from recuse.report.study.frontier_words import published, verdict
 
 EPS, SAMPLES = "1/255", 200
@@ -74,7 +75,7 @@ def test_attacked_systems_are_a_table_and_a_figure() -> None:
     found = Met(name, "cifar10/test", EPS, alone, one, one, one & (np.arange(8) > 0))
     text = "\n".join(attacked([found]))
     assert f"| {name} | 1/255 | 8 | 75.0 (" in text
-    assert text.rstrip().endswith("| 1 |")
+    assert text.rstrip().endswith("| 1 | stage 75.0 / 75.0; core 75.0 / 0.0 |")
     assert attacked([]) == []
     drawn = json.dumps(attacked_figure([found]).chart.to_dict())
     for words in ("softmax response", "robust network alone", "core alone", "CIFAR-10, 1/255"):

@@ -7,8 +7,9 @@ import numpy as np
 
 from recuse.analysis.accounting import Account, Difference, sound_account
 from recuse.analysis.cascade_pool import Pool
-from recuse.analysis.cascade_splits import SearchResult, SplitResult, halves
+from recuse.analysis.cascade_splits import halves
 from recuse.analysis.intervals import Interval
+from recuse.analysis.split_results import SearchResult, SplitResult
 from recuse.analysis.verdicts import Mask, Values
 
 _Z = NormalDist().inv_cdf(0.975)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recuse.analysis.bits import Numbers, Words, count
+from recuse.analysis.intervals import spare
 from recuse.analysis.searchable import Searchable
 from recuse.analysis.verdicts import Mask, Values
 
@@ -157,19 +158,6 @@ def best_cascade(
     if max_stages < 1:
         raise ValueError(f"a cascade needs at least 1 stage, not {max_stages}")
     return _Search(pool, _Masks.of(pool), floor, max_stages, deviations).run(budget)
-
-
-def spare(apart: Numbers, deviations: float) -> Values:
-    """Right answers that a system must have above a floor, for a chance of being there elsewhere.
-
-    Of samples on which system and core are not both right or both wrong, how many each is right on
-    is their difference; its variance is at most their number, as in McNemar's test.
-
-    Args:
-        apart: Number of such samples.
-        deviations: Standard deviations; 0 asks for the floor alone.
-    """
-    return deviations * np.sqrt(apart)
 
 
 @dataclass

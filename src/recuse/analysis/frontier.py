@@ -12,8 +12,9 @@ from recuse.analysis.cascade_differences import (
     cascade_over_core,
 )
 from recuse.analysis.cascade_pool import Pool, pool_of
-from recuse.analysis.cascade_splits import AS_COUNTED, SearchResult, search_splits
+from recuse.analysis.cascade_splits import search_splits
 from recuse.analysis.mechanism_pool import INDICATOR, MECHANISMS, MIXTURES, mechanism_of
+from recuse.analysis.split_results import AS_COUNTED, SearchResult
 from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
 from recuse.records.schema import Record

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recuse.analysis.cascade_pool import Pool, pool_of
-from recuse.analysis.cascade_splits import SearchResult, search_splits
+from recuse.analysis.cascade_splits import search_splits
 from recuse.analysis.compositions import Composition
+from recuse.analysis.split_results import SearchResult
 from recuse.errors import RecordError
 
 # Natural accuracy against the core that may be given up while choosing.

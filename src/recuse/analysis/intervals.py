@@ -114,3 +114,16 @@ def _differences(sums: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """num1/den1 - num2/den2 per row of (num1, den1, num2, den2); NaN over an empty condition."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3], dtype=np.float64)
+
+
+def spare(apart: npt.NDArray[np.int64], deviations: float) -> npt.NDArray[np.float64]:
+    """Right answers that a system must have above a floor, for a chance of being there elsewhere.
+
+    Of samples on which system and core are not both right or both wrong, how many each is right on
+    is their difference; its variance is at most their number, as in McNemar's test.
+
+    Args:
+        apart: Number of such samples.
+        deviations: Standard deviations; 0 asks for the floor alone.
+    """
+    return deviations * np.sqrt(apart)

@@ -35,6 +35,7 @@ POINTWISE_FUNCTIONS: tuple[Callable[..., Any], ...] = (
     operator.truediv,
     torch.div,
 )
+# Dimensions of a batch of images; parts that each side of a layer is cut into.
 IMAGE, TILES = 4, 8
 # Fewer neurons are bounded at once faster than in parts.
 MANY = 2048

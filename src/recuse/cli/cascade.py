@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from recuse.analysis.cascade_pool import Pool
-    from recuse.analysis.cascade_splits import HalfRates, SearchResult
     from recuse.analysis.intervals import Interval
+    from recuse.analysis.split_results import HalfRates, SearchResult
     from recuse.progress import Progress
 
 
@@ -176,7 +176,7 @@ def _print(result: "SearchResult", each: "Mapping[str, SearchResult]") -> None:
     from rich.table import Table
 
     from recuse.analysis.cascade_differences import cascade_over_cascade
-    from recuse.analysis.cascade_splits import AS_COUNTED
+    from recuse.analysis.split_results import AS_COUNTED
 
     pool, mean, spread = result.pool, result.mean, result.deviation
     console = Console(soft_wrap=True, highlight=False)

@@ -3,8 +3,9 @@
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
@@ -106,10 +107,10 @@ async def _from_form(request: Request, largest: int) -> bytes:
     return data
 
 
-def _once(body: bytes):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _once(body: bytes) -> Callable[[], Awaitable[MutableMapping[str, Any]]]:
     """A channel that hands out a body that was read already."""
 
-    async def receive() -> dict[str, object]:
+    async def receive() -> MutableMapping[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive

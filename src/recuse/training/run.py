@@ -207,8 +207,7 @@ class TrainingRun:
             processes=self.processes,
         )
         if position.step and "passes" not in position.sums:
-            # Of the steps before, an older version did not count them.
-            sums.pop("passes", None)
+            sums.pop("passes", None)  # of the steps before, an older version did not count them
         add_to(position.sums, sums)
         position.samples += batch.whole
 

@@ -119,7 +119,7 @@ def differentiate(
             add_to(sums, {"train_accuracy": terms.correct.float()})
         if not isinstance(config.objective, BY_BOUNDS):
             passes = attacked.total + learnt.forwards + 2 * learnt.backwards
-            add_to(sums, {"passes": torch.tensor(passes * share.counts, device=device)})
+            add_to(sums, {"passes": torch.full((), passes * share.counts, device=device)})
     if waiting.weight is not None:
         add_to(sums, waiting.settle(processes.summed(waiting.weight) / batch.whole))
     processes.sum_gradients(parameters)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_core
-from recuse.analysis.cascade_splits import SearchResult
 from recuse.analysis.held_out import MAX_STAGES, SPLITS, HeldOut
+from recuse.analysis.split_results import SearchResult
 from recuse.report.page.blocks import Cell, Column, Spread, Table
 from recuse.report.run.tables import interval_points
 

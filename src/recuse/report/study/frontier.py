@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from recuse.analysis.contradictions import Met, met
+from recuse.analysis.contradictions import Met
 from recuse.analysis.elsewhere import own
 from recuse.analysis.frontier import ALL, ALLOWED, LOSSES, SPLITS, Frontier, Searched, frontier
 from recuse.analysis.intervals import wilson_of
@@ -17,16 +17,17 @@ from recuse.records.store import write_atomically
 from recuse.report.charts.marks import Axes, Mark, scatter
 from recuse.report.page.blocks import Figure
 from recuse.report.page.figures import save_figure
+from recuse.report.study.attacked_systems import attacked, systems_met
 from recuse.report.study.frontier_words import (
+    ATTACKED,
     INTRODUCTION,
     WHY,
     WORDS,
-    attacked_rows,
     given_up,
     published,
     verdict,
 )
-from recuse.report.study.markdown import data_name, difference, share, table
+from recuse.report.study.markdown import data_name, difference, table
 
 FIGURE = "frontier"
 
@@ -37,8 +38,7 @@ def write_frontier(rows: Path, out: Path) -> None:
     found = {
         title: frontier(models, eps, attacks=run.attacks) for title, models, eps in questions(run)
     }
-    everyone = met(run.attacks, gather([verdicts(record) for record in own(run.records)]))
-    systems = [one for one in everyone if _composed(one.name) and one.natural.size]
+    systems = systems_met(run)
     judged = [record.meta for record in own(run.records)]
     save_figure(figure(found), out, ("svg",))
     if systems:
@@ -96,23 +96,7 @@ def page(
             "",
             *given_up(entry),
         ]
-    return [*lines, *attacked(systems)]
-
-
-def attacked(systems: Sequence[Met]) -> list[str]:
-    """What an adversary that knows a whole system left of it, and of what was promised."""
-    return attacked_rows(
-        [
-            [
-                one.name,
-                one.eps,
-                str(one.natural.size),
-                *(share(wilson_of(mask)) for mask in (one.natural, one.promised, one.survived)),
-                str(one.contradictions),
-            ]
-            for one in systems
-        ]
-    )
+    return [*lines, *attacked(systems, ATTACKED)]
 
 
 def rates(entry: Frontier) -> list[str]:
@@ -189,11 +173,6 @@ def attacked_figure(systems: Sequence[Met]) -> Figure:
             marks += [mark] * (mark not in marks)
     axes = Axes("natural accuracy", "robust accuracy, attacked", series_title="system")
     return Figure("attacked", "What an adversary of the whole left", scatter(marks, axes))
-
-
-def _composed(name: str) -> bool:
-    """Whether a name is of several networks, or of one behind a selector."""
-    return " → " in name or "(" in name
 
 
 def _series(name: str) -> str:

@@ -1,6 +1,5 @@
 """What the page of the frontier says of its numbers: which mechanism is ahead where, and why."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from recuse.analysis.accounting import Difference
@@ -159,18 +158,8 @@ def published(folder: Path) -> list[str]:
     return ["## The paper's published logs", "", words, "", *table(heads, rows)]
 
 
-def attacked_rows(rates: Sequence[Sequence[str]]) -> list[str]:
-    """The table of systems that an adversary met as a whole; nothing without one."""
-    if not rates:
-        return []
-    heads = ["system", "ε", "images", "natural", "sound", "attacked", "promises broken"]
-    words = (
-        "By an adversary that knows members, selectors and order; promised from attacks on each "
-        "member by itself, on the same images. A promise that broke is counted as broken above. "
-        "Every mechanism met one on another pair of networks (`recuse run selectors`)."
-    )
-    figure = "![Natural against attacked robust accuracy](attacked.svg)"
-    return ["## Attacked as a whole", "", words, "", figure, "", *table(heads, rates)]
+ATTACKED = """ Every mechanism met one on another pair of networks (`recuse run selectors`).
 
+![Natural against attacked robust accuracy](attacked.svg)"""
 
-__all__ = ["INTRODUCTION", "WHY", "WORDS", "attacked_rows", "given_up", "published", "verdict"]
+__all__ = ["ATTACKED", "INTRODUCTION", "WHY", "WORDS", "given_up", "published", "verdict"]

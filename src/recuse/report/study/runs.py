@@ -18,6 +18,7 @@ from recuse.records.run_folder import RunFolder, read_run
 from recuse.records.store import write_atomically
 from recuse.report.page.figures import save_figure
 from recuse.report.run.advice_text import advice_in_full, advice_rule
+from recuse.report.study.attacked_systems import attacked, systems_met
 from recuse.report.study.by_name import by_name
 from recuse.report.study.each_attack import each_attack
 from recuse.report.study.markdown import difference, share, table
@@ -98,7 +99,7 @@ def _write_trained(rows: Path, out: Path, introduction: str) -> None:
         lines, figures = by_name(found, chains)
         for figure in figures:
             save_figure(figure, out, ("svg",))
-        return [*each_attack(found, run.records), *lines]
+        return [*each_attack(found, run.records), *attacked(systems_met(run)), *lines]
 
     _write(out, compositions(run, introduction, more))
 
