@@ -78,6 +78,11 @@ def fit_mixednuts(
     attack reaches; the map is taken under which the fewest clean mistakes lie above it. Of equal
     ones the first counts, powers varying fastest.
 
+    A margin is that of the answer the network itself gives. The authors take the largest minus the
+    second largest probability, which is the same wherever a map keeps the answer; of a weak network
+    far shifts change most answers, and would count as sure what the mixture then gets wrong. A map
+    that changes more than a share ``1 - keep`` of the answers which survived is not taken.
+
     Args:
         attacked_right: Logits ``[n, classes]`` of the robust network at the points of a strong
             attack, where it is still right.
@@ -88,7 +93,8 @@ def fit_mixednuts(
         powers: Grid of the map's exponent.
 
     Raises:
-        ConfigError: No logits, different classes, a share outside (0, 1], or an empty grid.
+        ConfigError: No logits, different classes, a share outside (0, 1], an empty grid, or one
+            whose every map changes too many answers.
     """
     right, wrong = (
         torch.as_tensor(logits, dtype=torch.float64).detach()
@@ -99,18 +105,24 @@ def fit_mixednuts(
     for scale, shift, power in product(scales, shifts, powers):
         shape = MixedNutsMap(scale=float(scale), shift=float(shift), power=float(power))
         cutoff = float(np.quantile(_margins(shape, right), 1 - keep))
+        if cutoff < 0:
+            continue
         lost = 100 * float((_margins(shape, wrong) > min(cutoff, _SATURATED)).mean())
         weight = 1 / (1 + cutoff)
         found.append(MixedNuts(shape.scale, shape.shift, shape.power, weight, lost))
     if not found:
-        raise ConfigError("the grid is empty; give at least one scale, shift and power")
+        raise ConfigError(
+            "no map of the grid keeps the answers of the network; give at least one scale, power "
+            "and shift, and shifts nearer to 0"
+        )
     return min(found, key=lambda nuts: nuts.objective)
 
 
 def _margins(shape: MixedNutsMap, logits: Tensor) -> np.ndarray:
-    """Largest minus second largest probability after the map."""
-    top = shape(logits).softmax(1).topk(2, dim=1).values
-    return np.asarray((top[:, 0] - top[:, 1]).numpy())
+    """Probability of the network's own answer minus the largest other one, after the map."""
+    mapped, answer = shape(logits).softmax(1), logits.argmax(1, keepdim=True)
+    others = mapped.scatter(1, answer, -1).amax(1)
+    return np.asarray((mapped.gather(1, answer)[:, 0] - others).numpy())
 
 
 def _require_fit(right: Tensor, wrong: Tensor, keep: float) -> None:
