@@ -86,7 +86,8 @@ def mixtures(
         "mixednuts": (
             pair.mixed("mixednuts", alpha=nuts.alpha, shaping=nuts.shaping, one_hot=True),
             f"scale {nuts.scale:g}, shift {nuts.shift:g}, power {nuts.power:g}, weight "
-            f"{nuts.alpha:.6g}, keeping {keep:g} of what an attack left",
+            f"{nuts.alpha:.6g} (the accurate network decides where the mapped margin is below "
+            f"{1 / nuts.alpha - 1:.2g}), keeping {keep:g} of what an attack left",
         ),
         name: (
             pair.mixed(name, alpha=share, one_hot=one_hot),
