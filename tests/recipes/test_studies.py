@@ -90,6 +90,9 @@ def test_what_is_compared_on_real_images_costs_the_same(name: str) -> None:
         assert len({json.dumps(plan.tags) for plan in tuned}) == len(tuned) - 1, "but for far"
         (far,) = (plan for plan in tuned if isinstance(plan.train.objective, LiteralEra))
         assert (far.name, far.train.objective.reach) == ("era-0.3-far-2", 2.0)
+        (hard,) = (plan for plan in tuned if getattr(plan.train.objective, "hard", False))
+        least = min(plan.tags["beta"] for plan in tuned if "beta" in plan.tags)
+        assert (hard.name, hard.tags["beta"]) == (f"era-{least:g}-hard-2", least)
         assert {plan.train.threat.radius for plan in tuned} == {
             plan.tags["trained_at"] for plan in tuned
         }

@@ -42,7 +42,9 @@ def robust_networks(
     AT goes on as the start was trained, in as many steps as the others: the baseline where
     fine-tuning itself does harm. ERA holds TRADES, and once AT. At the larger of the attacker's
     radii one more ERA has its penalty see twice the radius, the ball within which the indicator's
-    answers must not change to be sound.
+    answers must not change to be sound; and one penalises wrong answers alone, by the hard
+    indicator: of networks trained with label smoothing most of the soft miss is that of right
+    answers.
 
     Args:
         start: Fresh weights.
@@ -103,6 +105,8 @@ def fine_tunings(betas: Sequence[float], attack: Pgd, *, far: bool) -> dict[str,
     if far:
         reaching = LiteralEra(betas[0], robust_attack=attack, attack=attack, reach=2.0)
         objectives[f"era-{betas[0]:g}-far"] = reaching
+        least = min(betas)
+        objectives[f"era-{least:g}-hard"] = Era(least, attack=attack, hard=True)
     return objectives
 
 
@@ -110,7 +114,8 @@ def tags_of(objective: Objective) -> dict[str, Any]:
     """What figures group a fine-tuned network by."""
     if isinstance(objective, Era | LiteralEra):
         inside = {"robust_loss": "at"} if objective.robust == AT else {}
-        return {"loss": "era", "beta": objective.beta, **inside}
+        hard = {"penalty": "hard"} if objective.hard else {}
+        return {"loss": "era", "beta": objective.beta, **inside, **hard}
     return {"loss": "at" if getattr(objective, "loss", None) == AT else "trades"}
 
 
