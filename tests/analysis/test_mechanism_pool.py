@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from recuse.analysis.accounting import CoreVerdicts, sound_account
 from recuse.analysis.cascade_differences import cascade_over_core
 from recuse.analysis.cascade_pool import build_pool
-from recuse.analysis.cascade_splits import search_splits
-from recuse.analysis.mechanism_pool import MECHANISMS, SELECTING
+from recuse.analysis.cascade_splits import halves, search_splits
+from recuse.analysis.frontier import ahead, only
+from recuse.analysis.mechanism_pool import MECHANISMS, MIXTURES, SELECTING
+from recuse.analysis.split_results import SearchResult
 from recuse.analysis.verdicts import verdicts
 from recuse.errors import ConfigError, RecordError
 from recuse.evaluation.margins import largest_entropy
@@ -151,6 +154,42 @@ def test_more_mechanisms_never_choose_worse_and_the_mixture_may_win() -> None:
     assert {"stages", "mixture", "sound", "natural"} <= kept.keys()
 
 
+@pytest.mark.parametrize("mechanism", MIXTURES)
+def test_mixtures_alone_are_a_pool_as_they_are_of_a_larger_one(mechanism: str) -> None:
+    pool, larger = pool_of(mechanism), pool_of("softmax", mechanism)
+    assert pool.mechanisms == (mechanism,)
+    assert pool.names == ("stage alone",)
+    assert [title for title, _ in pool.mixtures] == [title for title, _ in larger.mixtures]
+    how = {"max_natural_loss": 0.1, "max_stages": 2, "splits": 6}
+    found, same = (search_splits(p, **how) for p in (pool, only(larger, mechanism)))
+    assert found.splits == same.splits
+    assert all(not split.stages for split in found.splits)
+    assert any(split.mixture for split in found.splits)
+
+
+def rival(every: SearchResult, right: np.ndarray, robust: np.ndarray) -> SearchResult:
+    """The same search, had every half chosen what is right and robust just there."""
+    pool = replace(every.pool, core=CoreVerdicts(right, robust))
+    splits = tuple(replace(split, stages=(), mixture="") for split in every.splits)
+    return replace(every, pool=pool, splits=splits)
+
+
+def test_a_mechanism_that_is_better_beyond_the_interval_is_ahead_and_no_other() -> None:
+    every = search_splits(pool_of("softmax"), max_natural_loss=0.1, max_stages=1, splits=1)
+    (split,) = every.splits
+    stages = [every.pool.stages[every.pool.names.index(name)] for name in split.stages]
+    account, half = sound_account(stages, every.pool.core), halves(SAMPLES, split.seed)[1]
+    place = np.flatnonzero(half & ~account.robust)[0]
+    one = np.arange(SAMPLES) == place
+    same = rival(every, account.natural, account.robust)
+    by_one = rival(every, account.natural | one, account.robust | one)
+    better = rival(every, account.natural | True, account.robust | True)
+    dearer = rival(every, account.natural & ~one, account.robust | True)
+    assert ahead(every, {"same": same, "by one": by_one, "dearer": dearer}) is None
+    assert ahead(every, {"by one": by_one, "better": better}) == "better"
+    assert ahead(better, {"behind": every}) is None
+
+
 def test_what_any_attack_broke_has_no_margin_left() -> None:
     broken = replace(
         STAGE.meta, method="square", settings={"attack": "other"}, tags={"role": "robust"}
@@ -180,8 +219,8 @@ def test_bad_input_is_one_sentence() -> None:
     for name in ("cpr", "mixednuts", "certified", "always", "narrow-indicator"):
         with pytest.raises(ConfigError, match=f"'{name}' has no sound count: (it|by)"):
             pool_of(name)
-    with pytest.raises(ConfigError, match="name one of indicator, any-radius, softmax"):
-        pool_of("mixture")
+    with pytest.raises(ConfigError, match="name one mechanism or more: indicator, any-radius"):
+        pool_of()
     bare = make_record(STAGE.meta, STAGE.frame.drop(f"least_confidence@{EPS}", "margin").to_dict())
     with pytest.raises(RecordError, match="evaluate --margins makes it"):
         pool_of("softmax", records=(CORE, bare))

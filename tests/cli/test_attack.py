@@ -138,6 +138,14 @@ def test_a_network_alone_that_beats_every_system_is_what_is_taken(tmp_path: Path
         assert searched(best, ("stage=here",))[:3] == taken
 
 
+def test_what_a_search_says_is_taken_instead_is_taken(tmp_path: Path) -> None:
+    best, split = tmp_path / "best.json", {"mixture": None, "better_alone": False}
+    found = {"core": "core", "norm": "linf", "eps": "0.1", "splits": [{"stages": ["a"]} | split]}
+    for more, stage in (({}, "a=a"), ({"taken": {"splits": [{"stages": ["b"]} | split]}}, "b=b")):
+        best.write_text(json.dumps(found | more))
+        assert searched(best, ())[0] == (stage,)
+
+
 def test_the_core_alone_is_no_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     best = tmp_path / "best.json"
     found = {"core": "core", "norm": "linf", "eps": "0.1"}

@@ -1,6 +1,7 @@
 """``recuse cascade search`` as a user types it: what it writes, and what it refuses."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 
 from recuse.analysis.frontier import LOSSES
 from recuse.cli.main import main
-from recuse.records.schema import RecordMeta, make_record
+from recuse.cli.searched import searched
+from recuse.records.schema import Record, RecordMeta, make_record
 from recuse.records.store import write_record
 
 SAMPLES = 200
+# Of made-up networks for which the best of all systems does worse elsewhere than that of one kind.
+SEED = 0
 
 
 @pytest.fixture
@@ -81,6 +85,70 @@ def test_the_front_goes_from_the_core_to_the_robust_networks(
     assert {point["system"] for point in points} <= {"first → core", "second → core"}
     said = capsys.readouterr().out
     assert all(f"{100 * loss:g} points" in said for loss in LOSSES)
+
+
+def sure_of(name: str, role: str, seed: int, *, sure: float, moves: float) -> Record:
+    """A network of two classes with its worst probabilities: p_y at x, and how far it may move."""
+    rng = np.random.default_rng(seed)
+    p = np.clip(rng.normal(sure, 0.2, SAMPLES), 0.01, 0.99)
+    least = np.clip(p - moves * rng.random(SAMPLES), 0.001, 0.999)
+    holds = (least > 0.5) | (p <= 0.5)
+    columns = {
+        "sample_id": [f"{i:03d}" for i in range(SAMPLES)],
+        "accurate": p > 0.5,
+        "confidence": np.maximum(p, 1 - p),
+        "robust@2/255": holds,
+        "robust@4/255": holds & (least > 0.6),
+        "margin": 2 * p - 1,
+        "worst_margin@2/255": 2 * least - 1,
+        "worst_confidence@2/255": 1 - least,
+        "least_confidence@2/255": least,
+    }
+    radii = ("2/255", "4/255")
+    return make_record(
+        RecordMeta(name, "signs/test", "apgd", "linf", radii, tags={"role": role}), columns
+    )
+
+
+def test_where_one_mechanism_alone_is_better_it_is_what_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The best of more systems on one half is not the best on the other."""
+    run, out = tmp_path / "run", tmp_path / "best.json"
+    for record in (
+        sure_of("core", "core", SEED, sure=0.95, moves=1.5),
+        sure_of("a", "robust", SEED + 1, sure=0.8, moves=0.3),
+        sure_of("b", "robust", SEED + 2, sure=0.8, moves=0.3),
+    ):
+        write_record(run / "records", record)
+    words = ["--mechanisms", "indicator", "softmax", "one-hot-mixture", "--thresholds", "20"]
+    words += ["--max-natural-loss", "0.05", "--splits", "10", "--json", str(out)]
+    search(run, *words)
+    found, said = json.loads(out.read_text()), " ".join(capsys.readouterr().out.split())
+    taken = found["taken"]
+    assert taken["mean"]["natural"] >= found["mean"]["natural"]
+    assert taken["mean"]["sound"] >= found["mean"]["sound"]
+    assert f"{taken['mechanism']} alone is better than all in one search: +" in said
+    systems = Counter(tuple(split["stages"]) for split in taken["splits"])
+    ((stages, times),) = systems.most_common(1)
+    assert f"{times}× {' → '.join((*stages, 'core'))}" in said
+    names, _, core, *_ = searched(out, ())
+    assert (*names, core) == tuple(
+        f"{name.partition(':')[0]}={name.partition(':')[0]}" for name in (*stages, "core")
+    )
+    search(run, *words, "--together")
+    assert "is better than all in one search" not in capsys.readouterr().out
+    assert json.loads(out.read_text()) == {k: v for k, v in found.items() if k != "taken"}
+
+
+def test_mixtures_alone_may_be_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    write_record(run / "records", sure_of("core", "core", 0, sure=0.95, moves=1.5))
+    write_record(run / "records", sure_of("a", "robust", 1, sure=0.8, moves=0.3))
+    search(run, "--mechanisms", "one-hot-mixture", "--max-natural-loss", "0.02", "--splits", "4")
+    said = capsys.readouterr().out
+    assert "signs/test, linf 2/255: 1 models, core core" in said
+    assert "× one-hot-mixture(a, core; 0." in said
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The page of the frontier says which mechanism is ahead, what was attacked, what logs hold."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,11 +73,13 @@ def test_attacked_systems_are_a_table_and_a_figure() -> None:
     one, none = np.array([True] * 6 + [False] * 2), np.zeros(8, dtype=np.bool_)
     alone = (("stage", one, one), ("core", one, none))
     name = "stage: softmax(threshold=0.7) → core"
-    found = Met(name, "cifar10/test", EPS, alone, one, one, one & (np.arange(8) > 0))
+    found = Met(name, "cifar10/test", EPS, "20 steps", alone, one, one, one & (np.arange(8) > 0))
     text = "\n".join(attacked([found]))
     assert f"| {name} | 1/255 | 8 | 75.0 (" in text
     assert text.rstrip().endswith("| 1 | stage 75.0 / 75.0; core 75.0 / 0.0 |")
     assert attacked([]) == []
+    two = "\n".join(attacked([found, replace(found, adversary="20 steps, 3 targets")]))
+    assert f"| {name} | 1/255 | 8 | 20 steps, 3 targets | 75.0 (" in two
     drawn = json.dumps(attacked_figure([found]).chart.to_dict())
     for words in ("softmax response", "robust network alone", "core alone", "CIFAR-10, 1/255"):
         assert words in drawn

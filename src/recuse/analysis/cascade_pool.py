@@ -12,11 +12,13 @@ from recuse.analysis.evidence import same_weights, strongest_record
 from recuse.analysis.mechanism_pool import (
     ANY_RADIUS,
     INDICATOR,
+    MECHANISMS,
     ONE_HOT,
     check_mechanisms,
     mechanism_of,
     stages_of,
 )
+from recuse.analysis.mechanisms import silent_stage
 from recuse.analysis.mixture_pool import mixtures_of
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Verdicts, add_radii, verdicts
@@ -35,7 +37,8 @@ class Pool:
         dataset: Data set and split.
         norm: Norm of the threat.
         eps: The attacker's radius, and the radius of every stage's robustness indicator.
-        names: One a stage: the network's where it stands behind its indicator.
+        names: One a stage: the network's where it stands behind its indicator. A network that has
+            mixtures and no stage is one that never answers, so that it can stand alone.
         networks: Of each stage.
         stages: Verdicts, aligned with ``names``.
         core_name: The model that always answers.
@@ -65,7 +68,7 @@ class Pool:
             return ()
         stages = (mechanism_of(*pair) for pair in zip(self.names, self.networks, strict=True))
         mixtures = (mechanism_of(title) for title, _ in self.mixtures)
-        return tuple(dict.fromkeys((*stages, *mixtures)))
+        return tuple(kind for kind in dict.fromkeys((*stages, *mixtures)) if kind in MECHANISMS)
 
     @property
     def samples(self) -> int:
@@ -201,8 +204,11 @@ def _pool(
         else:
             check_comparable([core, stage])
             selected = stages_of(name, stage, eps, mechanisms, thresholds)
-            found += [(title, name, counted) for title, counted in selected]
             mixed = mixtures_of(f"{name}, {core_name}", stage, core, eps, mechanisms, thresholds)
+            if mixed and not selected:
+                alone = silent_stage(stage.accurate(), stage.robust(eps))
+                selected = [(f"{name} alone", alone)]
+            found += [(title, name, counted) for title, counted in selected]
             mixtures += [_standing(*mixture, attacks, stage, core, eps) for mixture in mixed]
     if not found:
         reasons = "; ".join(f"{name} {reason}" for name, reason in left_out[:3])

@@ -28,6 +28,7 @@ class Met:
         name: Members and selectors.
         dataset: Of the samples.
         eps: The attacker's radius.
+        adversary: What it is, by its settings.
         alone: Name, right and robust answers of each member by itself.
         promised: By the sound accounting, from attacks on each member by itself.
         natural: Right without an attack.
@@ -37,6 +38,7 @@ class Met:
     name: str
     dataset: str
     eps: str
+    adversary: str
     alone: tuple[tuple[str, Mask, Mask], ...]
     promised: Mask
     natural: Mask
@@ -87,11 +89,22 @@ def _met(attack: Verdicts, networks: Sequence[Verdicts], eps: str) -> Met | None
         system_name(attack, networks),
         attack.meta.dataset,
         eps,
+        _adversary(attack.meta.settings.get("adversary")),
         tuple(_alone(member, eps, rows) for member in members),
         account.robust[rows],
         attack.accurate()[shared],
         left[shared],
     )
+
+
+def _adversary(settings: Any) -> str:
+    """Its steps towards each goal and its aims, and the plain attacks before them."""
+    if not isinstance(settings, dict):
+        return str(settings or "")
+    plain = (f"{a['kind']}-{a.get('steps', a.get('queries'))}" for a in settings["attacks"])
+    aims = f", {settings['targets']} targets" if settings.get("targets") else ""
+    starts = f", {settings['restarts']} starts" if settings["restarts"] > 1 else ""
+    return f"{settings['steps']} steps{aims}{starts}; {' and '.join(plain).lower()}"
 
 
 def _alone(model: Verdicts, eps: str, rows: Numbers) -> tuple[str, Mask, Mask]:

@@ -1,11 +1,9 @@
 """What each mechanism is worth, chosen on one half of the samples and reported on the other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from recuse.analysis.accounting import Difference, StageVerdicts
+from recuse.analysis.accounting import Difference
 from recuse.analysis.cascade_differences import (
     cascade_over_alone,
     cascade_over_cascade,
@@ -14,6 +12,7 @@ from recuse.analysis.cascade_differences import (
 from recuse.analysis.cascade_pool import Pool, pool_of
 from recuse.analysis.cascade_splits import search_splits
 from recuse.analysis.mechanism_pool import INDICATOR, MECHANISMS, MIXTURES, mechanism_of
+from recuse.analysis.mechanisms import silent_stage
 from recuse.analysis.split_results import AS_COUNTED, SearchResult
 from recuse.analysis.verdicts import Verdicts
 from recuse.errors import RecordError
@@ -79,6 +78,11 @@ class Frontier:
             "robust network alone": cascade_over_alone(found),
         }
 
+    def ahead(self, loss: float) -> str | None:
+        """The mechanism that by itself dominates all of them together: :func:`ahead`."""
+        *alone, every = self.at(loss)
+        return ahead(every.result, {search.mechanism: search.result for search in alone})
+
     def best_alone(self, loss: float) -> str:
         """The mechanism that by itself leaves most robust accuracy."""
         alone = [search for search in self.at(loss) if search.mechanism != ALL]
@@ -141,7 +145,8 @@ def only(pool: Pool, mechanism: str) -> Pool:
         return pool
     if mechanism in MIXTURES:
         chosen = tuple(m for m in pool.mixtures if mechanism_of(m[0]) == mechanism)
-        return replace(pool, stages=tuple(map(_never, pool.stages)), mixtures=chosen)
+        silent = tuple(silent_stage(stage.accurate, stage.robust) for stage in pool.stages)
+        return replace(pool, stages=silent, mixtures=chosen)
     kept = [
         place
         for place, (name, network) in enumerate(zip(pool.names, pool.networks, strict=True))
@@ -156,10 +161,31 @@ def only(pool: Pool, mechanism: str) -> Pool:
     )
 
 
-def _never(stage: StageVerdicts) -> StageVerdicts:
-    """A stage that abstains everywhere: its network can still stand alone."""
-    nowhere = np.zeros_like(stage.accurate)
-    return StageVerdicts(stage.accurate, stage.robust, nowhere, nowhere, ~nowhere)
+def dominated(over: Difference) -> bool:
+    """Whether a rival is no worse in either count, and better beyond the interval in one.
+
+    Args:
+        over: What the one in question has over the rival, paired.
+    """
+    ends = (over.natural, over.robust)
+    return all(end.estimate <= 0 for end in ends) and any(end.high < 0 for end in ends)
+
+
+def ahead(every: SearchResult, alone: Mapping[str, SearchResult]) -> str | None:
+    """The mechanism that dominates the search over all of them, and so is the one to take.
+
+    Its systems were chosen on choosing halves; it is picked by the reporting halves, on which its
+    own rates are that much too good.
+
+    Args:
+        every: The search over all mechanisms.
+        alone: That over each, of the same samples in the same splits.
+
+    Returns:
+        Of several the one that leaves most; None where none dominates.
+    """
+    found = [m for m, one in alone.items() if dominated(cascade_over_cascade(every, one))]
+    return max(found, key=lambda m: alone[m].mean.sound, default=None)
 
 
 __all__ = [
@@ -169,6 +195,8 @@ __all__ = [
     "SPLITS",
     "Frontier",
     "Searched",
+    "ahead",
+    "dominated",
     "frontier",
     "only",
     "supported",

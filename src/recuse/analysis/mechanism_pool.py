@@ -160,10 +160,8 @@ def check_mechanisms(names: Sequence[str]) -> tuple[str, ...]:
             raise ConfigError(f"mechanism {name!r} has no sound count: {REFUSED[name]}")
         if name not in MECHANISMS:
             raise ConfigError(f"mechanism {name!r} is unknown; known: {', '.join(MECHANISMS)}")
-    if not set(STAGES) & set(names):
-        raise ConfigError(
-            f"mixtures stand beside cascades here; name one of {', '.join(STAGES)} as well"
-        )
+    if not names:
+        raise ConfigError(f"name one mechanism or more: {', '.join(MECHANISMS)}")
     return tuple(dict.fromkeys(names))
 
 

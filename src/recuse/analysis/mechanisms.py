@@ -36,6 +36,17 @@ def indicator_stage(
     return StageVerdicts(accurate, robust, selects, surely_selects, right_where_selecting=safe)
 
 
+def silent_stage(accurate: Mask, robust: Mask) -> StageVerdicts:
+    """A stage that abstains everywhere: its network can still stand alone.
+
+    Args:
+        accurate: F(x) = y.
+        robust: rob_eps.
+    """
+    nowhere = np.zeros_like(accurate)
+    return StageVerdicts(accurate, robust, nowhere, nowhere, ~nowhere)
+
+
 def margin_stage(
     accurate: Mask,
     robust: Mask,

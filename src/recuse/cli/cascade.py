@@ -10,14 +10,14 @@ from tyro.conf import arg
 SEARCHING = ("robust-margin", "robust-softmax")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
+    from recuse.analysis.accounting import Difference
     from recuse.analysis.cascade_pool import Pool
     from recuse.analysis.intervals import Interval
     from recuse.analysis.split_results import HalfRates, SearchResult
-    from recuse.progress import Progress
 
 
 def search(
@@ -34,6 +34,7 @@ def search(
     thresholds: int = 40,
     count: str = "sound",
     front: bool = False,
+    together: bool = False,
     seed: int = 0,
     budget: int = 50_000,
 ) -> None:
@@ -63,27 +64,21 @@ def search(
             robust-softmax, network (a selection network); mixture (of probabilities with the
             core's), one-hot-mixture (with the core's bare answer, which asks how far the model's
             class is ahead of the core's). All but the indicators need records made by recuse
-            evaluate --margins. What each gives alone is printed beside all of them. With --count
+            evaluate --margins. What each gives alone is printed beside all of them, and where one
+            alone is better beyond the interval, its systems are what is taken. With --count
             attacked: of which the attacked systems are to be, by default any.
         thresholds: Thresholds of each selector, and weights of each mixture.
         count: sound, the lower bound of every system; or attacked, what adversaries left of the
             systems that recuse attack met in these runs.
         front: Also say what is found at losses from 0 to 15 points, all mechanisms together.
+        together: Take what all mechanisms together find even where one alone is better.
         seed: Of the first split.
         budget: Partial cascades to extend per split; a search that ends early says how much
             better another cascade could be.
     """
-    from recuse.analysis.frontier import ALL, LOSSES
+    from recuse.analysis.frontier import ALL, LOSSES, ahead
 
-    pool = _pool(
-        logs,
-        count,
-        mechanisms,
-        thresholds,
-        dataset=dataset,
-        eps=eps,
-        core=core,
-    )
+    pool = _pool(logs, count, mechanisms, thresholds, dataset=dataset, eps=eps, core=core)
     share = max_natural_loss / (100 if max_natural_loss >= 1 else 1)
     names = (ALL, *(pool.mechanisms if len(pool.mechanisms) > 1 else ()))
     questions = {name: (name, share) for name in names}
@@ -92,14 +87,23 @@ def search(
         pool, questions, max_stages=stages, splits=splits, sure=sure, seed=seed, budget=budget
     )
     result, along = found[ALL], [found[name] for name in questions if name not in names]
+    each = {name: found[name] for name in names[1:]}
+    lead = None if together else ahead(result, each)
     if json is not None:
-        _write(json, result, along)
-    _print(result, {name: found[name] for name in names[1:]})
+        _write(json, result, along, lead, found[lead or ALL])
+    _print(result, each, lead)
     if along:
         _print_front(along)
 
 
-def _write(path: Path, result: "SearchResult", along: "Sequence[SearchResult]") -> None:
+def _write(
+    path: Path,
+    result: "SearchResult",
+    along: "Sequence[SearchResult]",
+    lead: str | None,
+    taken: "SearchResult",
+) -> None:
+    """The search over all; a front and what is taken instead, where there are any."""
     import json
 
     from recuse.records.store import write_atomically
@@ -107,6 +111,9 @@ def _write(path: Path, result: "SearchResult", along: "Sequence[SearchResult]") 
     kept = ("max_natural_loss", "kept", "mean", "deviation")
     points = [{name: one.as_dict()[name] for name in kept} | _most_often(one) for one in along]
     found = result.as_dict() | ({"front": points} if points else {})
+    if lead:
+        own = taken.as_dict()
+        found["taken"] = {"mechanism": lead} | {name: own[name] for name in (*kept, "splits")}
     write_atomically(path, json.dumps(found, indent=1).encode())
 
 
@@ -121,7 +128,10 @@ def _searched(
     found = {}
     with progress_display() as progress:
         for title, (name, loss) in questions.items():
-            report = _teller(progress, splits, title)
+
+            def report(done: int, title: str = title) -> None:
+                progress("cascade search", done, splits, title)
+
             found[title] = search_splits(
                 only(pool, name), max_natural_loss=loss, splits=splits, report=report, **how
             )
@@ -141,10 +151,6 @@ def _chosen(result: "SearchResult") -> "Counter[str]":
         else split.mixture or " → ".join((*split.stages, result.pool.core_name))
         for split in result.splits
     )
-
-
-def _teller(progress: "Progress", splits: int, name: str) -> "Callable[[int], None]":
-    return lambda done: progress("cascade search", done, splits, name)
 
 
 def _pool(
@@ -171,7 +177,7 @@ def _pool(
     return attacked_pool(records, attacks, mechanisms=mechanisms, **how)
 
 
-def _print(result: "SearchResult", each: "Mapping[str, SearchResult]") -> None:
+def _print(result: "SearchResult", each: "Mapping[str, SearchResult]", lead: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -202,6 +208,9 @@ def _print(result: "SearchResult", each: "Mapping[str, SearchResult]") -> None:
         table.add_row(f"best by {name} alone", *rates, _points(over))
     console.print(table)
     _say(result, console)
+    if lead:
+        console.print(_instead(lead, cascade_over_cascade(each[lead], result)))
+    _say_chosen(each[lead] if lead else result, console)
 
 
 def _print_front(along: "Sequence[SearchResult]") -> None:
@@ -227,7 +236,7 @@ def _spread(mean: "HalfRates", spread: "HalfRates", *names: str) -> list[str]:
 
 
 def _say(result: "SearchResult", console: "Console") -> None:
-    """Differences, what was chosen how often, and what is left open."""
+    """Differences, and what is left open."""
     from recuse.analysis.cascade_differences import cascade_over_alone, cascade_over_core
 
     console.print(_given_up(result))
@@ -239,14 +248,6 @@ def _say(result: "SearchResult", console: "Console") -> None:
             f"best system against {words}: {_points(over.natural)} natural, "
             f"{_points(over.robust)} robust (paired, 95 %)"
         )
-    if result.better_alone:
-        console.print(
-            f"in {result.better_alone} of {len(result.splits)} halves a model alone keeps within "
-            "the allowed loss and is more robust than the best system: there it is the better "
-            "choice, and what is taken"
-        )
-    for system, times in _chosen(result).most_common(5):
-        console.print(f"{times}× {system}")
     if looking := [m for m in result.pool.mechanisms if m in SEARCHING]:
         console.print(
             f"{' and '.join(looking)}: counted by the searches that the records were made with; "
@@ -259,6 +260,27 @@ def _say(result: "SearchResult", console: "Console") -> None:
             f"{unproven} of {len(result.splits)} searches ended at the budget: a better cascade "
             f"may exist, by at most {100 * gap:.1f} points on the choosing half"
         )
+
+
+def _say_chosen(taken: "SearchResult", console: "Console") -> None:
+    if taken.better_alone:
+        console.print(
+            f"in {taken.better_alone} of {len(taken.splits)} halves a model alone keeps within "
+            "the allowed loss and is more robust than the system chosen: there it is the better "
+            "choice, and what is taken"
+        )
+    for system, times in _chosen(taken).most_common(5):
+        console.print(f"{times}× {system}")
+
+
+def _instead(lead: str, over: "Difference") -> str:
+    """That one mechanism alone is what is taken, why, and how to overrule it."""
+    return (
+        f"{lead} alone is better than all in one search: {_points(over.natural)} natural, "
+        f"{_points(over.robust)} robust (paired, 95 %); its systems are listed here and taken. "
+        "Each was chosen on its half, the mechanism by all reporting halves, on which its own "
+        "rates are that much too good; --together takes all in one search"
+    )
 
 
 def _given_up(result: "SearchResult") -> str:

@@ -18,6 +18,8 @@ Who = tuple[tuple[str, ...], tuple[str, ...], str | None, str, tuple[str, ...]]
 def searched(path: Path, stages: tuple[str, ...]) -> Who:
     """Stages with their selectors, core and threat of the most frequent system of a search.
 
+    Where one mechanism alone was better than all in one search, it is of the systems of that one.
+
     A mixture is a stage that always answers, without a core; so is a network alone, where that
     keeps to the loss and is more robust than every system. Of a system's folder, its own, with the
     networks of its selectors.
@@ -32,7 +34,8 @@ def searched(path: Path, stages: tuple[str, ...]) -> Who:
         raise ConfigError(f"{path} does not exist; recuse cascade search --json writes it")
     where = dict(word.split("=", 1) for word in stages if "=" in word)
     try:
-        ((chosen, mixture), _), *_ = Counter(map(_best, found["splits"])).most_common(1)
+        splits = found.get("taken", found)["splits"]
+        ((chosen, mixture), _), *_ = Counter(map(_best, splits)).most_common(1)
         core, threat = str(found["core"]), f"{found['norm']}:{found['eps']}"
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not what recuse cascade search --json writes") from error

@@ -14,6 +14,10 @@ TOLD = (
     "By an adversary that knows members, selectors and order; promised from attacks on each "
     "member by itself, on the same images. A promise that broke is counted as broken above."
 )
+STEPS = (
+    " *Adversary*: gradient steps towards each goal of the whole, how many of the likeliest wrong "
+    "classes are goals of their own, and the attacks on each network that come before."
+)
 
 
 def systems_met(run: RunFolder) -> list[Met]:
@@ -31,20 +35,24 @@ def attacked(systems: Sequence[Met], more: str = "") -> list[str]:
     """
     if not systems:
         return []
+    apart = len({one.adversary for one in systems}) > 1
     rows = [
         [
             one.name,
             one.eps,
             str(one.natural.size),
+            *([one.adversary] if apart else []),
             *(share(wilson_of(mask)) for mask in (one.natural, one.promised, one.survived)),
             str(one.contradictions),
             "; ".join(f"{name} {_both(right, robust)}" for name, right, robust in one.alone),
         ]
         for one in systems
     ]
-    heads = ["system", "ε", "images", "natural", "sound", "attacked", "promises broken"]
+    heads = ["system", "ε", "images", *(["adversary"] if apart else [])]
+    heads += ["natural", "sound", "attacked", "promises broken"]
     heads.append("each member alone, natural / robust")
-    return ["## Attacked as a whole", "", TOLD + more, "", *table(heads, rows)]
+    said = TOLD + (STEPS if apart else "") + more
+    return ["## Attacked as a whole", "", said, "", *table(heads, rows)]
 
 
 def _both(right: Mask, robust: Mask) -> str:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from recuse.analysis.accounting import Difference
-from recuse.analysis.frontier import ALL, ALLOWED, Frontier
+from recuse.analysis.frontier import ALL, ALLOWED, Frontier, dominated
 from recuse.records.layout import PUBLISHED
 from recuse.records.run_folder import read_mapping
 from recuse.report.study.markdown import data_name, difference, table
@@ -82,22 +81,23 @@ def verdict(entry: Frontier, loss: float) -> str:
 
 def _dominated(entry: Frontier, loss: float) -> str:
     """Which baselines are better than all together, beyond the interval, and what comes of it."""
-    baselines = {WORDS[m]: entry.over(loss, m) for m in entry.mechanisms}
-    better = [name for name, over in (entry.alone(loss) | baselines).items() if _better(over)]
+    every, lead = entry.at(loss)[-1].result, entry.ahead(loss)
+    members = [name for name, over in entry.alone(loss).items() if dominated(over)]
+    better = [*members, *([WORDS[lead]] if lead else [])]
     if not better:
         return "No baseline, member or mechanism is better than they beyond the interval."
-    every = entry.at(loss)[-1].result
-    return (
-        f"Better than they, beyond the interval, is {' and '.join(better)}: the one to take "
-        f"here; a search takes a network alone in {every.better_alone} of {len(every.splits)} "
-        "halves."
-    )
-
-
-def _better(over: Difference) -> bool:
-    """No worse than what has this over it, and better beyond the interval in one count."""
-    ends = (over.natural, over.robust)
-    return all(end.estimate <= 0 for end in ends) and any(end.high < 0 for end in ends)
+    said = f"Better than they, beyond the interval, is {' and '.join(better)}: the one to take here"
+    if members:
+        halves = f"{every.better_alone} of {len(every.splits)} halves"
+        said += f"; a search takes a network alone in {halves}"
+    if lead:
+        over = entry.over(loss, ALL, by=lead)
+        said += (
+            f": {difference(over.natural)} natural, {difference(over.robust)} robust. A search "
+            "lists its systems and hands them on. Each of them was chosen on its half, the "
+            "mechanism by all reporting halves, on which its own rates are that much too good"
+        )
+    return f"{said}."
 
 
 def given_up(entry: Frontier) -> list[str]:
