@@ -4,6 +4,7 @@ import pytest
 
 from recuse.analysis.cascade_pool import build_pool
 from recuse.analysis.elsewhere import elsewhere
+from recuse.analysis.loss_comparison import cells
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import verdicts
 from recuse.cli.main import main
@@ -67,6 +68,39 @@ def test_the_other_way_round_a_part_of_the_samples_counts(runs):
     ((taken, lost),) = elsewhere(theirs, mine)
     assert (taken.meta.model, lost) == ("other", {"1/255": 1, "2/255": 1})
     assert taken.frame["sample_id"].to_list() == FEW
+
+
+def test_what_is_broken_at_a_radius_that_is_not_asked_here_counts_at_larger_ones(runs, tmp_path):
+    mine, near = runs[0], tmp_path / "near"
+    write_record(near / RECORDS, record([but(3)], name="other", radii=("0.001",)))
+    main(["records", "gather", str(mine), str(near)])
+    assert broken(mine, "1/255") == broken(mine, "2/255") == {"s0", "s3"}
+
+
+def test_two_runs_of_one_name_both_count(runs, tmp_path):
+    mine = runs[0]
+    for number in (1, 2):
+        run = tmp_path / str(number) / "same"
+        write_record(run / RECORDS, record([but(number)] * 2, method="apgd-dlr"))
+        main(["records", "gather", str(mine), str(run)])
+    assert broken(mine, "1/255") == {"s0", "s1", "s2"}
+    assert len(read_run(mine).records) == 2
+
+
+def test_a_network_of_which_more_is_known_is_compared_once(tmp_path):
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    tags = {"dataset": "d", "network": "n", "eps": "1/255", "seed": 0, "era": False}
+    for name, role in (("core", "core"), ("m", "robust")):
+        judged = [but(0)] * 2
+        own = tags | {"role": role, "loss": "at"}
+        write_record(mine / RECORDS, record(judged, name=name, weights=name, tags=own))
+    write_record(
+        theirs / RECORDS,
+        record([but(1, size=4)] * 2, name="m", weights="m", ids=FEW, method="apgd-dlr"),
+    )
+    main(["records", "gather", str(mine), str(theirs)])
+    (cell,) = cells(read_run(mine))
+    assert cell.values["robust"].tolist() == [0, 0, 1, 1, 1, 1]
 
 
 def test_networks_of_other_weights_or_images_say_nothing(runs, tmp_path):

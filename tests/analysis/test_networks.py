@@ -9,6 +9,7 @@ from recuse.analysis.composing import compose_records
 from recuse.analysis.compositions import count_composition
 from recuse.analysis.measured import gathered
 from recuse.analysis.networks import essential, gather
+from recuse.analysis.sweeps import least_margin
 from recuse.analysis.verdicts import Verdicts, verdicts
 from recuse.cli.show import print_summary
 from recuse.records.schema import Record, RecordMeta, joint_weights, make_record
@@ -68,6 +69,16 @@ def test_the_order_of_the_records_does_not_matter() -> None:
         blind = both(*order)[0]
         assert blind.broken("2/255").tolist() == [True, True, True, False, False, True]
         assert blind.not_judged("2/255").tolist() == [False, False, False, True, True, False]
+
+
+def test_of_what_any_attack_broke_no_margin_is_left() -> None:
+    columns = {"sample_id": IDS, "accurate": but(5), "robust@1/255": but(0)}
+    columns["stable_margin@1/255"] = [0.3, 0.2, 0.0, 0.1, None, 0.4]
+    meta = RecordMeta("m", "d", "apgd", "linf", ("1/255",), "w")
+    found = least_margin(verdicts(make_record(meta, columns)), "1/255")
+    assert found.tolist()[:4] == [0.0, 0.2, 0.0, 0.1]
+    assert np.isnan(found[4])
+    assert found[5] == -1
 
 
 def test_a_break_counts_at_every_larger_radius_and_a_verdict_at_none() -> None:

@@ -1,5 +1,6 @@
 """A network that may reject: attacks find what geometry says, and the page is written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,15 @@ from torch import nn
 from recuse.analysis.rejection import rejecting, sure_radius
 from recuse.analysis.verdicts import verdicts
 from recuse.attacks import Apgd
+from recuse.cli.main import main
 from recuse.data.split import Split
 from recuse.errors import ConfigError
 from recuse.evaluation.rejection import Rejection, judge_rejection
 from recuse.recipes import RunLocation, recipe, run
-from recuse.records.layout import PAGE, REPORT
+from recuse.records.layout import PAGE, RECORDS, REPORT
 from recuse.records.schema import RecordMeta, make_record, radius_column
+from recuse.records.store import read_records, write_record
+from recuse.report.study.rejection import write_rejection
 
 EPS, SHARES = 0.1, (0.0, 0.5, 1.0)
 
@@ -92,3 +96,16 @@ def test_the_study_judges_and_writes_its_page(shared_data: Path, tmp_path: Path)
     for line in text.split("**Sound.**")[0].splitlines():
         if line.startswith(("| ρ = 1 ", "| ρ = 2 ")):
             assert line.endswith("| 0 of 4 |")
+    # What an attack elsewhere broke lowers what is promised of these.
+    (alone,) = read_records(tmp_path)
+    near = alone.meta.radii[0]
+    meta = replace(alone.meta, method="elsewhere", radii=(near,))
+    columns = {c: alone.frame[c] for c in ("sample_id", "label", "prediction", "accurate")}
+    broken = make_record(meta, columns | {f"robust@{near}": [False] * alone.frame.height})
+    write_record(tmp_path / "other" / RECORDS, broken)
+    main(["records", "gather", str(tmp_path), str(tmp_path / "other")])
+    write_rejection(tmp_path, tmp_path / "again")
+    again = (tmp_path / "again" / PAGE).read_text().split("**Sound.**")[1].split("**Against")[0]
+    lowered = [line for line in again.splitlines() if line.startswith("| ρ")]
+    assert len(lowered) == 5
+    assert lowered != rows

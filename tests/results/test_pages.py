@@ -11,6 +11,7 @@ import pytest
 from recuse.analysis.contradictions import met
 from recuse.analysis.elsewhere import elsewhere, own
 from recuse.analysis.networks import gather
+from recuse.analysis.operating_points import read_tables
 from recuse.analysis.verdicts import verdicts
 from recuse.records.run_folder import read_run
 from recuse.records.store import holds_records
@@ -82,6 +83,14 @@ def test_every_page_knows_what_any_attack_broke_of_a_network():
         for record, lost in elsewhere(run, other)
     ]
     assert unknown == []
+
+
+def test_ways_to_abstain_are_counted_by_all_that_is_known_of_their_networks():
+    run, tables = read_run(RESULTS / "selectors"), read_tables(RESULTS / "selectors")
+    for known in gather([verdicts(record) for record in run.records], run.attacks):
+        for radius in known.radii():
+            missed = known.broken(radius) & ~tables[known.meta.model].broken(radius)
+            assert not missed.any(), (known.meta.model, radius)
 
 
 def test_an_adversary_of_a_whole_system_broke_no_promise_but_those_that_pages_name():

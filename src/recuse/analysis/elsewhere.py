@@ -11,8 +11,9 @@ import polars as pl
 
 from recuse.analysis.networks import SOURCE, gather, of_one_network
 from recuse.analysis.verdicts import Mask, Verdicts, verdicts
+from recuse.radius import parse_radius
 from recuse.records.run_folder import RunFolder
-from recuse.records.schema import Record
+from recuse.records.schema import Record, check_record, robust_columns
 
 _OF_THE_SAMPLE = ("sample_id", "label", "prediction", "accurate", "confidence", "flat")
 
@@ -36,10 +37,11 @@ def elsewhere(run: RunFolder, other: RunFolder) -> list[tuple[Record, dict[str, 
         if not ours:
             continue
         whole = max(ours, key=lambda model: model.samples)
-        radii = [radius for radius in theirs.radii() if whole.has("robust", radius)]
-        lost = {radius: _refuted(ours, theirs, radius) for radius in radii}
+        within = _within(whole, theirs)
+        lost = {far: _refuted(ours, theirs, far, near) for far, near in within.items()}
         if any(lost.values()):
-            record = _taken(whole, theirs, radii, other.name)
+            record = _taken(whole, theirs, list(dict.fromkeys(within.values())), other.name)
+            record = _with_earlier(record, run.records)
             mine.append(verdicts(record))
             found.append((record, lost))
     return found
@@ -58,12 +60,26 @@ def _known(run: RunFolder) -> list[Verdicts]:
     return [model for model in judged if model.meta.weights and model.radii()]
 
 
-def _refuted(mine: Sequence[Verdicts], theirs: Verdicts, radius: str) -> int:
+def _within(mine: Verdicts, theirs: Verdicts) -> dict[str, str]:
+    """For each of our radii the largest of theirs that is no larger and says something new.
+
+    What is broken at a radius is broken at every larger one, whether it was asked there or not.
+    """
+    found = {}
+    for far in mine.radii():
+        known = [r for r in theirs.radii() if parse_radius(r) <= parse_radius(far)]
+        near = max(known, key=parse_radius, default=far)
+        if known and (near == far or not mine.has("robust", near)):
+            found[far] = near
+    return found
+
+
+def _refuted(mine: Sequence[Verdicts], theirs: Verdicts, radius: str, near: str) -> int:
     """Samples that are broken there, robust in a record here, and broken in none here."""
     judged = [model for model in mine if model.has("robust", radius)]
     robust = {sample for model in judged for sample in _where(model, model.robust(radius))}
     broken = {sample for model in judged for sample in _where(model, model.broken(radius))}
-    return len((set(_where(theirs, theirs.broken(radius))) & robust) - broken)
+    return len((set(_where(theirs, theirs.broken(near))) & robust) - broken)
 
 
 def _where(model: Verdicts, rows: Mask) -> Sequence[str]:
@@ -82,6 +98,20 @@ def _taken(mine: Verdicts, theirs: Verdicts, radii: Sequence[str], source: str) 
         tags=mine.meta.tags,
     )
     return Record(meta, rows.select(*columns, *(f"robust@{radius}" for radius in radii)))
+
+
+def _with_earlier(record: Record, records: Sequence[Record]) -> Record:
+    """With what was taken in before under the same key, maybe from another run of that name."""
+    earlier = next((known for known in records if known.meta.key == record.meta.key), None)
+    if earlier is None:
+        return record
+    broken = [
+        pl.when((~pl.col(name)).any()).then(False).otherwise(pl.col(name).first()).alias(name)
+        for name in robust_columns(record.frame)
+    ]
+    rows = pl.concat([record.frame, earlier.frame], how="diagonal").group_by("sample_id")
+    others = pl.all().exclude(robust_columns(record.frame)).first()
+    return check_record(Record(record.meta, rows.agg(others, *broken)))
 
 
 __all__ = ["elsewhere", "own"]

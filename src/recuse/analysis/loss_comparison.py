@@ -8,7 +8,7 @@ import numpy as np
 
 from recuse.analysis.compositions import count_composition
 from recuse.analysis.loss_names import loss_name
-from recuse.analysis.networks import gather
+from recuse.analysis.networks import gather, of_its_own
 from recuse.analysis.verdicts import Mask, Values, Verdicts, verdicts
 from recuse.records.run_folder import RunFolder
 
@@ -64,7 +64,7 @@ def cells(run: RunFolder) -> list[Cell]:
     Raises:
         RecordError: No core of its data set, or a radius that was not judged.
     """
-    judged = gather([verdicts(record) for record in run.records], run.attacks)
+    judged = of_its_own(gather([verdicts(record) for record in run.records], run.attacks))
     cores = {m.meta.dataset: m for m in judged if m.meta.tags["role"] == "core"}
     found = [_cell(m, cores[m.meta.dataset]) for m in judged if m.meta.tags["role"] == "robust"]
     return sorted(found, key=lambda c: (*c.group, c.seed, c.loss.lower(), c.inside_era))

@@ -238,9 +238,9 @@ def thresholds(selecting: Selecting, model: Verdicts, eps: str, count: int) -> l
     return [float(threshold) for threshold in kept]
 
 
-def sure_margin(model: Verdicts, eps: str) -> Values:
+def sure_margin(model: Verdicts, eps: str, kind: str = "worst_margin") -> Values:
     """Smallest margin of the label over the ball, at most 0 where any attack changed the answer."""
-    return _unbroken(model, "worst_margin", eps, 0.0)
+    return _unbroken(model, kind, eps, 0.0)
 
 
 def sure_confidence(model: Verdicts, eps: str) -> Values:

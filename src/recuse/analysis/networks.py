@@ -58,6 +58,11 @@ def gather(
     return refute_members(together, attacks)
 
 
+def of_its_own(found: Sequence[Verdicts]) -> list[Verdicts]:
+    """The records that a run made itself; what it took in has said its part in :func:`gather`."""
+    return [model for model in found if SOURCE not in model.meta.settings]
+
+
 def of_one_network(first: Verdicts, second: Verdicts, home: str = "", other: str = "") -> bool:
     """Whether two records are of one network on the same images; see :func:`gather`."""
     one, two = first.meta, second.meta

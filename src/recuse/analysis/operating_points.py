@@ -13,6 +13,7 @@ import numpy as np
 
 from recuse.analysis.accounting import CoreVerdicts
 from recuse.analysis.compositions import core_of
+from recuse.analysis.networks import gather, of_its_own
 from recuse.analysis.sweeps import (
     GRID,
     Point,
@@ -27,7 +28,7 @@ from recuse.analysis.sweeps import (
 from recuse.analysis.verdicts import Mask, Verdicts, verdicts
 from recuse.errors import RecordError
 from recuse.records.layout import SAMPLE_TABLES
-from recuse.records.schema import Record
+from recuse.records.run_folder import attack_records
 from recuse.records.store import read_parquet, read_records
 
 CORE, ROBUST, TRUNK = "cifar10_resnet56_std", "cifar10_resnet4b_adv2", "ibp_small"
@@ -74,26 +75,27 @@ def pool(known: Container[str] = (*PUBLISHED, *FINETUNED)) -> tuple[str, ...]:
 
 
 def read_tables(folder: Path) -> Tables:
-    """What a run measured of every network, and of the mixtures.
+    """What a run measured of every network, and of the mixtures; what any attack broke is broken.
 
     Raises:
         RecordError: What every comparison needs is missing, or is damaged.
     """
     found: dict[str, Verdicts] = {}
-    for record in sorted(read_records(folder), key=lambda r: not r.meta.radii):
-        name = record.meta.model
-        found[name] = _joined(found[name], record) if name in found else verdicts(record)
+    judged = gather([verdicts(record) for record in read_records(folder)], attack_records(folder))
+    for model in sorted(of_its_own(judged), key=lambda model: not model.meta.radii):
+        name = model.meta.model
+        found[name] = _joined(found[name], model) if name in found else model
     if lacking := {CORE, ROBUST, TRUNK} - found.keys():
         raise RecordError(f"{folder} holds no record of {min(lacking)!r}")
     kept = (read_parquet(folder / SAMPLE_TABLES / f"{n}.parquet") for n in (MIXTURE, CONFIDENT))
     return Tables(found, *kept)
 
 
-def _joined(known: Verdicts, record: Record) -> Verdicts:
+def _joined(known: Verdicts, other: Verdicts) -> Verdicts:
     """A network with the columns that another record of it adds."""
-    more = [name for name in record.frame.columns if name not in known.frame.columns]
+    more = [name for name in other.frame.columns if name not in known.frame.columns]
     frame = known.frame.join(
-        record.frame.select("sample_id", *more), on="sample_id", maintain_order="left"
+        other.frame.select("sample_id", *more), on="sample_id", maintain_order="left"
     )
     return replace(known, frame=frame)
 

@@ -14,7 +14,7 @@ from recuse.analysis.accounting import (
     sound_account,
 )
 from recuse.analysis.compositions import core_of, stage_of
-from recuse.analysis.mechanism_pool import SELECTING
+from recuse.analysis.mechanism_pool import SELECTING, sure_margin
 from recuse.analysis.mechanisms import mixture_core
 from recuse.analysis.verdicts import Mask, Values, Verdicts
 
@@ -101,7 +101,7 @@ def least_margin(model: Verdicts, eps: str) -> Values:
     right = model.accurate()
     if not model.has("stable_margin", eps):
         return np.where(right & model.robust(eps), 0.0, -1.0)
-    return np.where(right, model.searched("stable_margin", eps), -1.0)
+    return np.where(right, sure_margin(model, eps, "stable_margin"), -1.0)
 
 
 def grid(tables: Tables, mechanism: str, model: str, eps: str) -> list[float]:

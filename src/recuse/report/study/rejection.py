@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from recuse.analysis.intervals import wilson_of
+from recuse.analysis.networks import gather, of_its_own
 from recuse.analysis.rejection import Rejecting, rejecting
 from recuse.analysis.verdicts import verdicts
 from recuse.errors import RecordError
@@ -54,7 +55,7 @@ def write_rejection(rows: Path, out: Path) -> None:
         raise RecordError(f"{rows} holds no rows of networks that may reject")
     records = list(read_records(folder))
     alone = list(read_records(rows)) if holds_records(rows / RECORDS) else []
-    found = rejecting(records, [verdicts(record) for record in alone])
+    found = rejecting(records, of_its_own(gather([verdicts(record) for record in alone])))
     save_figure(figure(found), out, ("svg",))
     how = {**records[0].meta.settings["rejection"], "attack": _attacks(alone)}
     write_atomically(out / PAGE, page(found, how).encode())
