@@ -22,6 +22,8 @@ from recuse.models.mixture import MixedNutsMap, ProbabilityMixture
 # A margin of probabilities ends at 1: where those to be kept have come so far, others that have too
 # are not told from them.
 _SATURATED = 1 - 1e-9
+# Of the answers which survived, the share that a map may change.
+_CHANGED = 1e-3
 SCALES = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 SHIFTS = (-2.0, -1.7, -1.4, -1.1, -0.8, -0.5, -0.25, 0.0)
 POWERS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0)
@@ -78,10 +80,9 @@ def fit_mixednuts(
     attack reaches; the map is taken under which the fewest clean mistakes lie above it. Of equal
     ones the first counts, powers varying fastest.
 
-    A margin is that of the answer the network itself gives. The authors take the largest minus the
-    second largest probability, which is the same wherever a map keeps the answer; of a weak network
-    far shifts change most answers, and would count as sure what the mixture then gets wrong. A map
-    that changes more than a share ``1 - keep`` of the answers which survived is not taken.
+    Of a weak network far shifts change the answers themselves, and what is then sure is another
+    class: a map that changes more than one in a thousand of the answers which survived is not
+    taken, unless every map of the grid does; then those that change the fewest are looked at.
 
     Args:
         attacked_right: Logits ``[n, classes]`` of the robust network at the points of a strong
@@ -93,36 +94,32 @@ def fit_mixednuts(
         powers: Grid of the map's exponent.
 
     Raises:
-        ConfigError: No logits, different classes, a share outside (0, 1], an empty grid, or one
-            whose every map changes too many answers.
+        ConfigError: No logits, different classes, a share outside (0, 1], or an empty grid.
     """
     right, wrong = (
         torch.as_tensor(logits, dtype=torch.float64).detach()
         for logits in (attacked_right, clean_wrong)
     )
     _require_fit(right, wrong, keep)
-    found = []
+    answers, found = right.argmax(1), []
     for scale, shift, power in product(scales, shifts, powers):
         shape = MixedNutsMap(scale=float(scale), shift=float(shift), power=float(power))
+        changed = float((shape(right).argmax(1) != answers).double().mean())
         cutoff = float(np.quantile(_margins(shape, right), 1 - keep))
-        if cutoff < 0:
-            continue
         lost = 100 * float((_margins(shape, wrong) > min(cutoff, _SATURATED)).mean())
         weight = 1 / (1 + cutoff)
-        found.append(MixedNuts(shape.scale, shape.shift, shape.power, weight, lost))
+        found.append((changed, MixedNuts(shape.scale, shape.shift, shape.power, weight, lost)))
     if not found:
-        raise ConfigError(
-            "no map of the grid keeps the answers of the network; give at least one scale, power "
-            "and shift, and shifts nearer to 0"
-        )
-    return min(found, key=lambda nuts: nuts.objective)
+        raise ConfigError("the grid is empty; give at least one scale, shift and power")
+    allowed = max(_CHANGED, min(changed for changed, _ in found))
+    kept = (nuts for changed, nuts in found if changed <= allowed)
+    return min(kept, key=lambda nuts: nuts.objective)
 
 
 def _margins(shape: MixedNutsMap, logits: Tensor) -> np.ndarray:
-    """Probability of the network's own answer minus the largest other one, after the map."""
-    mapped, answer = shape(logits).softmax(1), logits.argmax(1, keepdim=True)
-    others = mapped.scatter(1, answer, -1).amax(1)
-    return np.asarray((mapped.gather(1, answer)[:, 0] - others).numpy())
+    """Largest minus second largest probability after the map."""
+    top = shape(logits).softmax(1).topk(2, dim=1).values
+    return np.asarray((top[:, 0] - top[:, 1]).numpy())
 
 
 def _require_fit(right: Tensor, wrong: Tensor, keep: float) -> None:
