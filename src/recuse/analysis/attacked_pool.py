@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from recuse.analysis.accounting import CoreVerdicts, StageVerdicts
+from recuse.analysis.accounting import CoreVerdicts
 from recuse.analysis.adversaries import ADAPTIVE
 from recuse.analysis.cascade_pool import Pool, networks_of, pool_of
 from recuse.analysis.comparable import same_question
-from recuse.analysis.verdicts import Mask, Verdicts, verdicts
+from recuse.analysis.mechanisms import silent_stage
+from recuse.analysis.verdicts import Verdicts, verdicts
 from recuse.errors import RecordError
 from recuse.radius import format_radius
 from recuse.records.schema import Record
@@ -80,7 +81,7 @@ def attacked_pool(
     kept = np.array([sample in shared for sample in judged.ids])
     return replace(
         base,
-        stages=tuple(_alone(stage, kept) for stage in base.stages),
+        stages=tuple(silent_stage(s.accurate[kept], s.robust[kept]) for s in base.stages),
         core=CoreVerdicts(base.core.accurate[kept], base.core.robust[kept]),
         mixtures=tuple((name, _left(met, shared, eps)) for name, met in systems.items()),
         count="attacked",
@@ -163,12 +164,6 @@ def _left(met: Sequence[Verdicts], shared: set[str], eps: str) -> CoreVerdicts:
     for found, kept in zip(met, rows, strict=True):
         left &= ~found.broken(eps)[kept]
     return CoreVerdicts(natural, natural & left)
-
-
-def _alone(stage: StageVerdicts, kept: Mask) -> StageVerdicts:
-    """A network that can only stand alone: as a stage it never answers."""
-    nowhere = np.zeros(int(kept.sum()), dtype=np.bool_)
-    return StageVerdicts(stage.accurate[kept], stage.robust[kept], nowhere, nowhere, ~nowhere)
 
 
 __all__ = ["SELECTORS", "USUAL_SEARCH", "attacked_pool", "system_name"]
