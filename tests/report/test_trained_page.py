@@ -15,7 +15,7 @@ from recuse.records.schema import Record, RecordMeta, make_record
 from recuse.report.run.model_figures import inaccuracy_marks
 from recuse.report.study.by_name import by_name
 from recuse.report.study.each_attack import each_attack
-from recuse.report.study.runs import compositions
+from recuse.report.study.runs import compositions, differences
 
 RADII, SAMPLES = ("1/255", "2/255", "4/255"), 100
 
@@ -37,6 +37,8 @@ def judged(
         tags["trained_at"] = f"{name[-1]}/255"
     if name.startswith("era"):
         tags["beta"] = float(name.split("-")[1])
+    if "hard" in name:
+        tags["penalty"] = "hard"
     loss = "CrossEntropy" if method == "apgd-ce" else "Dlr"
     settings = {"attack": {"kind": "Apgd", "loss": loss}}
     return make_record(
@@ -100,6 +102,14 @@ def test_the_papers_figures_and_tables_are_found_by_their_numbers() -> None:
     for line in text.partition("**Table 8**")[2].splitlines()[4:]:
         for cell in line.strip("| ").split(" | ")[1:]:
             assert sum(map(float, cell.split(" / "))) == pytest.approx(100)
+
+
+def test_a_hard_penalty_is_paired_with_the_soft_one_of_its_beta() -> None:
+    found, _ = page([*RECORDS, judged("era-0.3-hard-2", 8, (84, 66))])
+    text = "\n".join(differences(found, RADII[0]))
+    assert "| era-0.3-hard-2 − trades-2 |" in text
+    assert "| era-0.3-hard-2 − era-0.3-2 | +2.0 (" in text
+    assert "− era-0.3-hard-2 |" not in text
 
 
 def rows_of(chart: dict, key: str) -> list[dict]:

@@ -57,6 +57,9 @@ the end of a name is the training radius in 255ths; the penalty of *far* sees tw
 CONTINUED = """AT continued for as many steps (*at*) and ERA that holds AT (*era-at*) stand beside
 TRADES and ERA that holds TRADES.
 """
+HARD = """The penalty of *hard* is on wrong answers alone; that of the others weighs every answer by
+its soft miss, 1 − p(x)_y.
+"""
 COMPOSED_BY = frozenset({"apgd-ce", "apgd"})  # the same, of older records
 COMPOSED = """
 **Adversary.** APGD-40 with cross entropy on each network at {radii}.
@@ -133,6 +136,7 @@ def compositions(
     planned = [str(plan["name"]) for plan in run.config["models"]]
     found = {name: known[name] for name in planned if name in known}
     introduction += CONTINUED if any(name.startswith("at-") for name in found) else ""
+    introduction += HARD if any("penalty" in m.meta.tags for m in found.values()) else ""
     lines = [introduction + _conditions(run, found["core"])]
     chains = {
         eps: compose_records(run.records, eps=eps, attacks=run.attacks)
@@ -224,7 +228,8 @@ def differences(found: Networks, eps: str) -> list[str]:
     """
     rows = []
     for name in found:
-        wanted = (START, *(_trained_by(loss, found, name) for loss in ("trades", "at")))
+        losses = (_trained_by(loss, found, name) for loss in ("trades", "at"))
+        wanted = (START, *losses, _weighed_softly(found, name))
         references = [other for other in wanted if other in found]
         for place, other in enumerate(references):
             if name not in ("core", *references[: place + 1]):
@@ -243,6 +248,14 @@ def _trained_by(loss: str, found: Networks, name: str) -> str:
     of = {n: m.meta.tags for n, m in found.items() if n != START}
     wanted = (n for n, t in of.items() if (t.get("loss"), t.get("trained_at")) == (loss, own))
     return next(wanted, "")
+
+
+def _weighed_softly(found: Networks, name: str) -> str:
+    """The network that differs from another by the weight of its penalty alone."""
+    tags = dict(found[name].meta.tags)
+    if tags.pop("penalty", None) is None:
+        return ""
+    return next((other for other, model in found.items() if model.meta.tags == tags), "")
 
 
 def right(model: Verdicts, eps: str) -> Mask:
