@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+
+from recuse.analysis.verdicts import add_radii
+from recuse.records.schema import RecordMeta, make_record
 
 # How long an example takes depends on who else computes here, and says nothing of the code.
 settings.register_profile("recuse", deadline=None)
@@ -56,3 +60,36 @@ def _types(request: pytest.FixtureRequest) -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", before or many)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="session")
+def of_two_classes():
+    """Builds records of a network of two classes with its worst probabilities in the ball."""
+    return _of_two_classes
+
+
+def _of_two_classes(
+    name, role, seed, *, sure, moves, twice=0.6, samples=200, eps="1/255", settings=None
+):
+    """The record of a network: p_y at x, how far it moves within eps, what holds at twice that."""
+    rng = np.random.default_rng(seed)
+    p = np.clip(rng.normal(sure, 0.2, samples), 0.01, 0.99)
+    least = np.clip(p - moves * rng.random(samples), 0.001, 0.999)
+    holds = (least > 0.5) | (p <= 0.5)
+    doubled = add_radii(eps, eps)
+    columns = {
+        "sample_id": [f"{i:03d}" for i in range(samples)],
+        "accurate": p > 0.5,
+        "confidence": np.maximum(p, 1 - p),
+        f"robust@{eps}": holds,
+        f"robust@{doubled}": holds & (least > twice),
+        "margin": 2 * p - 1,
+        f"worst_margin@{eps}": 2 * least - 1,
+        f"worst_confidence@{eps}": 1 - least,
+        f"least_confidence@{eps}": least,
+    }
+    tags = {"role": role}
+    meta = RecordMeta(
+        name, "signs/test", "apgd-ce", "linf", (eps, doubled), name, settings or {}, tags=tags
+    )
+    return make_record(meta, columns)

@@ -10,7 +10,7 @@ import pytest
 from recuse.analysis.frontier import LOSSES
 from recuse.cli.main import main
 from recuse.cli.searched import searched
-from recuse.records.schema import Record, RecordMeta, make_record
+from recuse.records.schema import RecordMeta, make_record
 from recuse.records.store import write_record
 
 SAMPLES = 200
@@ -87,38 +87,15 @@ def test_the_front_goes_from_the_core_to_the_robust_networks(
     assert all(f"{100 * loss:g} points" in said for loss in LOSSES)
 
 
-def sure_of(name: str, role: str, seed: int, *, sure: float, moves: float) -> Record:
-    """A network of two classes with its worst probabilities: p_y at x, and how far it may move."""
-    rng = np.random.default_rng(seed)
-    p = np.clip(rng.normal(sure, 0.2, SAMPLES), 0.01, 0.99)
-    least = np.clip(p - moves * rng.random(SAMPLES), 0.001, 0.999)
-    holds = (least > 0.5) | (p <= 0.5)
-    columns = {
-        "sample_id": [f"{i:03d}" for i in range(SAMPLES)],
-        "accurate": p > 0.5,
-        "confidence": np.maximum(p, 1 - p),
-        "robust@2/255": holds,
-        "robust@4/255": holds & (least > 0.6),
-        "margin": 2 * p - 1,
-        "worst_margin@2/255": 2 * least - 1,
-        "worst_confidence@2/255": 1 - least,
-        "least_confidence@2/255": least,
-    }
-    radii = ("2/255", "4/255")
-    return make_record(
-        RecordMeta(name, "signs/test", "apgd", "linf", radii, tags={"role": role}), columns
-    )
-
-
 def test_where_one_mechanism_alone_is_better_it_is_what_is_taken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], of_two_classes
 ) -> None:
     """The best of more systems on one half is not the best on the other."""
     run, out = tmp_path / "run", tmp_path / "best.json"
     for record in (
-        sure_of("core", "core", SEED, sure=0.95, moves=1.5),
-        sure_of("a", "robust", SEED + 1, sure=0.8, moves=0.3),
-        sure_of("b", "robust", SEED + 2, sure=0.8, moves=0.3),
+        of_two_classes("core", "core", SEED, sure=0.95, moves=1.5, eps="2/255"),
+        of_two_classes("a", "robust", SEED + 1, sure=0.8, moves=0.3, eps="2/255"),
+        of_two_classes("b", "robust", SEED + 2, sure=0.8, moves=0.3, eps="2/255"),
     ):
         write_record(run / "records", record)
     words = ["--mechanisms", "indicator", "softmax", "one-hot-mixture", "--thresholds", "20"]
@@ -141,10 +118,15 @@ def test_where_one_mechanism_alone_is_better_it_is_what_is_taken(
     assert json.loads(out.read_text()) == {k: v for k, v in found.items() if k != "taken"}
 
 
-def test_mixtures_alone_may_be_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mixtures_alone_may_be_searched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], of_two_classes
+) -> None:
     run = tmp_path / "run"
-    write_record(run / "records", sure_of("core", "core", 0, sure=0.95, moves=1.5))
-    write_record(run / "records", sure_of("a", "robust", 1, sure=0.8, moves=0.3))
+    for record in (
+        of_two_classes("core", "core", 0, sure=0.95, moves=1.5, eps="2/255"),
+        of_two_classes("a", "robust", 1, sure=0.8, moves=0.3, eps="2/255"),
+    ):
+        write_record(run / "records", record)
     search(run, "--mechanisms", "one-hot-mixture", "--max-natural-loss", "0.02", "--splits", "4")
     said = capsys.readouterr().out
     assert "signs/test, linf 2/255: 1 models, core core" in said

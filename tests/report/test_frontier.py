@@ -2,45 +2,21 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from recuse.analysis.frontier import ALL, frontier
 from recuse.analysis.verdicts import verdicts
-from recuse.records.schema import RecordMeta, make_record
 from recuse.report.study.frontier import write_frontier
 
-EPS, SAMPLES = "1/255", 60
-
-
-def network(name, seed, *, sure, moves, role):
-    rng = np.random.default_rng(seed)
-    p = np.clip(rng.normal(sure, 0.2, SAMPLES), 0.01, 0.99)
-    least = np.clip(p - moves * rng.random(SAMPLES), 0.001, 0.999)
-    holds = (least > 0.5) | (p <= 0.5)
-    columns = {
-        "sample_id": [f"{i:03d}" for i in range(SAMPLES)],
-        "accurate": p > 0.5,
-        "confidence": np.maximum(p, 1 - p),
-        f"robust@{EPS}": holds,
-        "robust@2/255": holds & (least > 0.6),
-        "margin": 2 * p - 1,
-        f"worst_margin@{EPS}": 2 * least - 1,
-        f"worst_confidence@{EPS}": 1 - least,
-        f"least_confidence@{EPS}": least,
-    }
-    settings = {"attack": {"steps": 7}, "margins": {"steps": 9}}
-    meta = RecordMeta(
-        name, "signs/test", "apgd-ce", "linf", (EPS, "2/255"), name, settings, tags={"role": role}
-    )
-    return make_record(meta, columns)
+EPS = "1/255"
 
 
 @pytest.fixture
-def records():
+def records(of_two_classes):
+    how = {"samples": 60, "settings": {"attack": {"steps": 7}, "margins": {"steps": 9}}}
     return [
-        network("core", 0, sure=0.95, moves=1.5, role="core"),
-        network("stage", 1, sure=0.8, moves=0.3, role="robust"),
+        of_two_classes("core", "core", 0, sure=0.95, moves=1.5, **how),
+        of_two_classes("stage", "robust", 1, sure=0.8, moves=0.3, **how),
     ]
 
 

@@ -11,34 +11,18 @@ from recuse.analysis.cascade_pool import build_pool
 from recuse.analysis.cascade_splits import search_splits
 from recuse.analysis.contradictions import Met
 from recuse.analysis.frontier import ALL, Frontier, Searched, only
-from recuse.records.schema import Record, RecordMeta, make_record
 from recuse.report.study.attacked_systems import attacked
 from recuse.report.study.frontier import attacked_figure
 from recuse.report.study.frontier_words import published, verdict
 
-EPS, SAMPLES = "1/255", 200
+EPS = "1/255"
 
 
-def network(name: str, role: str, sure: float, moves: float) -> Record:
-    rng = np.random.default_rng(len(name))
-    p = np.clip(rng.normal(sure, 0.2, SAMPLES), 0.01, 0.99)
-    least = np.clip(p - moves * rng.random(SAMPLES), 0.001, 0.999)
-    holds = (least > 0.5) | (p <= 0.5)
-    columns = {
-        "sample_id": [f"{i:03d}" for i in range(SAMPLES)],
-        "accurate": p > 0.5,
-        "confidence": np.maximum(p, 1 - p),
-        f"robust@{EPS}": holds,
-        "robust@2/255": holds & (least > 0.9),
-        f"worst_confidence@{EPS}": 1 - least,
-        f"least_confidence@{EPS}": least,
-    }
-    meta = RecordMeta(name, "signs/test", "apgd-ce", "linf", (EPS, "2/255"), tags={"role": role})
-    return make_record(meta, columns)
-
-
-def test_the_mechanism_ahead_is_named_with_those_level_and_behind() -> None:
-    records = [network("core", "core", 0.95, 1.5), network("stage", "robust", 0.8, 0.3)]
+def test_the_mechanism_ahead_is_named_with_those_level_and_behind(of_two_classes) -> None:
+    records = [
+        of_two_classes("core", "core", 4, sure=0.95, moves=1.5, twice=0.9),
+        of_two_classes("stage", "robust", 5, sure=0.8, moves=0.3, twice=0.9),
+    ]
     names = ("indicator", "softmax")
     pool = build_pool(records, dataset="signs", eps=EPS, mechanisms=names)
     how = {"max_natural_loss": 0.1, "max_stages": 1, "splits": 5}
@@ -56,8 +40,11 @@ def test_the_mechanism_ahead_is_named_with_those_level_and_behind() -> None:
     assert "No baseline, member or mechanism is better" in said
 
 
-def test_a_member_that_is_better_in_both_counts_is_named_and_taken() -> None:
-    records = [network("core", "core", 0.6, 1.5), network("stage", "robust", 0.95, 0.05)]
+def test_a_member_that_is_better_in_both_counts_is_named_and_taken(of_two_classes) -> None:
+    records = [
+        of_two_classes("core", "core", 4, sure=0.6, moves=1.5, twice=0.9),
+        of_two_classes("stage", "robust", 5, sure=0.95, moves=0.05, twice=0.9),
+    ]
     pool = build_pool(records, dataset="signs", eps=EPS)
     found = search_splits(pool, max_natural_loss=0.1, max_stages=1, splits=5)
     entry = Frontier(pool, (Searched("indicator", 0.1, found), Searched(ALL, 0.1, found)))
