@@ -322,3 +322,6 @@ def test_records_of_one_network_make_no_composition():
         rates([core], eps="0.12")
     (composed,) = rates([core, again, attacked("n", [unbroken()] * 2)], eps="0.12")
     assert composed.name == "n → core"
+    for name in ("core", "m"):
+        with pytest.raises(RecordError, match=f"'{name}' is the core 'core' itself; name another"):
+            rates([core, again, attacked("n", [unbroken()] * 2)], eps="0.12", stages=("n", name))

@@ -22,7 +22,7 @@ from recuse.records.store import Shards, read_record
 RADII = (0.12, 0.24)
 DISTANCES = [-0.4, -0.18, -0.06, 0.0, 0.06, 0.18, 0.3, 0.4]
 # Images to see that the network fits, and the probe by which it is known, three times.
-KNOWN = min(FIRST, len(DISTANCES)) + 3 * len(probe((1, 4, 4)))
+KNOWN = min(FIRST, len(DISTANCES)) + 4 * len(probe((1, 4, 4)))
 
 
 class HalfSpace(nn.Module):

@@ -334,11 +334,37 @@ class InPlace(Half):
         return super().forward(x.mul_(0.5))
 
 
-def test_a_network_that_changes_its_input_is_no_other_the_next_time() -> None:
-    one, two = (answers({"m": InPlace()}, points().images)["m"] for _ in range(2))
-    assert one == two
-    assert one.spread == 0
-    assert one.differentiable
+class Beside(Half):
+    """Answers one image by what the others are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean(dim=0, keepdim=True))
+
+
+class Graphed(Half):
+    """Asks for a graph where nobody wants one."""
+
+    @torch.enable_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("network", "why"), [(InPlace, "writes into the images"), (Beside, "beside other images")]
+)
+def test_a_network_without_a_verdict_image_by_image_is_refused(
+    network: type[Half], why: str, tmp_path: Path
+) -> None:
+    data = points().images.clone()
+    with pytest.raises(DataError, match=why):
+        judged(tmp_path, network())
+    assert torch.equal(data, points().images)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_network_that_asks_for_a_graph_is_judged_as_any_other(tmp_path: Path) -> None:
+    one, two = judged(tmp_path / "1", Graphed()), judged(tmp_path / "2", Half())
+    assert one.frame["robust@0.02"].equals(two.frame["robust@0.02"])
 
 
 def test_a_network_that_draws_noise_is_known_again(tmp_path: Path) -> None:

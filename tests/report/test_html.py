@@ -1,6 +1,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -141,4 +142,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     blocked.write_text("x")
     with pytest.raises(RecordError, match="nothing was left half-written"):
         write_html(page(), blocked / "report.html")
+    for folder in (Path(), Path("/"), tmp_path):
+        with pytest.raises(RecordError, match="Is a directory; nothing was left half-written"):
+            write_html(page(), folder)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

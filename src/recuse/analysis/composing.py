@@ -59,7 +59,9 @@ def compose_records(
         raise RecordError(f"no record of model {missing[0]!r}; there are: {', '.join(models)}")
     others = [name for name in models if name != core_name]
     single = [n for n in others if not same_weights(models[n], models[core_name])]
-    if not (single or stages):
+    if itself := [name for name in stages if name not in single]:
+        raise RecordError(f"{itself[0]!r} is the core {core_name!r} itself; name another stage")
+    if not single:
         raise RecordError(_nothing_to_compose(others, core_name))
     if chosen == "certified":
         single = [name for name in single if models[name].proves(eps)] or single

@@ -35,8 +35,8 @@ def full_precision(logits: Tensor) -> Tensor:
 
 def forward(model: nn.Module, x: Images) -> Logits:
     """Logits without a graph, at least in float32."""
-    with torch.no_grad():
-        return full_precision(model(x))
+    with torch.no_grad():  # which a network may undo by itself
+        return full_precision(model(x)).detach()
 
 
 def require_answers(logits: Logits) -> Logits:

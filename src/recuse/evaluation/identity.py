@@ -1,10 +1,12 @@
 """How a record knows a network again: what it answers on images that depend on nothing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from recuse.errors import DataError
 from recuse.models.inputs import logits_of
 from recuse.models.prepared import Bf16Network
 from recuse.modes import evaluation_mode
@@ -46,7 +48,8 @@ def answers(networks: Mapping[str, nn.Module], images: Tensor) -> dict[str, Answ
         images: Of the shape and type and on the device that the networks take.
 
     Raises:
-        DataError: A network that cannot read such images, or returns something else than logits.
+        DataError: A network that cannot read such images, or returns something else than logits,
+            or whose answer for one image depends on the others, or that writes into its images.
     """
     batch = probe(tuple(images.shape[1:])).to(images)
     return {name: _answers(name, network, batch) for name, network in networks.items()}
@@ -55,11 +58,30 @@ def answers(networks: Mapping[str, nn.Module], images: Tensor) -> dict[str, Answ
 def _answers(name: str, network: nn.Module, batch: Tensor) -> Answers:
     drawing = [batch.device] if batch.device.type == "cuda" else []
     with torch.random.fork_rng(drawing), evaluation_mode(network):
-        first, second = (_rows(logits_of(network, batch.clone(), name)) for _ in range(2))
+        first, second = (_rows(_outputs(name, network, batch)) for _ in range(2))
+        parts = [_outputs(name, network, part) for part in torch.split(batch, NOISE_IMAGES)]
         differentiable = _has_gradient(network, batch)
     tolerance = TOLERANCE_BF16 if _is_half(network) else TOLERANCE
-    spread = Answers(first, 0.0, tolerance).distance(Answers(second, 0.0, tolerance))
-    return Answers(first, spread, tolerance, differentiable)
+    found = Answers(first, 0.0, tolerance, differentiable)
+    spread = found.distance(Answers(second, 0.0, tolerance))
+    if spread <= tolerance < found.distance(Answers(_rows(torch.cat(parts)), 0.0, tolerance)):
+        raise DataError(
+            f"{name!r} answers an image otherwise beside other images (batch norm without running "
+            "statistics does), so that nothing can be said of one image; make its answer depend on "
+            "the image alone"
+        )
+    return replace(found, spread=spread)
+
+
+def _outputs(name: str, network: nn.Module, images: Tensor) -> Tensor:
+    given = images.clone()
+    outputs = logits_of(network, given, name)
+    if not torch.equal(given, images):
+        raise DataError(
+            f"{name!r} writes into the images it is given, which would change the data for good; "
+            "write that step out of place (x = x - mean, not x -= mean)"
+        )
+    return outputs
 
 
 @torch.enable_grad()

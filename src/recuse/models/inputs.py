@@ -82,7 +82,8 @@ def logits_of(model: nn.Module, x: Images, name: str) -> Logits:
         if out_of_memory(error):
             raise
         raise DataError(_cannot_read(model, x, name, error)) from error
-    return check_outputs(outputs, len(x), name)
+    # A network may ask for a graph by itself.
+    return check_outputs(outputs, len(x), name).detach()
 
 
 def out_of_memory(error: Exception) -> bool:
