@@ -182,7 +182,11 @@ def test_settings_are_typed_behind_the_name() -> None:
     assert hub_source(files) == found
     assert named("hub:x/y", size=3) == HubDataset("x/y", size=3)
     assert NamedData(size=3).words() == ("--size", "3")
-    for wrong, said in (("hub:x(colour=red)", "no field 'colour'"), ("hub:x(", "missing")):
+    for wrong, said in (
+        ("hub:x(colour=red)", "no field 'colour'"),
+        ("hub:x(", "missing"),
+        ("hub:", "names no data set"),
+    ):
         with pytest.raises(ConfigError, match=said):
             named(wrong)
 

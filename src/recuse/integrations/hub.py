@@ -211,7 +211,8 @@ def hub_source(text: str) -> HubDataset:
     written = parse_value(text)
     name = written.name if isinstance(written, Call) else text
     family = Family("data set", {name: HubDataset}, Source)
-    path = name.removeprefix(SCHEME)
+    if not (path := name.removeprefix(SCHEME)):
+        raise ConfigError(f"{text!r} names no data set; write hub:owner/name")
     found: HubDataset = Vocabulary((family,)).read(text, family.name, path=path)
     return found
 
