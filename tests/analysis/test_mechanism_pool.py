@@ -221,6 +221,8 @@ def test_bad_input_is_one_sentence() -> None:
             pool_of(name)
     with pytest.raises(ConfigError, match="name one mechanism or more: indicator, any-radius"):
         pool_of()
+    with pytest.raises(ConfigError, match="0 thresholds leave nothing to choose"):
+        build_pool([CORE, STAGE], dataset="signs", eps=EPS, thresholds=0)
     bare = make_record(STAGE.meta, STAGE.frame.drop(f"least_confidence@{EPS}", "margin").to_dict())
     with pytest.raises(RecordError, match="evaluate --margins makes it"):
         pool_of("softmax", records=(CORE, bare))

@@ -105,12 +105,14 @@ class Called:
         return asyncio.run(self.post(body, kind))
 
 
-def form_of(field_name: str, data: bytes, *, name: bytes = b'; filename="a.png"') -> tuple:
-    body = (
+def form_of(
+    field_name: str, data: bytes, *, name: bytes = b'; filename="a.png"', again: int = 1
+) -> tuple:
+    part = (
         b"--x\r\nContent-Disposition: form-data; name=" + f'"{field_name}"'.encode() + name
-        + b"\r\n\r\n" + data + b"\r\n--x--\r\n"
+        + b"\r\n\r\n" + data + b"\r\n"
     )  # fmt: skip
-    return body, "multipart/form-data; boundary=x"
+    return part * again + b"--x--\r\n", "multipart/form-data; boundary=x"
 
 
 def json_of(value: object) -> tuple[bytes, str]:
@@ -149,6 +151,7 @@ def test_an_image_comes_in_three_ways(files: list[bytes], pictures: np.ndarray) 
         (*json_of({"image": base64.b64encode(b"x" * 6000).decode()}), 413, "larger than"),
         (*form_of("picture", b"x"), 400, "has no file 'image'"),
         (*form_of("image", b"x", name=b""), 400, "has no file 'image'"),
+        (*form_of("image", b"x", again=2), 400, "has 2 'image'; send one a request"),
         (b"x", "multipart/form-data", 400, "form cannot be read"),
         (b"x", "multipart/form-data; boundary=x", 400, "form"),
     ],

@@ -22,7 +22,7 @@ from recuse.analysis.mechanisms import silent_stage
 from recuse.analysis.mixture_pool import mixtures_of
 from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Verdicts, add_radii, verdicts
-from recuse.errors import RecordError
+from recuse.errors import ConfigError, RecordError
 from recuse.radius import format_radius, parse_radius
 from recuse.records.schema import Record, RecordMeta
 
@@ -102,7 +102,7 @@ def build_pool(
         thresholds: Of softmax response, and weights of each mixture.
 
     Raises:
-        ConfigError: An unknown mechanism.
+        ConfigError: An unknown mechanism, or no threshold to choose from.
         RecordError: No record of the data set or radius, no core or several, no stage, mixed
             norms, models judged on different samples, or not searched for the worst probabilities
             that a mechanism needs.
@@ -190,6 +190,8 @@ def _pool(
     mechanisms: Sequence[str],
     thresholds: int,
 ) -> Pool:
+    if thresholds < 1:
+        raise ConfigError(f"{thresholds} thresholds leave nothing to choose; give 1 or more")
     twice = add_radii(eps, eps)
     core = _strongest(models[core_name], eps, mechanisms)
     wanted = _met(core)

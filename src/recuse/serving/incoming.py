@@ -92,7 +92,10 @@ async def _from_form(request: Request, largest: int) -> bytes:
     again = Request(request.scope, _once(body))
     try:
         async with again.form(max_files=4, max_fields=16, max_part_size=largest) as form:
-            field = form.get(FIELD)
+            found = form.getlist(FIELD)
+            if len(found) > 1:
+                raise RefusedError(400, f"the form has {len(found)} {FIELD!r}; send one a request")
+            field = found[0] if found else None
             if field is None or isinstance(field, str):
                 raise RefusedError(400, f"the form has no file {FIELD!r}")
             data = await field.read()
