@@ -15,7 +15,8 @@ from recuse.records.schema import Record, RecordMeta, make_record
 from recuse.report.run.model_figures import inaccuracy_marks
 from recuse.report.study.by_name import by_name
 from recuse.report.study.each_attack import each_attack
-from recuse.report.study.runs import compositions, differences
+from recuse.report.study.network_tables import differences
+from recuse.report.study.runs import compositions
 
 RADII, SAMPLES = ("1/255", "2/255", "4/255"), 100
 

@@ -107,3 +107,14 @@ def test_an_adversary_of_a_whole_system_broke_no_promise_but_those_that_pages_na
     assert f"0 of {promised} on CIFAR-10" in page
     # Attacks on each network had called them sound; the page counts them as broken.
     assert broken == {"gtsrb-trades-2: indicator → gtsrb-core": 2}
+
+
+def test_the_share_of_the_soft_miss_on_right_answers_is_that_of_the_rows():
+    """Wrong answers miss by at most 1, right ones by what their confidence lacks."""
+    judged = gather([verdicts(record) for record in read_run(RESULTS / "runs" / "cifar10").records])
+    start = max((m for m in judged if m.meta.model == "adversarial"), key=lambda m: m.samples)
+    right = start.accurate()
+    lacking = (1 - start.frame["confidence"].to_numpy())[right].sum()
+    share = round(100 * lacking / (lacking + (~right).sum()))
+    page = (ROOT / "docs" / "results.md").read_text("utf-8")
+    assert f"At least {share} % of the soft miss" in " ".join(page.split())

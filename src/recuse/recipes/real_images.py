@@ -43,8 +43,7 @@ def robust_networks(
     fine-tuning itself does harm. ERA holds TRADES, and once AT. At the larger of the attacker's
     radii one more ERA has its penalty see twice the radius, the ball within which the indicator's
     answers must not change to be sound; and one penalises wrong answers alone, by the hard
-    indicator: of networks trained with label smoothing most of the soft miss is that of right
-    answers.
+    indicator, since more than half of the soft miss may be that of right answers.
 
     Args:
         start: Fresh weights.
