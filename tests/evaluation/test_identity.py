@@ -355,10 +355,10 @@ class Graphed(Half):
 def test_a_network_without_a_verdict_image_by_image_is_refused(
     network: type[Half], why: str, tmp_path: Path
 ) -> None:
-    data = points().images.clone()
+    data, plan = points(), Evaluation("linf", (0.02,), Apgd(steps=3))
     with pytest.raises(DataError, match=why):
-        judged(tmp_path, network())
-    assert torch.equal(data, points().images)
+        evaluate(network(), data, plan, name="m", records=tmp_path, prepared=False)
+    assert torch.equal(data.images, points().images)
     assert not list(tmp_path.rglob("*.parquet"))
 
 
