@@ -123,7 +123,7 @@ class Cascade:
             ConfigError: Different numbers of classes.
             DataError: No images, or a model that cannot read them or returns no logits.
         """
-        example = check_images(example)[:1]
+        example = check_images(example)[:1].clone()
         with self.evaluating():
             counts = [
                 logits_of(model, example, name).shape[1]

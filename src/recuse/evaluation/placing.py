@@ -38,7 +38,8 @@ def clean_logits(
         DataError: The model cannot take these images, has fewer classes than the data, or
             returns something other than logits or values that are not finite.
     """
-    logits = logits_of(model, x, name).float()
+    # A network that writes into its images is refused by its answers, not before it has seen some.
+    logits = logits_of(model, x.clone(), name).float()
     if logits.shape[1] < batch.classes:
         raise DataError(
             f"{name!r} tells {logits.shape[1]} classes apart, but {batch.name} has the "
