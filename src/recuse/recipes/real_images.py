@@ -61,9 +61,15 @@ def robust_networks(
 
 
 def adversarially_trained(
-    start: Fresh, radius: str, epochs: int, augment: Augment, *, seed: int, prefix: str = ""
+    start: Fresh | Earlier,
+    radius: str,
+    epochs: int,
+    augment: Augment,
+    *,
+    seed: int,
+    prefix: str = "",
 ) -> ModelPlan:
-    """AT from scratch in one step an image: what fine-tuning begins with."""
+    """AT in one step an image, from scratch or on from a network: what fine-tuning begins with."""
     train = training(Robust(AT, ONE_STEP), Threat("linf", radius), epochs, augment, seed=seed)
     tags = {"role": "robust", "loss": "at", "trained_at": radius}
     return ModelPlan(f"{prefix}adversarial", start, train, tags, seed=seed, half=True)
