@@ -1,6 +1,7 @@
 """The page of networks trained here: what each attack left, and the paper's figures by number."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,30 @@ def test_a_hard_penalty_is_paired_with_the_soft_one_of_its_beta() -> None:
     assert "| era-0.3-hard-2 − trades-2 |" in text
     assert "| era-0.3-hard-2 − era-0.3-2 | +2.0 (" in text
     assert "− era-0.3-hard-2 |" not in text
+
+
+def test_a_network_is_paired_with_those_of_its_own_start_and_seed() -> None:
+    def tagged(name: str, loss: str, **tags: object) -> Record:
+        record = judged(name, 8, (84, 66))
+        own = {**record.meta.tags, "loss": loss, **tags}
+        return replace(record, meta=replace(record.meta, tags=own))
+
+    start = {"start": "longer-adversarial"}
+    more = [
+        tagged("longer-adversarial-2", "at"),
+        tagged("longer-trades-2", "trades", **start),
+        tagged("longer-era-0.3-2", "era", **start),
+        tagged("seed1-trades-2", "trades", seed=1),
+        tagged("seed1-era-0.3-2", "era", seed=1),
+    ]
+    found, _ = page([*RECORDS, *more])
+    lines = differences(found, RADII[0])
+    pairs = {line.split("|")[1].strip() for line in lines if " − " in line}
+    for name in ("longer-", "seed1-"):
+        own = {pair for pair in pairs if pair.startswith(f"{name}era")}
+        assert own == {f"{name}era-0.3-2 − {name}trades-2"}
+    assert "era-0.3-2 − trades-2" in pairs
+    assert "era-0.3-2 − longer-trades-2" not in pairs
 
 
 def rows_of(chart: dict, key: str) -> list[dict]:

@@ -15,6 +15,8 @@ from recuse.report.charts.marks import Mark
 from recuse.report.charts.plots import ATTACKED, CORE, PAPER, SINGLE, SOUND, SplitBar
 
 _PLAIN = ("core", "standard")
+# Tags in which the networks of one line agree, beside their radius of training.
+_SAME = ("augmentation", "seed", "robust_loss", "penalty", "start")
 
 
 def panel(judged: Verdicts, eps: str, everyone: Sequence[Verdicts]) -> str:
@@ -216,7 +218,7 @@ def _trail(m: Measured) -> str:
     if judged.meta.tags.get("beta") is None:
         return ""
     parts = (judged.run, judged.meta.dataset, judged.tag("base"), judged.loss, m.eps)
-    varied = (_trained_at(judged), judged.tag("augmentation"), judged.tag("seed"))
+    varied = (_trained_at(judged), *map(judged.tag, _SAME))
     return "/".join((*parts, *varied))
 
 

@@ -67,12 +67,12 @@ def selection(found: Networks, eps: str) -> list[str]:
 def differences(found: Networks, eps: str) -> list[str]:
     """Robust networks against those they are compared with: the start, if any, TRADES and AT.
 
-    The TRADES and AT of a network are those trained at its radius.
+    The TRADES and AT of a network are those trained at its radius, from its start by its seed.
     """
     rows = []
-    for name in found:
+    for name, model in found.items():
         losses = (_trained_by(loss, found, name) for loss in ("trades", "at"))
-        wanted = (START, *losses, _weighed_softly(found, name))
+        wanted = (model.tag("start") or START, *losses, _weighed_softly(found, name))
         references = [other for other in wanted if other in found]
         for place, other in enumerate(references):
             if name not in ("core", *references[: place + 1]):
@@ -86,10 +86,14 @@ def differences(found: Networks, eps: str) -> list[str]:
 
 
 def _trained_by(loss: str, found: Networks, name: str) -> str:
-    """The network fine-tuned by a loss alone at the radius of another."""
-    own = found[name].meta.tags.get("trained_at")
-    of = {n: m.meta.tags for n, m in found.items() if n != START}
-    wanted = (n for n, t in of.items() if (t.get("loss"), t.get("trained_at")) == (loss, own))
+    """The network fine-tuned by a loss alone at the radius of another, as that was otherwise."""
+    same = [found[name].tag(tag) for tag in ("trained_at", "start", "seed")]
+    of = {n: m for n, m in found.items() if n != START}
+    wanted = (
+        n
+        for n, m in of.items()
+        if m.tag("loss") == loss and [m.tag(t) for t in ("trained_at", "start", "seed")] == same
+    )
     return next(wanted, "")
 
 

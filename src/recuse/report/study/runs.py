@@ -58,13 +58,20 @@ CIFAR_TRAINED = f"""# CIFAR-10, robust networks trained here
 (*adversarial*), and that fine-tuned by TRADES and by ERA at several β at equal cost. The number at
 the end of a name is the training radius in 255ths; the penalty of *far* sees twice that.
 """
-# Only of runs that hold them.
-CONTINUED = """AT continued for as many steps (*at*) and ERA that holds AT (*era-at*) stand beside
-TRADES and ERA that holds TRADES.
-"""
+# Only of runs that hold them; most by how a network's name begins.
 HARD = """The penalty of *hard* is on wrong answers alone; that of the others weighs every answer by
 its soft miss, 1 − p(x)_y.
 """
+NAMED = {
+    "at-": """AT continued for as many steps (*at*) and ERA that holds AT (*era-at*) stand beside
+TRADES and ERA that holds TRADES.
+""",
+    "longer-": """*longer-adversarial* is the adversarial network trained on for 20 epochs; the
+other *longer* ones start from it.
+""",
+    "seed1-": """Those of *seed1* saw the images in another order.
+""",
+}
 COMPOSED_BY = frozenset({"apgd-ce", "apgd"})  # the same, of older records
 COMPOSED = """
 **Adversary.** APGD-40 with cross entropy on each network at {radii}.
@@ -140,7 +147,8 @@ def compositions(
     known = {model.meta.model: model for model in largest if model.radii()}
     planned = [str(plan["name"]) for plan in run.config["models"]]
     found = {name: known[name] for name in planned if name in known}
-    introduction += CONTINUED if any(name.startswith("at-") for name in found) else ""
+    for beginning, words in NAMED.items():
+        introduction += words if any(name.startswith(beginning) for name in found) else ""
     introduction += HARD if any("penalty" in m.meta.tags for m in found.values()) else ""
     lines = [introduction + _conditions(run, found["core"])]
     chains = {
