@@ -177,6 +177,17 @@ def test_provable_networks_are_trained_proven_and_attacked(
     }
     assert {("mtl-ibp", True), ("sabr", True), ("mtl-ibp", False), ("core", False)} <= kinds
     assert "mtl-ibp" in (tmp_path / REPORT).read_text()
+    _, card = load_checkpoint(RunLocation(tmp_path).checkpoint("mtl-ibp-on"))
+    assert card.notes["measured by"] == "apgd-ce, crown"
+    natural, *rates = (
+        card.accuracy[name]
+        for name in (
+            "natural_accuracy",
+            "robust_accuracy@linf:2/255",
+            "certified_accuracy@linf:2/255",
+        )
+    )
+    assert natural >= rates[0] >= rates[1]
 
 
 @pytest.mark.slow

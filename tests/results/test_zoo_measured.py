@@ -30,6 +30,10 @@ def test_a_card_says_what_the_records_of_its_weights_say(path):
         assert (
             card.accuracy[f"robust_accuracy@linf:{radius}"] == (right & found.robust(radius)).mean()
         )
+    for proof in own:
+        for radius in proof.radii("certified"):
+            share = (proof.accurate() & proof.certified(radius)).mean()
+            assert card.accuracy[f"certified_accuracy@linf:{radius}"] == share
 
 
 def test_all_of_them_are_small():

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from recuse.analysis.networks import gather
-from recuse.analysis.verdicts import verdicts
+from recuse.analysis.verdicts import Verdicts, verdicts
 from recuse.data import Split, Splits
 from recuse.errors import ConfigError
 from recuse.evaluation.rejection import METHOD as REJECTION
@@ -92,8 +92,9 @@ def keep_rates(
 ) -> None:
     """Write what was measured of a network into the card of its checkpoint, and how it was made.
 
-    Where several attacks met it, robust is what none of them broke. Certificates, attacks on them
-    and rejections are left to their own records.
+    Where several attacks met it, robust is what none of them broke; certified is what bounds prove
+    of the network itself. Certificates of its smoothed classifier, attacks on certificates and
+    rejections are left to their own records.
 
     Args:
         config: The run.
@@ -101,11 +102,29 @@ def keep_rates(
         records: What it was judged by, of these weights.
         place: Where its checkpoint lies.
     """
+    networks = [verdicts(record) for record in records if record.meta.method != REJECTION]
+    labelled = [found for found in networks if found.labelled]
+    searched = [found for found in labelled if found.radii()]
+    if not searched:
+        return
+    proven = [found for found in labelled if found.radii("certified") and not found.tag("sigma")]
+    first, methods = searched[0], (found.meta.method for found in (*searched, *proven))
+    notes: dict[str, Any] = {
+        "measured on": f"{first.samples:,} images of {first.meta.dataset}",
+        "measured by": ", ".join(dict.fromkeys(methods)),
+    }
+    if plan.train is not None:
+        notes |= {"recipe": config.recipe, "seed": plan.train.seed}
     path = place.checkpoint(plan.name)
     model, card = load_checkpoint(path)
+    described = replace(card, accuracy=_rates(searched, proven), notes={**card.notes, **notes})
+    if described != card:
+        save_checkpoint(path, model, described, half=plan.half)
+
+
+def _rates(searched: Sequence[Verdicts], proven: Sequence[Verdicts]) -> dict[str, float]:
+    """Rates of one network by their names on a card."""
     rates: dict[str, float] = {}
-    networks = [record for record in records if record.meta.method != REJECTION]
-    searched = [found for found in map(verdicts, networks) if found.labelled and found.radii()]
     for found in gather(searched):
         right = found.accurate()
         rates["natural_accuracy"] = float(right.mean())
@@ -113,18 +132,11 @@ def keep_rates(
             for kind, of in (("accuracy", right), ("inaccuracy", ~right)):
                 rate = float((of & found.robust(radius)).mean())
                 rates[f"robust_{kind}@{found.meta.norm}:{radius}"] = rate
-    if not searched:
-        return
-    first = searched[0]
-    notes: dict[str, Any] = {
-        "measured on": f"{first.samples:,} images of {first.meta.dataset}",
-        "measured by": ", ".join(dict.fromkeys(found.meta.method for found in searched)),
-    }
-    if plan.train is not None:
-        notes |= {"recipe": config.recipe, "seed": plan.train.seed}
-    described = replace(card, accuracy=rates, notes={**card.notes, **notes})
-    if described != card:
-        save_checkpoint(path, model, described, half=plan.half)
+    for found in proven:
+        for radius in found.radii("certified"):
+            rate = float((found.accurate() & found.certified(radius)).mean())
+            rates[f"certified_accuracy@{found.meta.norm}:{radius}"] = rate
+    return rates
 
 
 def describe(
