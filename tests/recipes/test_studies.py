@@ -80,7 +80,8 @@ def test_the_geometry_study_measures_what_is_missing_and_writes_its_page(tmp_pat
 @pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
 def test_what_is_compared_on_real_images_costs_the_same(name: str) -> None:
     for config in (recipe(name), recipe(name, quick=True)):
-        tuned = [plan for plan in config.models if plan.start == Earlier("adversarial")]
+        first = [p for p in config.models if not p.name.startswith(("longer-", "seed1-"))]
+        tuned = [plan for plan in first if plan.start == Earlier("adversarial")]
         assert {plan.tags["loss"] for plan in tuned} == {"at", "trades", "era"}
         assert len({replace(p.train, objective=Standard(), threat=THREAT) for p in tuned}) == 1
         assert len({plan.train.objective.attack for plan in tuned}) == 1
@@ -96,6 +97,18 @@ def test_what_is_compared_on_real_images_costs_the_same(name: str) -> None:
         assert {plan.train.threat.radius for plan in tuned} == {
             plan.tags["trained_at"] for plan in tuned
         }
+
+
+def test_what_is_compared_most_is_trained_by_a_second_seed_and_from_a_longer_training() -> None:
+    plans = {plan.name: plan for plan in recipe("cifar10").models}
+    assert plans["longer-adversarial"].start == Earlier("adversarial")
+    assert plans["longer-adversarial"].train.epochs > plans["adversarial"].train.epochs
+    for name in ("at-2", "trades-2", "era-at-0.3-2"):
+        assert plans[f"longer-{name}"].start == Earlier("longer-adversarial")
+        assert plans[f"longer-{name}"].train == plans[name].train
+    for name in ("trades-2", "era-at-0.3-2"):
+        assert plans[f"seed1-{name}"].start == plans[name].start
+        assert plans[f"seed1-{name}"].train == replace(plans[name].train, seed=1)
 
 
 @pytest.mark.slow
