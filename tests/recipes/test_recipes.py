@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from recuse.attacks import Apgd, MaskingCheck, Pgd, Square
-from recuse.certify import Ibp
+from recuse.certify import Crown, Ibp
 from recuse.cli.main import main
 from recuse.composition import AdaptiveAdversary
 from recuse.errors import ConfigError
@@ -216,6 +216,27 @@ def test_a_card_counts_what_any_of_its_attacks_broke(tmp_path: Path) -> None:
     assert robust[0].mean() != robust[1].mean()
     assert card.accuracy["robust_accuracy@linf:0.05"] == unbroken
     assert sorted(card.notes["measured by"].split(", ")) == ["apgd-ce", "pgd-ce"]
+
+
+def test_a_card_says_what_the_tightest_bounds_prove(tmp_path: Path) -> None:
+    config = recipe("digits", quick=True, epochs=3, limit=20)
+    (attack,) = config.judgements
+    proofs = [Certification(bounds, (0.005,), limit=20) for bounds in (Crown(), Ibp())]
+    config = replace(config, models=config.models[:2], judgements=(attack, *proofs), gallery=0)
+    run(config, RunLocation(tmp_path))
+    frames = {
+        r.meta.method: r.frame
+        for r in read_records(tmp_path)
+        if r.has("certified", 0.005) and r.meta.model == "core"
+    }
+    tight, loose = (
+        (frame["accurate"] & frame["certified@0.005"]).mean()
+        for frame in (frames["crown"], frames["ibp"])
+    )
+    assert tight > loose
+    _, card = load_checkpoint(RunLocation(tmp_path).checkpoint("core"))
+    assert card.accuracy["certified_accuracy@linf:0.005"] == tight
+    assert card.notes["measured by"] == "apgd-ce, crown, ibp"
 
 
 @pytest.mark.slow

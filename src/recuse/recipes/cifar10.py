@@ -16,14 +16,13 @@ from recuse.recipes.real_images import (
     judged,
     robust_networks,
 )
-from recuse.training import Validation
 
 CORE = "cifar10_resnet56_std"
 BETAS: tuple[float, ...] = (0.3, 1.0, 0.1, 3.0)
 RADII: tuple[str, ...] = ("2/255", "4/255")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WIDTH, EPOCHS = 32, (12, 2)
-TWICE = ("trades", "era-at-0.3")
+TWICE = ("trades", f"era-at-{BETAS[0]:g}")
 
 
 def cifar10(seed: int = 0, quick: bool = False) -> RunConfig:
@@ -57,8 +56,8 @@ def longer(seed: int) -> list[ModelPlan]:
     start, radius, name = Earlier("adversarial"), RADII[0], "longer-"
     plan = adversarially_trained(start, radius, 20, CropFlip(), seed=seed, prefix=name)
     assert plan.train is not None
-    seldom = Validation(every=5, limit=1000, collapse=0.5)
-    plan = replace(plan, train=replace(plan.train, validation=seldom))
+    fewer = replace(plan.train.validation, limit=1000)
+    plan = replace(plan, train=replace(plan.train, validation=fewer))
     own = {"start": plan.name}
     return [plan, *compared(plan.name, ("at", *TWICE), own, seed=seed, prefix=name)]
 

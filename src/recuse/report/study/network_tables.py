@@ -87,12 +87,14 @@ def differences(found: Networks, eps: str) -> list[str]:
 
 def _trained_by(loss: str, found: Networks, name: str) -> str:
     """The network fine-tuned by a loss alone at the radius of another, as that was otherwise."""
-    same = [found[name].tag(tag) for tag in ("trained_at", "start", "seed")]
-    of = {n: m for n, m in found.items() if n != START}
+
+    def made(model: Verdicts) -> list[str]:
+        return [model.tag(tag) for tag in ("trained_at", "start", "seed")]
+
     wanted = (
-        n
-        for n, m in of.items()
-        if m.tag("loss") == loss and [m.tag(t) for t in ("trained_at", "start", "seed")] == same
+        other
+        for other, model in found.items()
+        if other != START and model.tag("loss") == loss and made(model) == made(found[name])
     )
     return next(wanted, "")
 

@@ -69,7 +69,7 @@ TRADES and ERA that holds TRADES.
     "longer-": """*longer-adversarial* is the adversarial network trained on for 20 epochs; the
 other *longer* ones start from it.
 """,
-    "seed1-": """Those of *seed1* saw the images in another order.
+    "seed": """Those whose names begin with *seed* saw the images in another order.
 """,
 }
 COMPOSED_BY = frozenset({"apgd-ce", "apgd"})  # the same, of older records
