@@ -5,13 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from recuse.attacks import Apgd
-from recuse.data import Cifar10
+from recuse.data import Cifar10, Gaussians
 from recuse.errors import ConfigError, PausedError, RecordError
 from recuse.evaluation.attack_certificates import CertificateAttack
 from recuse.models.checkpoint import load_checkpoint
-from recuse.recipes import Earlier, ModelPlan, RunConfig, RunLocation, recipe, run
+from recuse.models.zoo import load_model
+from recuse.recipes import Earlier, ModelPlan, NewHead, RunConfig, RunLocation, recipe, run
+from recuse.recipes.obtain import starting_point
 from recuse.records.layout import NETWORK_ATTACKS, PAGE, REPORT, SLOPES
 from recuse.records.store import read_records
 from recuse.report.study import write_study
@@ -77,7 +80,7 @@ def test_the_geometry_study_measures_what_is_missing_and_writes_its_page(tmp_pat
     assert json.loads((tmp_path / SLOPES).read_text())["rows"] == [marked, second]
 
 
-@pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
+@pytest.mark.parametrize("name", ["gtsrb", "gtsrb_transferred", "cifar10"])
 def test_what_is_compared_on_real_images_costs_the_same(name: str) -> None:
     for config in (recipe(name), recipe(name, quick=True)):
         first = [p for p in config.models if not p.name.startswith(("longer-", "seed1-"))]
@@ -111,8 +114,25 @@ def test_what_is_compared_most_is_trained_by_a_second_seed_and_from_a_longer_tra
         assert plans[f"seed1-{name}"].train == replace(plans[name].train, seed=1)
 
 
+def test_signs_start_from_a_network_of_cifar10_with_a_new_last_layer(tmp_path: Path) -> None:
+    plans = {plan.name: plan for plan in recipe("gtsrb_transferred").models}
+    first = plans["adversarial"]
+    assert isinstance(first.start, NewHead)
+    assert first.start == plans["core"].start == plans["adversarial-1"].start
+    splits = Gaussians().load()
+    model, card = starting_point(first, splits, RunLocation(tmp_path))
+    old, _ = load_model(first.start.ref)
+    before, after = old.state_dict(), model.state_dict()
+    changed = {k for k in before if not torch.equal(before[k], after[k])}
+    assert changed == {"network.linear.weight", "network.linear.bias"}
+    assert (
+        card.architecture.classes == len(after["network.linear.bias"]) == splits.train.classes == 3
+    )
+    assert card.trained_on.names == ("cifar10/train", splits.train.name)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
+@pytest.mark.parametrize("name", ["gtsrb", "gtsrb_transferred", "cifar10"])
 def test_studies_of_real_images_train_and_write_their_page(
     name: str, shared_data: Path, tmp_path: Path
 ) -> None:
@@ -127,7 +147,7 @@ def test_studies_of_real_images_train_and_write_their_page(
     assert "*era-at*" in text
     assert "| trades-2 − adversarial |" in text
     _, card = load_checkpoint(place.checkpoint("era-0.3-2"))
-    assert card.notes["measured on"] == f"6 images of {name}/test"
+    assert card.notes["measured on"] == f"6 images of {name.partition('_')[0]}/test"
     assert card.trained_on.names == (f"{name}/train",)
 
 

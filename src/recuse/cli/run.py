@@ -26,9 +26,10 @@ def run(
     """Train, attack, compose and report, as a recipe says.
 
     Recipes: digits (the demo; needs nothing else), gaussians (the paper's Figure 1), and, with the
-    data folder, gtsrb and cifar10 (networks trained from scratch, in hours), cifar10_wide (for a
-    GPU), cifar10_small, losses, selectors, frontier, rejection, certified, provable and geometry.
-    A killed run goes on with the same command.
+    data folder, gtsrb and cifar10 (networks trained from scratch, in hours), gtsrb_transferred
+    (signs from a network of CIFAR-10), cifar10_wide (for a GPU), cifar10_small, losses, selectors,
+    frontier, rejection, certified, provable and geometry. A killed run goes on with the same
+    command.
 
     Args:
         recipe: Name of a recipe, or a config.json that an earlier run has left.

@@ -13,6 +13,7 @@ from recuse.recipes.config import (
     Earlier,
     Fresh,
     ModelPlan,
+    NewHead,
     Pretrained,
     RunConfig,
     config_classes,
@@ -23,6 +24,7 @@ from recuse.recipes.frontier import frontier
 from recuse.recipes.gaussians import gaussians
 from recuse.recipes.geometry import geometry
 from recuse.recipes.gtsrb import gtsrb
+from recuse.recipes.gtsrb_transferred import gtsrb_transferred
 from recuse.recipes.losses import losses
 from recuse.recipes.pipeline import run
 from recuse.recipes.provable import provable
@@ -38,6 +40,7 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "cifar10": cifar10,
     "cifar10_wide": cifar10_wide,
     "gtsrb": gtsrb,
+    "gtsrb_transferred": gtsrb_transferred,
     "certified": certified,
     "provable": provable,
     "geometry": geometry,
@@ -83,6 +86,7 @@ __all__ = [
     "Earlier",
     "Fresh",
     "ModelPlan",
+    "NewHead",
     "Pretrained",
     "RunConfig",
     "RunLocation",

@@ -54,6 +54,17 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
+class NewHead:
+    """Weights of a network for other classes, the last layer drawn anew for those of the data.
+
+    Attributes:
+        ref: As :func:`recuse.models.zoo.load_model` takes it.
+    """
+
+    ref: str
+
+
+@dataclass(frozen=True)
 class Earlier:
     """Weights of a model that the same run has trained before.
 
@@ -86,7 +97,7 @@ class ModelPlan:
     """
 
     name: str
-    start: Fresh | Pretrained | Earlier
+    start: Fresh | Pretrained | NewHead | Earlier
     train: TrainConfig | None = None
     tags: dict[str, Any] = field(default_factory=dict)
     data: Source | None = None
@@ -263,7 +274,7 @@ def read_run_config(path: Path) -> RunConfig:
 
 def config_classes() -> Mapping[str, type]:
     """Every dataclass that a run config can hold, by class name."""
-    models = (Fresh, Pretrained, Earlier, ModelPlan, CompositionPlan)
+    models = (Fresh, Pretrained, NewHead, Earlier, ModelPlan, CompositionPlan)
     plans = (*models, SeparationPlan, SlopePlan, Lipschitz, AbstentionPlan, RunConfig)
     judgements = (Evaluation, MaskingCheck, Margins, Certification, Rejection)
     attacks = (CascadeAttack, CertificateAttack, AdaptiveAdversary, InnerSearch)

@@ -15,10 +15,11 @@ from recuse.integrations.sources import load_model
 from recuse.models.architectures import build_seeded
 from recuse.models.cards import Card, TrainedOn, card_for
 from recuse.models.checkpoint import load_checkpoint, save_checkpoint
+from recuse.models.new_head import with_new_head
 from recuse.models.normalize import normalized
 from recuse.progress import Progress
 from recuse.random import stable_seed
-from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
+from recuse.recipes.config import Earlier, Fresh, ModelPlan, NewHead, RunConfig
 from recuse.recipes.environment import processor
 from recuse.recipes.run_location import RunLocation
 from recuse.records.layout import TRAINING
@@ -73,6 +74,9 @@ def starting_point(plan: ModelPlan, splits: Splits, place: RunLocation) -> tuple
                 "a checkpoint first (recuse models import)"
             )
         card = own
+        if isinstance(start, NewHead):
+            seed = stable_seed(plan.seed, "head")
+            model, card = with_new_head(model, card, splits.train.classes, seed)
     if plan.train is None:
         return model, replace(card, name=plan.name)
     return model, describe(card, plan.name, plan.train, splits.train)

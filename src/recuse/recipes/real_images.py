@@ -9,7 +9,7 @@ from recuse.data import Source
 from recuse.data.augment import Augment
 from recuse.evaluation import Evaluation, judged_radii
 from recuse.protocols import Objective
-from recuse.recipes.config import Earlier, Fresh, ModelPlan, RunConfig
+from recuse.recipes.config import Earlier, Fresh, ModelPlan, NewHead, RunConfig
 from recuse.threat import Threat
 from recuse.training import (
     Adversarial,
@@ -29,7 +29,7 @@ ONE_STEP, THREE_STEPS = Pgd(steps=1, step_size_relative=1.25), Pgd(steps=3, step
 
 
 def robust_networks(
-    start: Fresh,
+    start: Fresh | NewHead,
     radii: Sequence[str],
     betas: Sequence[float],
     epochs: Sequence[int],
@@ -46,7 +46,7 @@ def robust_networks(
     indicator, since more than half of the soft miss may be that of right answers.
 
     Args:
-        start: Fresh weights.
+        start: Fresh weights, or those of a network for other images.
         radii: Linf radii of training; the first is that of the adversarial training.
         betas: Of ERA; the first is that of ERA with AT, too.
         epochs: Of the adversarial training, and of each fine-tuning.
@@ -61,7 +61,7 @@ def robust_networks(
 
 
 def adversarially_trained(
-    start: Fresh | Earlier,
+    start: Fresh | NewHead | Earlier,
     radius: str,
     epochs: int,
     augment: Augment,

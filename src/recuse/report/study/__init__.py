@@ -21,6 +21,7 @@ from recuse.report.study.runs import (
     write_digits,
     write_gaussians,
     write_gtsrb,
+    write_gtsrb_transferred,
 )
 from recuse.report.study.selectors import write_selectors
 from recuse.report.study.unsure import write_unsure
@@ -33,6 +34,7 @@ STUDIES: dict[str, Callable[[Path, Path], None]] = {
     "cifar10": write_cifar10,
     "cifar10_small": write_cifar10_small,
     "gtsrb": write_gtsrb,
+    "gtsrb_transferred": write_gtsrb_transferred,
     "geometry": write_geometry,
     "losses": write_losses,
     "selectors": write_selectors,

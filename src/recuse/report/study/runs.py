@@ -51,6 +51,14 @@ GTSRB = f"""# GTSRB, a core and robust networks trained here
 (*adversarial*), and that fine-tuned by TRADES and by ERA at several β at equal cost. The number at
 the end of a name is the training radius in 255ths; the penalty of *far* sees twice that.
 """
+GTSRB_TRANSFERRED = f"""# GTSRB, from a robust network of CIFAR-10
+
+{MADE}
+`recuse run gtsrb_transferred` wrote: networks that start from `recuse:cifar10-longer-adversarial`
+with a new last layer: a core, and two trained adversarially in one step an image, at 1/255
+(*adversarial-1*) and at 4/255 (*adversarial*). The number at the end of a name is the training
+radius in 255ths.
+"""
 CIFAR_TRAINED = f"""# CIFAR-10, robust networks trained here
 
 {MADE}
@@ -105,6 +113,11 @@ def write_cifar10(rows: Path, out: Path) -> None:
 def write_gtsrb(rows: Path, out: Path) -> None:
     """Write the page of the traffic signs, and its figures."""
     _write_trained(rows, out, GTSRB)
+
+
+def write_gtsrb_transferred(rows: Path, out: Path) -> None:
+    """Write the page of the traffic signs learnt from CIFAR-10, and its figures."""
+    _write_trained(rows, out, GTSRB_TRANSFERRED)
 
 
 def _write_trained(rows: Path, out: Path, introduction: str) -> None:
@@ -212,4 +225,5 @@ __all__ = [
     "write_digits",
     "write_gaussians",
     "write_gtsrb",
+    "write_gtsrb_transferred",
 ]
