@@ -34,6 +34,12 @@ def tiny(config: RunConfig, epochs: int = 1) -> RunConfig:
     return replace(config, models=tuple(shorter(plan) for plan in config.models))
 
 
+def hardly_judged(config: RunConfig) -> RunConfig:
+    """The same study after a short attack, without pictures."""
+    short = tuple(replace(j, attack=Apgd(steps=3), recheck=None) for j in config.judgements)
+    return replace(config, judgements=short, gallery=0)
+
+
 @pytest.mark.slow
 def test_the_certified_study_trains_certifies_attacks_and_writes_its_page(tmp_path: Path) -> None:
     config = tiny(recipe("certified", quick=True, limit=12))
@@ -132,14 +138,26 @@ def test_signs_start_from_a_network_of_cifar10_with_a_new_last_layer(tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gtsrb", "gtsrb_transferred", "cifar10"])
+def test_signs_from_cifar10_train_and_write_their_page(shared_data: Path, tmp_path: Path) -> None:
+    config = hardly_judged(recipe("gtsrb_transferred", quick=True, limit=6))
+    place = RunLocation(tmp_path, shared_data)
+    run(replace(config, models=config.models[:3]), place)
+    text = (tmp_path / PAGE).read_text()
+    assert "| adversarial-1 − adversarial |" in text
+    assert "`recuse:cifar10-longer-adversarial`" in text
+    _, card = load_checkpoint(place.checkpoint("adversarial"))
+    assert card.trained_on.names == ("cifar10/train", "gtsrb/train")
+    assert card.notes["recipe"] == "gtsrb_transferred"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gtsrb", "cifar10"])
 def test_studies_of_real_images_train_and_write_their_page(
     name: str, shared_data: Path, tmp_path: Path
 ) -> None:
-    config = recipe(name, quick=True, limit=6)
-    short = tuple(replace(j, attack=Apgd(steps=3), recheck=None) for j in config.judgements)
+    config = hardly_judged(recipe(name, quick=True, limit=6))
     place = RunLocation(tmp_path, shared_data)
-    run(replace(config, judgements=short, gallery=0), place)
+    run(config, place)
     text = (tmp_path / PAGE).read_text()
     assert "| era-0.3-2 − trades-2 |" in text
     assert "| era-at-0.3-2 − at-2 |" in text
@@ -147,7 +165,7 @@ def test_studies_of_real_images_train_and_write_their_page(
     assert "*era-at*" in text
     assert "| trades-2 − adversarial |" in text
     _, card = load_checkpoint(place.checkpoint("era-0.3-2"))
-    assert card.notes["measured on"] == f"6 images of {name.partition('_')[0]}/test"
+    assert card.notes["measured on"] == f"6 images of {name}/test"
     assert card.trained_on.names == (f"{name}/train",)
 
 

@@ -1,4 +1,4 @@
-"""Traffic signs, from a robust network of CIFAR-10: what few signs cannot teach it knows already."""
+"""Traffic signs, from a robust network of CIFAR-10, which knows more than few signs can teach."""
 
 from dataclasses import replace
 
