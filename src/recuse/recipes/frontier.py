@@ -13,7 +13,11 @@ EPS = tuple(Threat("linf", radius).eps for radius in ("1/255", "2/255"))
 CIFAR: Source = Subset(Cifar10(train="jpeg", test="lossless"), test=500)
 SIGNS_JUDGED = 200
 FEW_SIGNS: Source = Subset(Gtsrb(crop=True), test=400)
-ROBUST = ("recuse:cifar10-adversarial", "cifar10_resnet4b_adv2")
+ROBUST = (
+    "recuse:cifar10-longer-adversarial",
+    "recuse:cifar10-adversarial",
+    "cifar10_resnet4b_adv2",
+)
 CORE = "cifar10_resnet56_std"
 SIGNS_ROBUST = ("recuse:gtsrb-adversarial", "recuse:gtsrb-trades-2")
 SIGNS_CORE = "recuse:gtsrb-core"
