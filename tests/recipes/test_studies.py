@@ -89,7 +89,7 @@ def test_the_geometry_study_measures_what_is_missing_and_writes_its_page(tmp_pat
 @pytest.mark.parametrize("name", ["gtsrb", "gtsrb_transferred", "cifar10"])
 def test_what_is_compared_on_real_images_costs_the_same(name: str) -> None:
     for config in (recipe(name), recipe(name, quick=True)):
-        first = [p for p in config.models if not p.name.startswith(("longer-", "seed1-"))]
+        first = [p for p in config.models if not p.name.startswith("longer-")]
         tuned = [plan for plan in first if plan.start == Earlier("adversarial")]
         assert {plan.tags["loss"] for plan in tuned} == {"at", "trades", "era"}
         assert len({replace(p.train, objective=Standard(), threat=THREAT) for p in tuned}) == 1
@@ -108,7 +108,7 @@ def test_what_is_compared_on_real_images_costs_the_same(name: str) -> None:
         }
 
 
-def test_what_is_compared_most_is_trained_by_a_second_seed_and_from_a_longer_training() -> None:
+def test_what_is_compared_most_is_trained_from_a_longer_training_too_and_there_twice() -> None:
     plans = {plan.name: plan for plan in recipe("cifar10").models}
     assert plans["longer-adversarial"].start == Earlier("adversarial")
     assert plans["longer-adversarial"].train.epochs > plans["adversarial"].train.epochs
@@ -116,8 +116,10 @@ def test_what_is_compared_most_is_trained_by_a_second_seed_and_from_a_longer_tra
         assert plans[f"longer-{name}"].start == Earlier("longer-adversarial")
         assert plans[f"longer-{name}"].train == plans[name].train
     for name in ("trades-2", "era-at-0.3-2"):
-        assert plans[f"seed1-{name}"].start == plans[name].start
-        assert plans[f"seed1-{name}"].train == replace(plans[name].train, seed=1)
+        first, second = plans[f"longer-{name}"], plans[f"longer-seed1-{name}"]
+        assert second.start == first.start
+        assert second.train == replace(first.train, seed=1)
+        assert second.tags == first.tags | {"seed": 1}
 
 
 def test_signs_start_from_a_network_of_cifar10_with_a_new_last_layer(tmp_path: Path) -> None:
@@ -167,6 +169,22 @@ def test_studies_of_real_images_train_and_write_their_page(
     _, card = load_checkpoint(place.checkpoint("era-0.3-2"))
     assert card.notes["measured on"] == f"6 images of {name}/test"
     assert card.trained_on.names == (f"{name}/train",)
+
+
+@pytest.mark.slow
+def test_what_is_compared_most_is_judged_on_jpeg_images_without_a_core(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    config = recipe("cifar10_jpeg", quick=True)
+    run(config, RunLocation(tmp_path, shared_data))
+    text = (tmp_path / PAGE).read_text()
+    assert "APGD-5 with cross entropy on each network at 2/255, 4/255" in text
+    assert "10 JPEG test images" in text
+    assert text.count("| era-at-0.3-2 − trades-2 |") == 2
+    assert "The others" not in text, "of these ten, lossless versions chose the networks"
+    whole = {plan.name: plan.train for plan in recipe("cifar10").models}
+    for plan in recipe("cifar10_jpeg").models[1:]:
+        assert plan.train == whole[f"longer-{plan.name}"]
 
 
 def test_a_gpu_trains_every_kind_of_network_at_the_cost_that_its_guide_counts() -> None:
