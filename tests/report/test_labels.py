@@ -29,6 +29,18 @@ def test_a_lone_point_has_its_label_to_the_right():
     assert place.top < 100 < place.bottom
 
 
+def test_a_name_gives_its_place_to_one_that_finds_no_other():
+    points, area = [(25.0, 15.0), (25.0, 25.0)], Box(0.0, 0.0, 100.0, 40.0)
+    (alone,) = place_labels(points[:1], ["a"], area)
+    first, second = place_labels(points, ["a", "longer name"], area)
+    assert alone is not None
+    assert first is not None
+    assert second is not None
+    assert alone.left > points[0][0], "the first choice of all is to the right"
+    assert first.right < points[0][0]
+    assert second.overlaps(alone)
+
+
 def test_lines_are_avoided_where_there_is_another_place():
     line = along((110.0, 0.0), (110.0, 200.0))
     (place,) = place_labels([(100.0, 100.0)], ["core"], AREA, avoided=line)

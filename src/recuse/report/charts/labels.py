@@ -51,7 +51,10 @@ def place_labels(
     avoided: Sequence[Box] = (),
     radius: float = 5.0,
 ) -> list[Box | None]:
-    """Give each text a free place beside its point, the first text first.
+    """Give each text a free place beside its point.
+
+    The first text chooses first; then those that found no place do, as often as there are texts.
+    The first choice that leaves the fewest without a place is taken.
 
     Args:
         points: Pixel positions.
@@ -64,18 +67,32 @@ def place_labels(
         The place of each text, or None where there is none (the hover still names the point).
     """
     marks = [Box(x - radius, y - radius, x + radius, y + radius) for x, y in points]
-    placed: list[Box] = []
-    places: list[Box | None] = []
-    for (x, y), text in zip(points, texts, strict=True):
-        free = [
+    candidates = [
+        [
             box
             for box in _candidates(x, y, len(text) * _CHARACTER)
-            if text and box.inside(area) and not _hits(box, (*marks, *placed))
+            if text and box.inside(area) and not _hits(box, marks)
         ]
-        place = next((box for box in free if not _hits(box, avoided)), free[0] if free else None)
-        places.append(place)
-        if place is not None:
-            placed.append(place)
+        for (x, y), text in zip(points, texts, strict=True)
+    ]
+    order: Sequence[int] = range(len(texts))
+    best = places = _choose(candidates, order, avoided)
+    for _ in texts:
+        order = sorted(order, key=lambda i: places[i] is not None)
+        places = _choose(candidates, order, avoided)
+        best = min(best, places, key=lambda found: found.count(None))
+    return best
+
+
+def _choose(
+    candidates: Sequence[Sequence[Box]], order: Sequence[int], avoided: Sequence[Box]
+) -> list[Box | None]:
+    """A place of each among its candidates that no earlier one has taken."""
+    places: list[Box | None] = [None] * len(candidates)
+    for i in order:
+        taken = [box for box in places if box is not None]
+        free = [box for box in candidates[i] if not _hits(box, taken)]
+        places[i] = next((b for b in free if not _hits(b, avoided)), free[0] if free else None)
     return places
 
 
