@@ -13,12 +13,14 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from recuse.attacks import ATTACKS
 from recuse.cli.main import parse
 from recuse.data import Cifar10
 from recuse.models import Mlp, SmallConvNet, model_names
@@ -26,7 +28,9 @@ from recuse.models.cards import card_for
 from recuse.models.checkpoint import save_checkpoint
 from recuse.models.manifest import CIFAR10_LABELS
 from recuse.records import schema
+from recuse.selectors import SELECTORS
 from recuse.systems import load
+from recuse.training import ROBUST_LOSSES
 
 from .data.conftest import png
 from .data.test_detection import thing, write_scene, write_splits
@@ -96,7 +100,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     )
     monkeypatch.setenv("RECUSE_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path / "work")
-    yield tmp_path / "work"
+    with patch.dict(SELECTORS), patch.dict(ROBUST_LOSSES), patch.dict(ATTACKS):  # pages add some
+        yield tmp_path / "work"
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
         del sys.modules[name]
 
