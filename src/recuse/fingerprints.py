@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 # At 40 bits, one of 10,000 images is taken for one of 50,000 others once in 2,000 comparisons.
 BYTES = 5
 _IMAGE_DIMS = 4
+_COMPRESSED = "zlib:"
+_MOST = 8
 
 
 def row_fingerprints(images: Tensor) -> tuple[bytes, ...]:
@@ -54,20 +57,39 @@ def _fingerprint(shape: bytes, row: Tensor) -> bytes:
 
 
 def packed(fingerprints: Iterable[bytes]) -> str:
-    """A set of fingerprints as text; :func:`unpacked` gives it back."""
-    return base64.b64encode(b"".join(sorted(set(fingerprints)))).decode()
+    """A set of fingerprints as text; :func:`unpacked` gives it back.
+
+    In order their first bytes repeat, so that a quarter is saved byte by byte of all of them.
+    """
+    rows = np.frombuffer(b"".join(sorted(set(fingerprints))), np.uint8).reshape(-1, BYTES)
+    return _COMPRESSED + base64.b64encode(zlib.compress(rows.T.tobytes(), level=9)).decode()
 
 
 def unpacked(text: str) -> frozenset[bytes]:
-    """The fingerprints that :func:`packed` wrote.
+    """The fingerprints that :func:`packed` wrote, also those of an older version.
 
     Raises:
         ValueError: The text is damaged.
     """
-    data = base64.b64decode(text, validate=True)
+    data = base64.b64decode(text.removeprefix(_COMPRESSED), validate=True)
+    if text.startswith(_COMPRESSED):
+        columns = np.frombuffer(_decompressed(data), np.uint8)
+        data = columns.reshape(BYTES, -1).T.tobytes()
     if len(data) % BYTES:
         raise ValueError(f"{len(data)} bytes of fingerprints are no multiple of {BYTES}")
     return frozenset(data[at : at + BYTES] for at in range(0, len(data), BYTES))
+
+
+def _decompressed(data: bytes) -> bytes:
+    """What was compressed, up to a size that no set of fingerprints of images reaches."""
+    stream = zlib.decompressobj()
+    try:
+        found = stream.decompress(data, _MOST * len(data))
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not stream.eof:
+        raise ValueError(f"{len(data)} bytes end too early or hold too much")
+    return found
 
 
 __all__ = ["BYTES", "packed", "pixel_fingerprint", "row_fingerprints", "unpacked"]
