@@ -171,22 +171,6 @@ def test_studies_of_real_images_train_and_write_their_page(
     assert card.trained_on.names == (f"{name}/train",)
 
 
-@pytest.mark.slow
-def test_what_is_compared_most_is_judged_on_jpeg_images_without_a_core(
-    shared_data: Path, tmp_path: Path
-) -> None:
-    config = recipe("cifar10_jpeg", quick=True)
-    run(config, RunLocation(tmp_path, shared_data))
-    text = (tmp_path / PAGE).read_text()
-    assert "APGD-5 with cross entropy on each network at 2/255, 4/255" in text
-    assert "10 JPEG test images" in text
-    assert text.count("| era-at-0.3-2 − trades-2 |") == 2
-    assert "The others" not in text, "of these ten, lossless versions chose the networks"
-    whole = {plan.name: plan.train for plan in recipe("cifar10").models}
-    for plan in recipe("cifar10_jpeg").models[1:]:
-        assert plan.train == whole[f"longer-{plan.name}"]
-
-
 def test_a_gpu_trains_every_kind_of_network_at_the_cost_that_its_guide_counts() -> None:
     plans = {plan.name: plan for plan in recipe("cifar10_wide").models}
     assert len(plans) == 19

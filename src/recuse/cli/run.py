@@ -27,9 +27,9 @@ def run(
 
     Recipes: digits (the demo; needs nothing else), gaussians (the paper's Figure 1), and, with the
     data folder, gtsrb and cifar10 (networks trained from scratch, in hours), gtsrb_transferred
-    (signs from a network of CIFAR-10), cifar10_jpeg (three networks on many images), cifar10_wide
-    (for a GPU), cifar10_small, losses, selectors, frontier, rejection, certified, provable and
-    geometry. A killed run goes on with the same command.
+    (signs from a network of CIFAR-10), cifar10_wide (for a GPU), cifar10_small, losses, selectors,
+    frontier, rejection, certified, provable and geometry. A killed run goes on with the same
+    command.
 
     Args:
         recipe: Name of a recipe, or a config.json that an earlier run has left.

@@ -5,7 +5,7 @@ from inspect import signature
 
 from recuse.errors import ConfigError
 from recuse.recipes.certified import certified
-from recuse.recipes.cifar10 import cifar10, cifar10_jpeg
+from recuse.recipes.cifar10 import cifar10
 from recuse.recipes.cifar10_small import cifar10_small
 from recuse.recipes.cifar10_wide import cifar10_wide
 from recuse.recipes.config import (
@@ -38,7 +38,6 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "gaussians": gaussians,
     "cifar10_small": cifar10_small,
     "cifar10": cifar10,
-    "cifar10_jpeg": cifar10_jpeg,
     "cifar10_wide": cifar10_wide,
     "gtsrb": gtsrb,
     "gtsrb_transferred": gtsrb_transferred,

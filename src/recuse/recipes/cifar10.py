@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from recuse.attacks import Apgd
 from recuse.data import Cifar10, Source, Subset
 from recuse.data.augment import CropFlip
-from recuse.evaluation import Evaluation, judged_radii
 from recuse.models import ResNet
 from recuse.recipes.config import Earlier, Fresh, ModelPlan, Pretrained, RunConfig
 from recuse.recipes.real_images import (
@@ -18,7 +16,6 @@ from recuse.recipes.real_images import (
     judged,
     robust_networks,
 )
-from recuse.threat import Threat
 
 CORE = "cifar10_resnet56_std"
 BETAS: tuple[float, ...] = (0.3, 1.0, 0.1, 3.0)
@@ -70,54 +67,14 @@ def longer(seed: int) -> list[ModelPlan]:
     ]
 
 
-def cifar10_jpeg(seed: int = 0, quick: bool = False) -> RunConfig:
-    """What is compared most of the study ``cifar10``, on ten times as many images.
-
-    The network trained for longer, from the zoo, and TRADES and ERA holding AT from it, judged at
-    one radius and twice that by a short search on the JPEG test images, as which the networks saw
-    nine tenths of their training images. No core stands behind them: the published one has seen
-    no such image.
-
-    Args:
-        seed: Of order, noise and attacks.
-        quick: A few images, one epoch.
-    """
-    data: Source = Cifar10(train="mixed", test="jpeg")
-    epochs, steps = EPOCHS[1], 20
-    if quick:
-        data = Subset(Cifar10(train="lossless", test="jpeg"), 100, 20, 10)
-        epochs, steps = 1, 5
-    eps = Threat("linf", RADII[0]).eps
-    tags = {"role": "robust", "loss": "at", "trained_at": RADII[0]}
-    plans = (
-        ModelPlan("adversarial", Pretrained("recuse:cifar10-longer-adversarial"), None, tags),
-        *compared("adversarial", TWICE, {}, epochs=epochs, seed=seed),
-    )
-    return RunConfig(
-        recipe="cifar10_jpeg",
-        data=data,
-        models=plans,
-        judgements=(Evaluation("linf", judged_radii((eps,)), Apgd(steps=steps), seed=seed),),
-        eps=(eps,),
-        gallery=0,
-        page="cifar10_jpeg",
-    )
-
-
 def compared(
-    start: str,
-    names: Sequence[str],
-    tags: Mapping[str, Any],
-    *,
-    seed: int,
-    epochs: int = EPOCHS[1],
-    prefix: str = "",
+    start: str, names: Sequence[str], tags: Mapping[str, Any], *, seed: int, prefix: str
 ) -> list[ModelPlan]:
     """Some of the fine-tunings of the first radius, from a network of the run."""
     objectives = fine_tunings(BETAS, THREE_STEPS, far=False)
     chosen = {name: objectives[name] for name in names}
-    plans = fine_tuned(start, chosen, RADII[0], epochs, CropFlip(), seed=seed, prefix=prefix)
+    plans = fine_tuned(start, chosen, RADII[0], EPOCHS[1], CropFlip(), seed=seed, prefix=prefix)
     return [replace(plan, tags={**plan.tags, **tags}) for plan in plans]
 
 
-__all__ = ["cifar10", "cifar10_jpeg"]
+__all__ = ["cifar10"]

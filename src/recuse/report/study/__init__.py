@@ -17,7 +17,6 @@ from recuse.report.study.losses import write_losses
 from recuse.report.study.rejection import write_rejection
 from recuse.report.study.runs import (
     write_cifar10,
-    write_cifar10_jpeg,
     write_cifar10_small,
     write_digits,
     write_gaussians,
@@ -33,7 +32,6 @@ STUDIES: dict[str, Callable[[Path, Path], None]] = {
     "digits": write_digits,
     "gaussians": write_gaussians,
     "cifar10": write_cifar10,
-    "cifar10_jpeg": write_cifar10_jpeg,
     "cifar10_small": write_cifar10_small,
     "gtsrb": write_gtsrb,
     "gtsrb_transferred": write_gtsrb_transferred,

@@ -13,31 +13,19 @@ Networks = dict[str, Verdicts]
 START = "adversarial"
 
 
-ALONE = ("network", "natural", "robust", "robust inaccuracy")
-
-
 def networks(found: Networks, chains: Sequence[Composition], eps: str) -> list[str]:
     """Each network alone, and in front of the core; which system to take."""
     whole = {c.name.partition(" → ")[0]: c for c in (chain.rates for chain in chains)}
-    heads = [*ALONE, "before the core: natural"]
+    heads = ["network", "natural", "robust", "robust inaccuracy", "before the core: natural"]
     rows = []
     for name, model in found.items():
-        cells = [name, *_rates(model, eps)]
+        alone = (model.accurate(), right(model, eps), wrong(model, eps))
+        cells = [name, *(share(wilson_of(mask)) for mask in alone)]
         if name in whole:
             cells += [f"{100 * whole[name].natural:.1f}", f"{100 * (whole[name].sound or 0):.1f}"]
         rows.append(cells if name in whole else [*cells, "–", "–"])
     lines = [f"## {eps}", "", *table([*heads, "before the core: robust (sound)"], rows)]
     return [*lines, advice_in_full(advise(chains)), ""]
-
-
-def alone(found: Networks, eps: str) -> list[str]:
-    """Each network by itself."""
-    return table(ALONE, [[name, *_rates(model, eps)] for name, model in found.items()])
-
-
-def _rates(model: Verdicts, eps: str) -> list[str]:
-    masks = (model.accurate(), right(model, eps), wrong(model, eps))
-    return [share(wilson_of(mask)) for mask in masks]
 
 
 def beside_core(chains: Sequence[Composition], eps: str) -> list[str]:

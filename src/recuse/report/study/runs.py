@@ -1,7 +1,6 @@
 """Pages of the small runs: every network alone and in front of the core, paired, with intervals."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from recuse.report.study.each_attack import each_attack
 from recuse.report.study.markdown import table
 from recuse.report.study.network_tables import (
     Networks,
-    alone,
     beside_core,
     differences,
     networks,
@@ -91,19 +89,6 @@ COMPOSED = """
 listed; what is recommended is chosen on the images it is printed of. Rates in percent with 95 %
 Wilson intervals, differences in points, paired on the same images, with 95 % bootstrap intervals.
 """
-CIFAR_JPEG = """# CIFAR-10, robust networks on many JPEG images
-
-{made}
-`recuse run cifar10_jpeg` wrote: `recuse:cifar10-longer-adversarial` (*adversarial*), and that
-fine-tuned at 2/255 by TRADES and by ERA that holds AT at equal cost.
-
-**Adversary.** APGD-{steps} with cross entropy on each network at {radii}, nothing beside it.
-**Images.** {images} JPEG test images, as which the networks saw nine tenths of their training
-images. **Chosen.** Nothing on these; but β and what ERA holds on lossless versions of the first
-{known}, without which the second part counts. Rates in percent with 95 % Wilson intervals,
-differences in points, paired on the same images, with 95 % bootstrap intervals.
-"""
-LOSSLESS = 1017  # test images of CIFAR-10 of which there is a lossless version
 GAUSSIANS = """# Three Gaussians
 
 {made}
@@ -123,11 +108,6 @@ def write_cifar10_small(rows: Path, out: Path) -> None:
 def write_cifar10(rows: Path, out: Path) -> None:
     """Write the page of the CIFAR-10 networks trained here, and its figures."""
     _write_trained(rows, out, CIFAR_TRAINED)
-
-
-def write_cifar10_jpeg(rows: Path, out: Path) -> None:
-    """Write the page of what is compared most on many images."""
-    _write(out, many(read_run(rows)))
 
 
 def write_gtsrb(rows: Path, out: Path) -> None:
@@ -174,7 +154,12 @@ def compositions(
         introduction: Title and first words.
         more: Lines for the end, given the networks by name and the compositions by radius.
     """
-    found = _found(run)
+    judged = gathered([verdicts(record) for record in run.records], run.attacks)
+    # Of several records of one network, which know the same, one of the most images.
+    largest = sorted(judged, key=lambda model: model.samples)
+    known = {model.meta.model: model for model in largest if model.radii()}
+    planned = [str(plan["name"]) for plan in run.config["models"]]
+    found = {name: known[name] for name in planned if name in known}
     for beginning, words in NAMED.items():
         introduction += words if any(name.startswith(beginning) for name in found) else ""
     introduction += HARD if any("penalty" in m.meta.tags for m in found.values()) else ""
@@ -191,38 +176,6 @@ def compositions(
             lines += differences(found, doubled)
     # Every network alone, and every one but the core in front of it.
     return "\n".join([*lines, advice_rule(2 * len(found) - 1), "", *more(found, chains)])
-
-
-def many(run: RunFolder) -> str:
-    """The page of networks alone on many images, and on those that nothing was chosen on."""
-    (eps,), models = run.eps, _found(run)
-    model = next(iter(models.values()))
-    lines = [
-        CIFAR_JPEG.format(
-            made=MADE,
-            steps=model.meta.settings["attack"]["steps"],
-            radii=", ".join(model.meta.radii),
-            images=f"{model.samples:,}",
-            known=f"{LOSSLESS:,}",
-        )
-    ]
-    others = tuple(replace(record, frame=record.frame[LOSSLESS:]) for record in run.records)
-    for title, records in (("All of them", run.records), ("The others", others)):
-        if not any(record.frame.is_empty() for record in records):
-            found = _found(replace(run, records=records))
-            lines += [f"## {title}, {eps}", "", *alone(found, eps), *differences(found, eps)]
-            lines += [*selection(found, eps), *differences(found, add_radii(eps, eps))]
-    return "\n".join(lines)
-
-
-def _found(run: RunFolder) -> Networks:
-    """The networks of a run by name, in the order of its plans, with what attacks broke."""
-    judged = gathered([verdicts(record) for record in run.records], run.attacks)
-    # Of several records of one network, which know the same, one of the most images.
-    largest = sorted(judged, key=lambda model: model.samples)
-    known = {model.meta.model: model for model in largest if model.radii()}
-    planned = [str(plan["name"]) for plan in run.config["models"]]
-    return {name: known[name] for name in planned if name in known}
 
 
 def _conditions(run: RunFolder, core: Verdicts) -> str:
@@ -268,7 +221,6 @@ def _write(out: Path, text: str) -> None:
 
 __all__ = [
     "write_cifar10",
-    "write_cifar10_jpeg",
     "write_cifar10_small",
     "write_digits",
     "write_gaussians",
