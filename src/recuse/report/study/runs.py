@@ -56,8 +56,8 @@ GTSRB_TRANSFERRED = f"""# GTSRB, from a robust network of CIFAR-10
 {MADE}
 `recuse run gtsrb_transferred` wrote: networks that start from `recuse:cifar10-longer-adversarial`
 with a new last layer: a core, and two trained adversarially in one step an image, at 1/255
-(*adversarial-1*) and at 4/255 (*adversarial*). The number at the end of a name is the training
-radius in 255ths.
+(*adversarial-1*) and at 4/255 (*adversarial*), the latter fine-tuned by TRADES and by ERA at equal
+cost (*era-at* holds AT). The number at the end of a name is the training radius in 255ths.
 """
 CIFAR_TRAINED = f"""# CIFAR-10, robust networks trained here
 
