@@ -47,6 +47,14 @@ def test_differences_are_those_of_the_lists(study, monkeypatch):
                 assert pair[part][radius][0] == pytest.approx(difference, abs=0.006)
 
 
+def test_the_page_of_results_prints_what_was_measured(study):
+    text = (RESULTS.parent / "docs" / "results.md").read_text("utf-8")
+    for network in study["networks"].values():
+        assert f"{100 * len(network['robust']['2/255']) / study['images']:.2f}" in text
+    difference, low, high = next(iter(study["differences"].values()))["all"]["2/255"]
+    assert f"(−{-difference:.2f}, {-high:.2f} to {-low:.2f})" in " ".join(text.split())
+
+
 def test_on_the_images_of_the_report_they_are_what_its_records_say():
     study = STUDIES["gtsrb_transferred"]
     records = read_run(RESULTS / "runs" / "gtsrb_transferred").records
