@@ -14,14 +14,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
 from harness import environment, predictions
-from recuse.analysis.intervals import paired_difference
+from recuse.analysis.intervals import Interval, paired_difference
+from recuse.analysis.networks import gather
 from recuse.analysis.verdicts import Mask, verdicts
 from recuse.cli.console import progress_display
 from recuse.data import Cifar10, Source
@@ -31,6 +31,7 @@ from recuse.evaluation import Evaluation, evaluate
 from recuse.models.checkpoint import load_checkpoint
 from recuse.recipes import recipe
 from recuse.recipes.gtsrb import SIGNS
+from recuse.records.store import write_atomically
 
 # Of a study: the images, and how many of them its report judges (of CIFAR-10 lossless versions).
 STUDIES: dict[str, tuple[Source, int]] = {
@@ -71,15 +72,14 @@ def wrong_answers(path: Path, test: Split, judged: Sequence[Evaluation], work: P
     part = test.take(places)
     name = path.stem
     with progress_display() as progress:
-        found = [
+        records = [
             evaluate(network, part, how, name=name, card=card, records=work, progress=progress)
             for how in judged
         ]
-    seen = [verdicts(record) for record in found]
+    found = gather([verdicts(record) for record in records])[0]
     robust = {}
-    for radius in seen[0].radii():
-        held = np.logical_and.reduce([one.robust(radius) for one in seen])
-        ids = set(seen[0].ids.filter(pl.Series(held)))
+    for radius in found.radii():
+        ids = set(found.ids.filter(pl.Series(found.robust(radius))))
         robust[radius] = [int(i) for i in places if test.ids[i] in ids]
     return Wrong(places.tolist(), robust)
 
@@ -112,7 +112,7 @@ def differences(
     }
 
 
-def _points(interval: Any) -> list[float]:
+def _points(interval: Interval) -> list[float]:
     return [round(100 * value, 2) for value in (interval.estimate, interval.low, interval.high)]
 
 
@@ -158,7 +158,7 @@ def main() -> None:
             "networks": {name: asdict(network) for name, network in networks.items()},
             "differences": compared,
         }
-        chosen.json.write_text(json.dumps(written) + "\n")
+        write_atomically(chosen.json, (json.dumps(written) + "\n").encode())
 
 
 if __name__ == "__main__":

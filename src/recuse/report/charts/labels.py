@@ -75,10 +75,12 @@ def place_labels(
         ]
         for (x, y), text in zip(points, texts, strict=True)
     ]
-    order: Sequence[int] = range(len(texts))
+    order = list(range(len(texts)))
     best = places = _choose(candidates, order, avoided)
     for _ in texts:
-        order = sorted(order, key=lambda i: places[i] is not None)
+        before, order = order, sorted(order, key=lambda i: places[i] is not None)
+        if order == before:
+            break
         places = _choose(candidates, order, avoided)
         best = min(best, places, key=lambda found: found.count(None))
     return best
